@@ -1,0 +1,52 @@
+/**
+ * Client memory as the engine sees it: an mm (never a pid), and what backs its addresses.
+ * `host/` implements this over processes; the TypeScript API over plain arrays.
+ */
+
+/**
+ * The identity of memory: equal `id`s and equal offsets are the same bytes, however often they are mapped.
+ * A shared file is one backing for everybody; private memory is a backing of its mm, at offset = address.
+ */
+export interface Backing {
+  /** Never reused while the engine runs. */
+  readonly id: number;
+  /** Copies out `into.length` bytes from byte `offset`; false if any of them is not there. */
+  read(offset: bigint, into: Uint8Array): boolean;
+  /** Copies in; false if any byte is not there. Never grows a file. */
+  write(offset: bigint, from: Uint8Array): boolean;
+}
+
+/** `length` bytes of client memory that one backing holds, contiguous from `offset`. */
+export interface Run {
+  readonly backing: Backing;
+  readonly offset: bigint;
+  readonly length: bigint;
+}
+
+/** Locked-memory accounts of an mm, in pages: what /proc/PID/status shows as VmPin and VmLck. */
+export interface MmAccount {
+  pinnedVm: number;
+  lockedVm: number;
+}
+
+/** Locked-memory account of a user, in pages, shared by all of that user's processes. */
+export interface UserAccount {
+  lockedVm: number;
+}
+
+/** One address space. It may outlive its process as an object; then nothing can be read from it. */
+export interface AddressSpace {
+  /** Never reused: exec and pid reuse make a new one. */
+  readonly id: number;
+  readonly account: MmAccount;
+  /** copy_from_user: false is EFAULT. */
+  read(at: bigint, into: Uint8Array): boolean;
+  /** copy_to_user, now: false is EFAULT. */
+  write(at: bigint, from: Uint8Array): boolean;
+  /**
+   * What get_user_pages would find behind `length` bytes from `at` (both multiples of the page size), as runs in
+   * address order; null is EFAULT (a hole, no permission, I/O memory, or the mm is gone).
+   * With `write` the memory has to be writable.
+   */
+  resolve(at: bigint, length: bigint, write: boolean): Run[] | null;
+}

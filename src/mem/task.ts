@@ -1,0 +1,80 @@
+/**
+ * `current`, and files: what the engine needs of whoever calls it, and what a caller may do with what it opened.
+ * The engine never sees a socket or a pid; `host/` and the TypeScript API stand behind these interfaces.
+ */
+import type { AddressSpace, Backing, UserAccount } from './client.js';
+
+/** RLIM_INFINITY. */
+export const RLIM_INFINITY = (1n << 64n) - 1n;
+
+export type Capability = 'CAP_SYS_RESOURCE' | 'CAP_IPC_LOCK' | 'CAP_SYS_RAWIO';
+
+/** The thread that makes a call, for the duration of that call. */
+export interface Task {
+  readonly mm: AddressSpace;
+  readonly user: UserAccount;
+  capable(capability: Capability): boolean;
+  /** RLIMIT_MEMLOCK, bytes. */
+  readonly memlockLimit: bigint;
+  /**
+   * Writes (part of) the call's answer. May be put off until the call returns; if the bytes then cannot be
+   * written the call's result becomes EFAULT. Returns false when it is known at once.
+   */
+  reply(at: bigint, bytes: Uint8Array): boolean;
+  /** Gives the caller a descriptor for `file`: its number, or null for EMFILE. */
+  installFd(file: OpenFile, cloexec: boolean): number | null;
+  /** Takes back a descriptor that this call installed. */
+  removeFd(fd: number): void;
+  /** The file behind one of the caller's descriptors; null is EBADF. */
+  fileOf(fd: number): OpenFile | ForeignFile | null;
+}
+
+/** A file of the engine's own. `host/` makes a descriptor for it and calls these; all throw Errno. */
+export interface OpenFile {
+  readonly isEngineFile: true;
+  /** As in /proc/PID/fd: `/dev/iommu`, `[iommufd-pgfault]`, ... */
+  readonly name: string;
+  /**
+   * How poll answers: 'none' has no poll operation (always ready, and epoll_ctl says EPERM); 'in' is readable when
+   * {@link readable}; 'in-out' is that and always writable.
+   */
+  readonly pollMode: 'none' | 'in' | 'in-out';
+  readonly readable: boolean;
+  /** Set by the owner of the descriptor; the file calls it whenever {@link readable} changes. */
+  onReadableChange: (() => void) | null;
+  /** Returns the (non-negative) result. */
+  ioctl(cmd: number, arg: bigint, task: Task): number;
+  /** Returns the number of bytes read. */
+  read(at: bigint, count: number, task: Task): number;
+  /** Returns the number of bytes written. */
+  write(at: bigint, count: number, task: Task): number;
+  mmap(request: MmapRequest, task: Task): SharedPages;
+  /** The last descriptor of this file is gone. */
+  release(): void;
+}
+
+export interface MmapRequest {
+  /** Bytes. */
+  readonly offset: bigint;
+  readonly length: bigint;
+  readonly shared: boolean;
+  readonly exec: boolean;
+}
+
+/** Memory that a client maps: `host/` hands out a memfd with these bytes and watches the mapping. */
+export interface SharedPages {
+  readonly bytes: Uint8Array;
+  /** One more / one less live mapping of it in a client. */
+  opened(): void;
+  closed(): void;
+}
+
+/** Any other file: what IOAS_MAP_FILE may ask of it. */
+export interface ForeignFile {
+  readonly isEngineFile: false;
+  /** 'memfd' is what memfd_pin_folios takes: shmem or hugetlbfs. */
+  readonly kind: 'memfd' | 'dma-buf' | 'other';
+  /** Bytes, now. */
+  size(): bigint;
+  readonly backing: Backing;
+}
