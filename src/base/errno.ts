@@ -76,15 +76,18 @@ function printValue(value: bigint | number | string | undefined): string {
   return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value);
 }
 
+/** The one host feature the core uses of V8: how many frames a new Error records. */
+const stacks = Error as ErrorConstructor & { stackTraceLimit: number };
+
 /**
  * Refuses: throws the Errno of `rule`.
  * A refusal is an answer, not an accident, so no stack is captured: that would be most of its cost.
  */
 export function refuse(rule: Rule, values: ReasonValues = {}): never {
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 0;
+  const limit = stacks.stackTraceLimit;
+  stacks.stackTraceLimit = 0;
   const error = new Errno(rule, values);
-  Error.stackTraceLimit = limit;
+  stacks.stackTraceLimit = limit;
   throw error;
 }
 
