@@ -466,4 +466,6 @@ export const declared = {
     IOMMU_HW_QUEUE_TYPE_SELFTEST,
     IOMMU_TEST_HW_QUEUE_MAX,
   },
+  enums: {
+  },
 } as const;

@@ -174,4 +174,6 @@ export const declared = {
     VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
     VFIO_IOMMU_DIRTY_PAGES,
   },
+  enums: {
+  },
 } as const;
