@@ -1,7 +1,7 @@
 /**
  * `npm run layers`: every import in src/ against the table of docs/layers.json, and no cycles between files.
  * Type-only imports keep to the table too: what a folder knows is what its reader has to know. They may form
- * cycles (a device names its group, a group its devices), since at run time they are gone.
+ * cycles (a device names its group, a group its devices), and so may `import()`: only what is loaded together counts.
  */
 import { readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
@@ -82,10 +82,10 @@ export function checkLayers(src: string, table: LayerTable): string[] {
   const graph = new Map<string, string[]>();
   for (const file of filesBelow(src, '.ts')) {
     const targets: string[] = [];
-    for (const { specifier, line, typeOnly } of importsOf(readFileSync(join(src, file), 'utf8'))) {
+    for (const { specifier, line, atLoad } of importsOf(readFileSync(join(src, file), 'utf8'))) {
       const local = specifier.startsWith('.');
       const target = local ? posix.join(posix.dirname(file), specifier).replace(/\.js$/, '.ts') : null;
-      if (target !== null && !typeOnly) targets.push(target);
+      if (target !== null && atLoad) targets.push(target);
       const why = complaint(table, file, specifier, target);
       if (why !== null) problems.push(`src/${file}:${line}: ${why}`);
     }

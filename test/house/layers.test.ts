@@ -115,6 +115,7 @@ describe('what the table allows passes', () => {
     ['host/planted.ts', "import { readFileSync } from 'node:fs';\n"],
     ['cli/planted.ts', "import { x } from '../index.js';\n"],
     ['base/planted.ts', "import type { Planted } from './planted.js';\n"],
+    ['base/planted.ts', "const later = () => import('./planted.js');\n"],
   ];
   test.each(allowed)('%s: %s', (file, source) => {
     plant(file, source);

@@ -8,8 +8,8 @@ export interface ImportLine {
   readonly specifier: string;
   /** Counted from 1. */
   readonly line: number;
-  /** `import type` / `export type`: gone at run time. */
-  readonly typeOnly: boolean;
+  /** Loaded together with the file: neither `import type`, which is gone at run time, nor `import()`. */
+  readonly atLoad: boolean;
 }
 
 const patterns = [
@@ -28,7 +28,7 @@ export function importsOf(source: string): ImportLine[] {
       found.push({
         specifier: match[1] as string,
         line,
-        typeOnly: /^\s*(?:import|export)\s+type\b/.test(match[0]),
+        atLoad: !/^\s*(?:import|export)\s+type\b|^import\(/.test(match[0]),
       });
     }
   }

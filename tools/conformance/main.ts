@@ -1,0 +1,140 @@
+/**
+ * `npm run conformance`: the iommu test programs of Linux itself, compiled as they are, on ioasis, as root and as an
+ * ordinary user. Prints a table; fails when a test does not do what it does on Linux.
+ * `npm run conformance -- --write` puts the table into README.md.
+ */
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PackageGone } from '../lib/debian.js';
+import { runProgram } from '../lib/process.js';
+import { repoRoot } from '../lib/repo.js';
+import { parseTap } from '../lib/tap.js';
+import { withHugePages } from './huge-pages.js';
+import { count, judge, type Expectation, type Verdict } from './judge.js';
+import { compile, type Programs } from './programs.js';
+import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
+import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
+import { currentUser, withOrdinaryUser, type User } from './users.js';
+
+interface Expected {
+  /** The release that was recorded, as `7.2`. */
+  readonly linux: string;
+  readonly suites: Readonly<Record<string, Expectation>>;
+}
+
+/** On Linux in an emulated guest the longest suite takes 8 seconds. */
+const timeoutMs = 10 * 60_000;
+const sweptSuite = 'iommufd_fail_nth';
+const readmePath = join(repoRoot, 'README.md');
+
+const expected = JSON.parse(
+  readFileSync(join(repoRoot, 'tools/conformance/expected.json'), 'utf8'),
+) as Expected;
+
+async function runSuite(
+  suite: string,
+  user: User,
+  programs: Programs,
+  hugePages: boolean,
+): Promise<SuiteRun> {
+  const folder = mkdtempSync(join(tmpdir(), 'trace-'));
+  chmodSync(folder, 0o777);
+  try {
+    const trace = join(folder, 'trace.json');
+    const swept = suite === sweptSuite;
+    const options = ['--selftest', ...(swept ? [`--trace=${trace}`, '--trace-format', 'json'] : [])];
+    const command = user.command(options, programs.paths.get(suite) as string);
+    const result = await runProgram(command, { env: user.env, timeoutMs });
+    const tap = parseTap(result.output);
+    const here = { hugePages, sameLinux: programs.version.startsWith(`${expected.linux}.`) };
+    let verdicts = judge(tap, expected.suites[suite] as Expectation, here);
+    let sweeps: Sweep[] = [];
+    if (swept) {
+      const processes = existsSync(trace) ? sitesByProcess(readFileSync(trace, 'utf8')) : [];
+      sweeps = sweepsOf(
+        tap.tests.map((test) => test.name),
+        processes,
+      );
+      verdicts = judgeSweeps(verdicts, sweeps);
+    }
+    const { passed, failed, skipped } = count(verdicts);
+    const seconds = (result.milliseconds / 1000).toFixed(1);
+    const ending = result.timedOut ? 'timed out' : `status ${result.status ?? result.signal}`;
+    console.log(
+      `${suite}, ${user.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s, ${ending})`,
+    );
+    printFailures(verdicts);
+    for (const { test, sites } of sweeps)
+      console.log(`  ${test}: ${sites.length} points: ${sites.join(' ')}`);
+    return { suite, user: user.name, verdicts, sweeps };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function printFailures(verdicts: readonly Verdict[]): void {
+  let previous: readonly string[] = [];
+  for (const { name, verdict, why, output } of verdicts) {
+    if (verdict !== 'failed') continue;
+    console.log(`  not ok ${name}: ${why}`);
+    if (output !== previous) for (const line of output.slice(-12)) console.log(`    ${line}`);
+    previous = output;
+  }
+}
+
+async function runAll(programs: Programs, hugePages: boolean): Promise<SuiteRun[]> {
+  const runs: SuiteRun[] = [];
+  const all = async (user: User): Promise<void> => {
+    for (const suite of Object.keys(expected.suites))
+      runs.push(await runSuite(suite, user, programs, hugePages));
+  };
+  if (process.getuid?.() === 0) {
+    await all(currentUser('root'));
+    await withOrdinaryUser(all);
+  } else {
+    await all(currentUser('ordinary user'));
+    console.log('not root: the suites ran as this user only');
+  }
+  return runs;
+}
+
+/** Returns what is wrong with the README's table. Only a full run can say. */
+function checkReadme(runs: readonly SuiteRun[], table: string, full: boolean): string | null {
+  const readme = readFileSync(readmePath, 'utf8');
+  if (process.argv.includes('--write')) {
+    writeFileSync(readmePath, replaceTable(readme, table));
+    return null;
+  }
+  const failed = runs.some((run) => count(run.verdicts).failed > 0);
+  if (!full || failed || isCurrent(readme, table)) return null;
+  return 'the table in README.md is stale: npm run conformance -- --write';
+}
+
+async function main(): Promise<number> {
+  const programs = compile(Object.keys(expected.suites));
+  console.log(`test programs of Linux ${programs.version}`);
+  const [runs, hugePages] = await withHugePages(async (available) => {
+    if (!available) console.log('this machine has no (or too few) huge pages');
+    return [await runAll(programs, available), available] as const;
+  });
+  const table = markdown(runs, programs.version);
+  console.log(`\n${table}\n`);
+  const sum = count(runs.flatMap((run) => run.verdicts));
+  const full = hugePages && runs.length === 4 && programs.version.startsWith(`${expected.linux}.`);
+  const stale = checkReadme(runs, table, full);
+  if (stale !== null) {
+    console.log(stale);
+    sum.failed += 1;
+  }
+  console.log(`conformance: ${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  return sum.failed === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof PackageGone)) throw error;
+  console.log(`skipped: ${error.message}`);
+  console.log('conformance: 0 passed, 0 failed, 1 skipped');
+}

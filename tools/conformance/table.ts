@@ -1,0 +1,74 @@
+/** The conformance table: as Markdown for people and the README, and read back to see whether the README is stale. */
+import { count, type Verdict } from './judge.js';
+import type { Sweep } from './sweep.js';
+
+/** One suite run by one user. */
+export interface SuiteRun {
+  readonly suite: string;
+  readonly user: string;
+  readonly verdicts: readonly Verdict[];
+  /** For iommufd_fail_nth: a sweep a test. */
+  readonly sweeps: readonly Sweep[];
+}
+
+const begin = '<!-- conformance: begin -->';
+const end = '<!-- conformance: end -->';
+
+function reasons(verdicts: readonly Verdict[]): string {
+  const groups = new Map<string, number>();
+  for (const { verdict, why } of verdicts) {
+    if (verdict === 'skipped') groups.set(why, (groups.get(why) ?? 0) + 1);
+  }
+  return [...groups].map(([why, times]) => `${times}: ${why}`).join('; ');
+}
+
+/** The tables, without an empty line around them. */
+export function markdown(runs: readonly SuiteRun[], linux: string): string {
+  const lines = [
+    `Test programs of Linux ${linux}, unmodified:`,
+    '',
+    '| suite | user | tests | passed | failed | skipped |',
+    '|---|---|---|---|---|---|',
+  ];
+  for (const { suite, user, verdicts } of runs) {
+    const { passed, failed, skipped } = count(verdicts);
+    const why = skipped === 0 ? '0' : `${skipped} (${reasons(verdicts)})`;
+    lines.push(`| ${suite} | ${user} | ${verdicts.length} | ${passed} | ${failed} | ${why} |`);
+  }
+  const swept = runs.filter((run) => run.sweeps.length > 0);
+  if (swept.length > 0) {
+    lines.push('', 'Points of failure that `iommufd_fail_nth` swept; each made one named site fail:', '');
+    lines.push('| test | user | points | different sites |', '|---|---|---|---|');
+    for (const { user, sweeps } of swept) {
+      for (const { test, sites } of sweeps) {
+        lines.push(`| ${test} | ${user} | ${sites.length} | ${new Set(sites).size} |`);
+      }
+    }
+  }
+  return lines.join('\n');
+}
+
+/** `readme` with the table between its markers replaced. Throws when it has no markers. */
+export function replaceTable(readme: string, table: string): string {
+  const [from, to] = markers(readme);
+  return `${readme.slice(0, from)}${begin}\n${table}\n${readme.slice(to)}`;
+}
+
+/** The rows `suite user tests passed failed` that stand in `text`. */
+export function countsIn(text: string): string[] {
+  const rows = text.matchAll(/^\| (\S+) \| ([^|]+) \| (\d+) \| (\d+) \| (\d+) \| /gm);
+  return [...rows].map((row) => row.slice(1, 6).join(' '));
+}
+
+/** True when the README's counts are those of `table`. */
+export function isCurrent(readme: string, table: string): boolean {
+  const [from, to] = markers(readme);
+  return countsIn(readme.slice(from, to)).join('\n') === countsIn(table).join('\n');
+}
+
+function markers(readme: string): [number, number] {
+  const from = readme.indexOf(begin);
+  const to = readme.indexOf(end);
+  if (from < 0 || to < from) throw new Error('README.md has no markers for the conformance table');
+  return [from, to];
+}
