@@ -33,6 +33,13 @@ export interface View {
   readonly arm: string;
 }
 
+/** A C flexible array member: elements that follow the struct and are not part of its size. */
+export interface Tail {
+  readonly name: string;
+  readonly offset: number;
+  readonly element: Scalar | Struct<any>;
+}
+
 export interface Struct<T> {
   /** The kernel's tag, or for a {@link View} `<struct>_<arm>`. */
   readonly name: string;
@@ -40,6 +47,7 @@ export interface Struct<T> {
   readonly size: number;
   readonly fields: Readonly<Record<keyof T & string, Field<unknown>>>;
   readonly view: View | null;
+  readonly tail: Tail | null;
   /** Offset just past field `name` (Linux' offsetofend). */
   endOf(name: keyof T & string): number;
   /** Reads {@link size} bytes from `at` (default 0). Throws RangeError if `bytes` is shorter. */
@@ -90,7 +98,7 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
   name: string,
   size: number,
   fields: F,
-  view: View | null = null,
+  more: { readonly view?: View; readonly tail?: Tail } = {},
 ): Struct<Values<F>> {
   type T = Values<F>;
   const list = Object.entries(fields).map(([key, field]) => new Codec(key, field));
@@ -99,7 +107,8 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
     name,
     size,
     fields: fields as Struct<T>['fields'],
-    view,
+    view: more.view ?? null,
+    tail: more.tail ?? null,
     endOf(key) {
       const field = fields[key] as Field<unknown>;
       return field.offset + fieldBytes(field);

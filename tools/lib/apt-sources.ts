@@ -17,7 +17,8 @@ export function sourcesForSuite(files: readonly { path: string; text: string }[]
   );
   const lines = entries
     .filter(
-      (entry) => entry.components.includes('main') && entry.suites.some((name) => !/-security$/.test(name)),
+      (entry) =>
+        entry.components.includes('main') && entry.suites.some((name) => !name.endsWith('-security')),
     )
     .flatMap((entry) => entry.uris.map((uri) => `deb ${entry.signedBy}${uri} ${suite} main`));
   return [...new Set(lines)].map((line) => `${line}\n`).join('');

@@ -75,21 +75,28 @@ function compareStructs(chapter: Chapter, structs: readonly Struct<any>[], answe
     const differences: string[] = [];
     if (struct.size !== answer.size)
       differences.push(`sizeof is ${answer.size} in Linux, ${struct.size} here`);
-    const declaredFields = Object.keys(struct.fields);
-    const fields = [...new Set([...declaredFields, ...Object.keys(answer.fields)])];
+    const places = placesOf(struct);
+    const fields = [...new Set([...Object.keys(places), ...Object.keys(answer.fields)])];
     for (const field of fields) {
       const linux = print(answer.fields[field]);
-      const here = print(place(struct.fields[field]));
+      const here = print(places[field]);
       if (linux !== here) differences.push(`field ${field} is ${linux} in Linux, ${here} here`);
     }
     return { name, fields: fields.length, differences };
   });
 }
 
-function place(field: Field<unknown> | undefined): Place | undefined {
-  if (field === undefined) return undefined;
-  const element = field.scalar === null ? 0 : scalarBytes[field.scalar];
-  return [field.offset, fieldBytes(field), element, field.scalar === 's32' ? 1 : 0];
+function placesOf(struct: Struct<any>): Record<string, Place> {
+  const places: Record<string, Place> = {};
+  for (const [name, field] of Object.entries(struct.fields) as [string, Field<unknown>][]) {
+    const element = field.scalar === null ? 0 : scalarBytes[field.scalar];
+    places[name] = [field.offset, fieldBytes(field), element, field.scalar === 's32' ? 1 : 0];
+  }
+  if (struct.tail !== null) {
+    const { name, offset, element } = struct.tail;
+    places[name] = [offset, 0, typeof element === 'string' ? scalarBytes[element] : element.size, 0];
+  }
+  return places;
 }
 
 function print(at: Place | undefined): string {

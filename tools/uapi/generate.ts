@@ -48,25 +48,36 @@ function minor(version: string): string {
 function structText(shape: Shape, answers: Answers): string {
   const answer = answers.structs[shape.name];
   if (answer === undefined) throw new Error(`no answer for struct ${shape.name}`);
-  const fields = shape.fields.map((field) => `  ${field.name}: ${fieldText(field, answer.fields)},\n`);
-  const view = shape.arm === null ? '' : `, { of: '${shape.tag}', arm: '${shape.arm}' }`;
+  const fixed = shape.fields.filter((field) => field.array !== 'flexible');
+  const fields = fixed.map((field) => `  ${field.name}: ${fieldText(field, answer.fields)},\n`);
+  const more = [
+    ...(shape.arm === null ? [] : [`view: { of: '${shape.tag}', arm: '${shape.arm}' }`]),
+    ...shape.fields.filter((field) => field.array === 'flexible').map((field) => tailText(field, answer.fields)),
+  ];
+  const options = more.length === 0 ? '' : `, { ${more.join(', ')} }`;
   const type = shape.name.replace(/(^|_)(\w)/g, (_, _line, letter: string) => letter.toUpperCase());
-  return `export const ${shape.name} = struct('${shape.name}', ${answer.size}, {\n${fields.join('')}}${view});
+  return `export const ${shape.name} = struct('${shape.name}', ${answer.size}, {\n${fields.join('')}}${options});
 export type ${type} = Infer<typeof ${shape.name}>;`;
 }
 
 function fieldText(field: ShapeField, places: Readonly<Record<string, Place>>): string {
   const [offset, size, element, signed] = places[field.name] as Place;
   if (field.inner !== null) return `nested(${field.inner})(${offset})`;
-  if (!field.array) return `${scalarName(element, signed)}(${offset})`;
+  if (field.array === 'no') return `${scalarName(element, signed)}(${offset})`;
   const arrays: Readonly<Record<string, string>> = { u8: 'bytes', u32: 'u32array', u64: 'u64array' };
   const name = arrays[scalarName(element, signed)];
   if (name === undefined) throw new Error(`no array of ${scalarName(element, signed)} for ${field.path}`);
   return `${name}(${size / element})(${offset})`;
 }
 
+function tailText(field: ShapeField, places: Readonly<Record<string, Place>>): string {
+  const [offset, , element, signed] = places[field.name] as Place;
+  const of = field.inner ?? `'${scalarName(element, signed)}'`;
+  return `tail: { name: '${field.name}', offset: ${offset}, element: ${of} }`;
+}
+
 /** `u32` or the like. */
-export function scalarName(element: number, signed: number): string {
+function scalarName(element: number, signed: number): string {
   return `${signed === 1 ? 's' : 'u'}${element * 8}`;
 }
 

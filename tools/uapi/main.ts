@@ -28,10 +28,6 @@ function write(chapters: readonly Chapter[], answers: Answers): number {
 
 /** One struct or constant a line, so that a change of Linux reads as a small diff. */
 function recordText(answers: Answers): string {
-  const lines = (of: Readonly<Record<string, unknown>>): string =>
-    Object.entries(of)
-      .map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`)
-      .join(',\n');
   return `{
   "linux": "${answers.linux}",
   "structs": {
@@ -42,6 +38,12 @@ ${lines(answers.constants)}
   }
 }
 `;
+}
+
+function lines(of: Readonly<Record<string, unknown>>): string {
+  return Object.entries(of)
+    .map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`)
+    .join(',\n');
 }
 
 function check(chapters: readonly Chapter[], answers: Answers): number {
@@ -57,22 +59,22 @@ function check(chapters: readonly Chapter[], answers: Answers): number {
 
 function report({ rows, constants, constantDifferences }: Comparison, linux: string, stale: boolean): string {
   const width = Math.max(...rows.map((row) => row.name.length));
-  const lines = [`${'struct'.padEnd(width)} fields ok`];
+  const out = [`${'struct'.padEnd(width)} fields ok`];
   for (const row of rows) {
     const ok = row.differences.length === 0 ? 'yes' : 'NO';
-    lines.push(`${row.name.padEnd(width)} ${String(row.fields).padStart(6)} ${ok}`);
-    for (const difference of row.differences) lines.push(`  ${difference}`);
+    out.push(`${row.name.padEnd(width)} ${String(row.fields).padStart(6)} ${ok}`);
+    for (const difference of row.differences) out.push(`  ${difference}`);
   }
-  lines.push(...constantDifferences);
-  if (stale) lines.push(`${record} is not what the compiler says now`);
+  out.push(...constantDifferences);
+  if (stale) out.push(`${record} is not what the compiler says now`);
   const fields = rows.reduce((sum, row) => sum + row.fields, 0);
   const different =
     rows.flatMap((row) => row.differences).length + constantDifferences.length + (stale ? 1 : 0);
-  lines.push(
+  out.push(
     `compared ${rows.length} structs, ${fields} fields, ${constants} constants with Linux ${linux}: ` +
       (different === 0 ? 'all equal' : `${different} different`),
   );
-  return `${lines.join('\n')}\n`;
+  return `${out.join('\n')}\n`;
 }
 
 await runWithPackages(() => {

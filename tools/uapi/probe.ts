@@ -7,7 +7,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Chapter } from './shapes.js';
 
-/** Offset, size, size of one element, and 1 if the element is signed; element size 0 is a struct. All in bytes. */
+/**
+ * Offset, size, size of one element, and 1 if the element is signed, in bytes. Element size 0 is a struct, size 0 a
+ * flexible array.
+ */
 export type Place = readonly [offset: number, size: number, element: number, signed: number];
 
 export interface StructAnswer {
@@ -53,8 +56,9 @@ function probeProgram(chapters: readonly Chapter[]): string {
     shapes.map((shape) => {
       const fields = shape.fields.map((field) => {
         const at = `struct ${shape.tag}, ${field.path}`;
+        if (field.array === 'flexible') return `TAIL("${field.name}", ${at});`;
         if (field.inner !== null) return `INNER("${field.name}", ${at});`;
-        return `${field.array ? 'ARRAY' : 'FIELD'}("${field.name}", ${at});`;
+        return `${field.array === 'fixed' ? 'ARRAY' : 'FIELD'}("${field.name}", ${at});`;
       });
       return `  BEGIN("${shape.name}", struct ${shape.tag});\n  ${fields.join('\n  ')}\n  END;`;
     }),
@@ -83,14 +87,16 @@ static const char *comma = "", *inner = "";
 #define BEGIN(name, type) printf("%s\\"" name "\\":{\\"size\\":%zu,\\"fields\\":{", comma, sizeof(type)); inner = ""
 #define END printf("}}"); comma = ","
 #define LVALUE(type, path) (((type *)0)->path)
-#define PLACE(name, type, path, element, sign) \\
-  printf("%s\\"" name "\\":[%zu,%zu,%zu,%d]", inner, offsetof(type, path), sizeof(LVALUE(type, path)), \\
-         (size_t)(element), (int)(sign)); inner = ","
+#define PLACE(name, type, path, size, element, sign) \\
+  printf("%s\\"" name "\\":[%zu,%zu,%zu,%d]", inner, offsetof(type, path), (size_t)(size), (size_t)(element), \\
+         (int)(sign)); inner = ","
+#define SIZE(type, path) sizeof(LVALUE(type, path))
 #define SIGNED(x) ((__typeof__(x))-1 < (__typeof__(x))0)
-#define FIELD(name, type, path) PLACE(name, type, path, sizeof(LVALUE(type, path)), SIGNED(LVALUE(type, path)))
+#define FIELD(name, type, path) PLACE(name, type, path, SIZE(type, path), SIZE(type, path), SIGNED(LVALUE(type, path)))
 #define ARRAY(name, type, path) \\
-  PLACE(name, type, path, sizeof(LVALUE(type, path)[0]), SIGNED(LVALUE(type, path)[0]))
-#define INNER(name, type, path) PLACE(name, type, path, 0, 0)
+  PLACE(name, type, path, SIZE(type, path), SIZE(type, path[0]), SIGNED(LVALUE(type, path)[0]))
+#define INNER(name, type, path) PLACE(name, type, path, SIZE(type, path), 0, 0)
+#define TAIL(name, type, path) PLACE(name, type, path, 0, SIZE(type, path[0]), 0)
 #define VALUE(name) \\
   printf((name) < 0 || (unsigned long long)(name) < (1ULL << 53) ? "%s\\"" #name "\\":%lld" : "%s\\"" #name "\\":\\"%llu\\"", \\
          comma, (long long)(name)); comma = ","

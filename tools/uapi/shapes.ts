@@ -12,7 +12,7 @@ export interface ShapeField {
   readonly path: string;
   /** Tag of the struct that lies here, or null. */
   readonly inner: string | null;
-  readonly array: boolean;
+  readonly array: Member['array'];
 }
 
 export interface Shape {
@@ -59,12 +59,11 @@ function shapesOf(tag: string, members: readonly Member[]): Shape[] {
   return [whole, ...views];
 }
 
-/** Leaves out named arms, which only views have, and flexible arrays, which take no space. */
+/** Leaves out named arms, which only views have. */
 function fieldsOf(members: readonly Member[], prefix: string): ShapeField[] {
   return members.flatMap((member): ShapeField[] => {
     if (member.type === '') return member.name === '' ? fieldsOf(member.members, prefix) : [];
-    if (member.array === 'flexible') return [];
     const inner = member.pointer || !member.type.startsWith('struct ') ? null : member.type.slice(7);
-    return [{ name: member.name, path: prefix + member.name, inner, array: member.array === 'fixed' }];
+    return [{ name: member.name, path: prefix + member.name, inner, array: member.array }];
   });
 }

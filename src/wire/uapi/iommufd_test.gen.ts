@@ -79,7 +79,7 @@ export const iommu_test_cmd_add_reserved = struct('iommu_test_cmd_add_reserved',
   start: u64(16),
   length: u64(24),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'add_reserved' });
+}, { view: { of: 'iommu_test_cmd', arm: 'add_reserved' } });
 export type IommuTestCmdAddReserved = Infer<typeof iommu_test_cmd_add_reserved>;
 
 export const iommu_test_cmd_mock_domain = struct('iommu_test_cmd_mock_domain', 72, {
@@ -91,7 +91,7 @@ export const iommu_test_cmd_mock_domain = struct('iommu_test_cmd_mock_domain', 7
   out_hwpt_id: u32(20),
   out_idev_id: u32(24),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'mock_domain' });
+}, { view: { of: 'iommu_test_cmd', arm: 'mock_domain' } });
 export type IommuTestCmdMockDomain = Infer<typeof iommu_test_cmd_mock_domain>;
 
 export const iommu_test_cmd_mock_domain_flags = struct('iommu_test_cmd_mock_domain_flags', 72, {
@@ -104,7 +104,7 @@ export const iommu_test_cmd_mock_domain_flags = struct('iommu_test_cmd_mock_doma
   out_idev_id: u32(24),
   dev_flags: u32(28),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'mock_domain_flags' });
+}, { view: { of: 'iommu_test_cmd', arm: 'mock_domain_flags' } });
 export type IommuTestCmdMockDomainFlags = Infer<typeof iommu_test_cmd_mock_domain_flags>;
 
 export const iommu_test_cmd_mock_domain_replace = struct('iommu_test_cmd_mock_domain_replace', 72, {
@@ -114,7 +114,7 @@ export const iommu_test_cmd_mock_domain_replace = struct('iommu_test_cmd_mock_do
   __reserved: u32(12),
   pt_id: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'mock_domain_replace' });
+}, { view: { of: 'iommu_test_cmd', arm: 'mock_domain_replace' } });
 export type IommuTestCmdMockDomainReplace = Infer<typeof iommu_test_cmd_mock_domain_replace>;
 
 export const iommu_test_cmd_check_map = struct('iommu_test_cmd_check_map', 72, {
@@ -126,7 +126,7 @@ export const iommu_test_cmd_check_map = struct('iommu_test_cmd_check_map', 72, {
   length: u64(24),
   uptr: u64(32),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'check_map' });
+}, { view: { of: 'iommu_test_cmd', arm: 'check_map' } });
 export type IommuTestCmdCheckMap = Infer<typeof iommu_test_cmd_check_map>;
 
 export const iommu_test_cmd_check_refs = struct('iommu_test_cmd_check_refs', 72, {
@@ -138,7 +138,7 @@ export const iommu_test_cmd_check_refs = struct('iommu_test_cmd_check_refs', 72,
   uptr: u64(24),
   refs: u32(32),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'check_refs' });
+}, { view: { of: 'iommu_test_cmd', arm: 'check_refs' } });
 export type IommuTestCmdCheckRefs = Infer<typeof iommu_test_cmd_check_refs>;
 
 export const iommu_test_cmd_create_access = struct('iommu_test_cmd_create_access', 72, {
@@ -149,7 +149,7 @@ export const iommu_test_cmd_create_access = struct('iommu_test_cmd_create_access
   out_access_fd: u32(16),
   flags: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'create_access' });
+}, { view: { of: 'iommu_test_cmd', arm: 'create_access' } });
 export type IommuTestCmdCreateAccess = Infer<typeof iommu_test_cmd_create_access>;
 
 export const iommu_test_cmd_destroy_access_pages = struct('iommu_test_cmd_destroy_access_pages', 72, {
@@ -159,7 +159,7 @@ export const iommu_test_cmd_destroy_access_pages = struct('iommu_test_cmd_destro
   __reserved: u32(12),
   access_pages_id: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'destroy_access_pages' });
+}, { view: { of: 'iommu_test_cmd', arm: 'destroy_access_pages' } });
 export type IommuTestCmdDestroyAccessPages = Infer<typeof iommu_test_cmd_destroy_access_pages>;
 
 export const iommu_test_cmd_access_pages = struct('iommu_test_cmd_access_pages', 72, {
@@ -173,7 +173,7 @@ export const iommu_test_cmd_access_pages = struct('iommu_test_cmd_access_pages',
   length: u64(32),
   uptr: u64(40),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'access_pages' });
+}, { view: { of: 'iommu_test_cmd', arm: 'access_pages' } });
 export type IommuTestCmdAccessPages = Infer<typeof iommu_test_cmd_access_pages>;
 
 export const iommu_test_cmd_access_rw = struct('iommu_test_cmd_access_rw', 72, {
@@ -186,7 +186,7 @@ export const iommu_test_cmd_access_rw = struct('iommu_test_cmd_access_rw', 72, {
   uptr: u64(32),
   flags: u32(40),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'access_rw' });
+}, { view: { of: 'iommu_test_cmd', arm: 'access_rw' } });
 export type IommuTestCmdAccessRw = Infer<typeof iommu_test_cmd_access_rw>;
 
 export const iommu_test_cmd_memory_limit = struct('iommu_test_cmd_memory_limit', 72, {
@@ -196,7 +196,7 @@ export const iommu_test_cmd_memory_limit = struct('iommu_test_cmd_memory_limit',
   __reserved: u32(12),
   limit: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'memory_limit' });
+}, { view: { of: 'iommu_test_cmd', arm: 'memory_limit' } });
 export type IommuTestCmdMemoryLimit = Infer<typeof iommu_test_cmd_memory_limit>;
 
 export const iommu_test_cmd_access_replace_ioas = struct('iommu_test_cmd_access_replace_ioas', 72, {
@@ -206,7 +206,7 @@ export const iommu_test_cmd_access_replace_ioas = struct('iommu_test_cmd_access_
   __reserved: u32(12),
   ioas_id: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'access_replace_ioas' });
+}, { view: { of: 'iommu_test_cmd', arm: 'access_replace_ioas' } });
 export type IommuTestCmdAccessReplaceIoas = Infer<typeof iommu_test_cmd_access_replace_ioas>;
 
 export const iommu_test_cmd_dirty = struct('iommu_test_cmd_dirty', 72, {
@@ -221,7 +221,7 @@ export const iommu_test_cmd_dirty = struct('iommu_test_cmd_dirty', 72, {
   uptr: u64(48),
   out_nr_dirty: u64(56),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'dirty' });
+}, { view: { of: 'iommu_test_cmd', arm: 'dirty' } });
 export type IommuTestCmdDirty = Infer<typeof iommu_test_cmd_dirty>;
 
 export const iommu_test_cmd_check_iotlb = struct('iommu_test_cmd_check_iotlb', 72, {
@@ -232,7 +232,7 @@ export const iommu_test_cmd_check_iotlb = struct('iommu_test_cmd_check_iotlb', 7
   check_iotlb_id: u32(16),
   iotlb: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'check_iotlb' });
+}, { view: { of: 'iommu_test_cmd', arm: 'check_iotlb' } });
 export type IommuTestCmdCheckIotlb = Infer<typeof iommu_test_cmd_check_iotlb>;
 
 export const iommu_test_cmd_trigger_iopf = struct('iommu_test_cmd_trigger_iopf', 72, {
@@ -246,7 +246,7 @@ export const iommu_test_cmd_trigger_iopf = struct('iommu_test_cmd_trigger_iopf',
   perm: u32(28),
   addr: u64(32),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'trigger_iopf' });
+}, { view: { of: 'iommu_test_cmd', arm: 'trigger_iopf' } });
 export type IommuTestCmdTriggerIopf = Infer<typeof iommu_test_cmd_trigger_iopf>;
 
 export const iommu_test_cmd_check_dev_cache = struct('iommu_test_cmd_check_dev_cache', 72, {
@@ -257,7 +257,7 @@ export const iommu_test_cmd_check_dev_cache = struct('iommu_test_cmd_check_dev_c
   check_dev_cache_id: u32(16),
   cache: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'check_dev_cache' });
+}, { view: { of: 'iommu_test_cmd', arm: 'check_dev_cache' } });
 export type IommuTestCmdCheckDevCache = Infer<typeof iommu_test_cmd_check_dev_cache>;
 
 export const iommu_test_cmd_trigger_vevent = struct('iommu_test_cmd_trigger_vevent', 72, {
@@ -267,7 +267,7 @@ export const iommu_test_cmd_trigger_vevent = struct('iommu_test_cmd_trigger_veve
   __reserved: u32(12),
   dev_id: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'trigger_vevent' });
+}, { view: { of: 'iommu_test_cmd', arm: 'trigger_vevent' } });
 export type IommuTestCmdTriggerVevent = Infer<typeof iommu_test_cmd_trigger_vevent>;
 
 export const iommu_test_cmd_pasid_attach = struct('iommu_test_cmd_pasid_attach', 72, {
@@ -278,7 +278,7 @@ export const iommu_test_cmd_pasid_attach = struct('iommu_test_cmd_pasid_attach',
   pasid: u32(16),
   pt_id: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'pasid_attach' });
+}, { view: { of: 'iommu_test_cmd', arm: 'pasid_attach' } });
 export type IommuTestCmdPasidAttach = Infer<typeof iommu_test_cmd_pasid_attach>;
 
 export const iommu_test_cmd_pasid_replace = struct('iommu_test_cmd_pasid_replace', 72, {
@@ -289,7 +289,7 @@ export const iommu_test_cmd_pasid_replace = struct('iommu_test_cmd_pasid_replace
   pasid: u32(16),
   pt_id: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'pasid_replace' });
+}, { view: { of: 'iommu_test_cmd', arm: 'pasid_replace' } });
 export type IommuTestCmdPasidReplace = Infer<typeof iommu_test_cmd_pasid_replace>;
 
 export const iommu_test_cmd_pasid_detach = struct('iommu_test_cmd_pasid_detach', 72, {
@@ -299,7 +299,7 @@ export const iommu_test_cmd_pasid_detach = struct('iommu_test_cmd_pasid_detach',
   __reserved: u32(12),
   pasid: u32(16),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'pasid_detach' });
+}, { view: { of: 'iommu_test_cmd', arm: 'pasid_detach' } });
 export type IommuTestCmdPasidDetach = Infer<typeof iommu_test_cmd_pasid_detach>;
 
 export const iommu_test_cmd_pasid_check = struct('iommu_test_cmd_pasid_check', 72, {
@@ -310,7 +310,7 @@ export const iommu_test_cmd_pasid_check = struct('iommu_test_cmd_pasid_check', 7
   pasid: u32(16),
   hwpt_id: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'pasid_check' });
+}, { view: { of: 'iommu_test_cmd', arm: 'pasid_check' } });
 export type IommuTestCmdPasidCheck = Infer<typeof iommu_test_cmd_pasid_check>;
 
 export const iommu_test_cmd_dmabuf_get = struct('iommu_test_cmd_dmabuf_get', 72, {
@@ -321,7 +321,7 @@ export const iommu_test_cmd_dmabuf_get = struct('iommu_test_cmd_dmabuf_get', 72,
   length: u32(16),
   open_flags: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'dmabuf_get' });
+}, { view: { of: 'iommu_test_cmd', arm: 'dmabuf_get' } });
 export type IommuTestCmdDmabufGet = Infer<typeof iommu_test_cmd_dmabuf_get>;
 
 export const iommu_test_cmd_dmabuf_revoke = struct('iommu_test_cmd_dmabuf_revoke', 72, {
@@ -332,7 +332,7 @@ export const iommu_test_cmd_dmabuf_revoke = struct('iommu_test_cmd_dmabuf_revoke
   dmabuf_fd: s32(16),
   revoked: u32(20),
   last: u32(64),
-}, { of: 'iommu_test_cmd', arm: 'dmabuf_revoke' });
+}, { view: { of: 'iommu_test_cmd', arm: 'dmabuf_revoke' } });
 export type IommuTestCmdDmabufRevoke = Infer<typeof iommu_test_cmd_dmabuf_revoke>;
 
 export const iommu_test_hw_info = struct('iommu_test_hw_info', 8, {

@@ -67,7 +67,7 @@ export const vfio_iommu_type1_info_cap_iova_range = struct('vfio_iommu_type1_inf
   header: nested(vfio_info_cap_header)(0),
   nr_iovas: u32(8),
   reserved: u32(12),
-});
+}, { tail: { name: 'iova_ranges', offset: 16, element: vfio_iova_range } });
 export type VfioIommuType1InfoCapIovaRange = Infer<typeof vfio_iommu_type1_info_cap_iova_range>;
 
 export const vfio_iommu_type1_info_cap_migration = struct('vfio_iommu_type1_info_cap_migration', 32, {
@@ -105,13 +105,13 @@ export const vfio_iommu_type1_dma_unmap = struct('vfio_iommu_type1_dma_unmap', 2
   flags: u32(4),
   iova: u64(8),
   size: u64(16),
-});
+}, { tail: { name: 'data', offset: 24, element: 'u8' } });
 export type VfioIommuType1DmaUnmap = Infer<typeof vfio_iommu_type1_dma_unmap>;
 
 export const vfio_iommu_type1_dirty_bitmap = struct('vfio_iommu_type1_dirty_bitmap', 8, {
   argsz: u32(0),
   flags: u32(4),
-});
+}, { tail: { name: 'data', offset: 8, element: 'u8' } });
 export type VfioIommuType1DirtyBitmap = Infer<typeof vfio_iommu_type1_dirty_bitmap>;
 
 export const vfio_iommu_type1_dirty_bitmap_get = struct('vfio_iommu_type1_dirty_bitmap_get', 40, {
