@@ -1,0 +1,531 @@
+/*
+ * The way to the daemon: one connection for each thread, made at its first call. All signals are blocked while it
+ * talks, because a handler that called us would read the answer meant for somebody else; they are let in about
+ * once a second, so that a daemon that hangs does not make its clients deaf.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "shim.h"
+
+#ifndef PR_SET_PTRACER
+#define PR_SET_PTRACER 0x59616d61
+#endif
+
+#define SLOTS 4096
+#define KNOWN_FDS 65536
+#define SIGSET_BYTES 8
+#define ALL_SIGNALS (~0ul)
+#define NOT_RECEIVED 0xffffffffu
+
+/* A thread's connection. `busy` is held during a call, and by whoever moves the descriptor away. */
+struct slot {
+	_Atomic int fd;
+	_Atomic int busy;
+	_Atomic int taken;
+};
+
+static struct slot slots[SLOTS];
+static _Atomic uint64_t own_fds[KNOWN_FDS / 64];
+static _Atomic int own_fd_count;
+/* One word that the kernel clears in a forked child, however the fork was made. */
+static _Atomic unsigned *alive_page;
+static _Atomic unsigned generations;
+/* What the daemon calls this image; 0 until somebody said hello. */
+static _Atomic uint64_t image_cookie;
+static _Atomic int key_made;
+static pthread_key_t exit_key;
+
+static __thread struct slot *own_slot __attribute__((tls_model("initial-exec")));
+static __thread unsigned own_generation __attribute__((tls_model("initial-exec")));
+
+static void mark_fd(int fd, bool ours)
+{
+	uint64_t bit = 1ull << (fd % 64);
+
+	if (ours) {
+		if (!(atomic_fetch_or(&own_fds[fd / 64], bit) & bit))
+			atomic_fetch_add(&own_fd_count, 1);
+	} else if (atomic_fetch_and(&own_fds[fd / 64], ~bit) & bit) {
+		atomic_fetch_sub(&own_fd_count, 1);
+	}
+}
+
+bool channel_owns(int fd)
+{
+	if (atomic_load_explicit(&own_fd_count, memory_order_relaxed) == 0 || fd < 0 || fd >= KNOWN_FDS)
+		return false;
+	return atomic_load(&own_fds[fd / 64]) >> (fd % 64) & 1;
+}
+
+int channel_next(int fd)
+{
+	if (atomic_load(&own_fd_count) == 0)
+		return -1;
+	for (; fd < KNOWN_FDS; fd++)
+		if (channel_owns(fd))
+			return fd;
+	return -1;
+}
+
+/* The parent's connections are not the child's: answers would mix, and the daemon would not see the parent die. */
+static void drop_inherited(void)
+{
+	for (int fd = channel_next(0); fd >= 0; fd = channel_next(fd + 1)) {
+		sys1(SYS_close, fd);
+		mark_fd(fd, false);
+	}
+	memset(slots, 0, sizeof(slots));
+	atomic_store(&image_cookie, 0);
+}
+
+static unsigned current_generation(void)
+{
+	_Atomic unsigned *page = atomic_load(&alive_page);
+	unsigned seen;
+
+	if (!page) {
+		long at = sys6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (at < 0 && at > -4096)
+			return 0;
+		sys3(SYS_madvise, at, 4096, MADV_WIPEONFORK);
+		atomic_store((_Atomic unsigned *)at, 1 + atomic_fetch_add(&generations, 1));
+		if (!atomic_compare_exchange_strong(&alive_page, &page, (_Atomic unsigned *)at))
+			sys2(SYS_munmap, at, 4096);
+		page = atomic_load(&alive_page);
+	}
+	seen = atomic_load_explicit(page, memory_order_relaxed);
+	if (seen == 0) {
+		drop_inherited();
+		seen = 1 + atomic_fetch_add(&generations, 1);
+		atomic_store(page, seen);
+	}
+	return seen;
+}
+
+void channel_forked(void)
+{
+	if (!atomic_load(&alive_page))
+		return;
+	/* Where the kernel has no MADV_WIPEONFORK. */
+	atomic_store(atomic_load(&alive_page), 0);
+	current_generation();
+}
+
+static void release_slot(struct slot *slot)
+{
+	int fd = atomic_exchange(&slot->fd, -1);
+
+	if (fd >= 0) {
+		mark_fd(fd, false);
+		sys1(SYS_close, fd);
+	}
+	atomic_store(&slot->busy, 0);
+	atomic_store(&slot->taken, 0);
+}
+
+static void thread_ends(void *value)
+{
+	struct slot *slot = value;
+
+	if (slot && slot == own_slot && own_generation == current_generation())
+		release_slot(slot);
+	own_slot = NULL;
+}
+
+void channel_move_away(int fd)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		struct slot *slot = &slots[i];
+		int free = 0;
+		long other;
+
+		if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) != fd)
+			continue;
+		for (int turn = 0; turn < 100000 && !atomic_compare_exchange_weak(&slot->busy, &free, 1); turn++) {
+			free = 0;
+			sys0(SYS_sched_yield);
+		}
+		other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
+		if (other < 0)
+			other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+		if (other >= KNOWN_FDS) {
+			sys1(SYS_close, other);
+			other = -1;
+		}
+		mark_fd(fd, false);
+		if (other >= 0)
+			mark_fd((int)other, true);
+		atomic_store(&slot->fd, other >= 0 ? (int)other : -1);
+		atomic_store(&slot->busy, 0);
+		return;
+	}
+}
+
+/* Puts a descriptor where programs seldom look. Returns the new number. */
+static long move_high(long fd)
+{
+	struct rlimit limit = { 1024, 1024 };
+	long high;
+	int base;
+
+	sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &limit);
+	base = limit.rlim_cur > 1024 ? 1024 - 64 : (int)limit.rlim_cur - 64;
+	high = base > (int)fd ? sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base) : -EMFILE;
+	if (high < 0)
+		return fd;
+	sys1(SYS_close, fd);
+	return high;
+}
+
+static long connect_daemon(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = 1 };
+	const char *path = getenv("IOASIS_SOCKET");
+	size_t length = path ? strlen(path) : 0;
+	long fd, result;
+
+	if (length == 0 || length >= sizeof(address.sun_path))
+		return -ENODEV;
+	memcpy(address.sun_path, path, length);
+	fd = sys3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fd == -EMFILE || fd == -ENFILE ? fd : -ENODEV;
+	do
+		result = sys3(SYS_connect, fd, &address, sizeof(address));
+	while (result == -EINTR);
+	if (result == 0)
+		fd = move_high(fd);
+	if (result < 0 || fd >= KNOWN_FDS) {
+		sys1(SYS_close, fd);
+		return -ENODEV;
+	}
+	sys5(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return fd;
+}
+
+static long transfer(int fd, struct call *call);
+
+static long say_hello(int fd, unsigned long signals)
+{
+	struct call hello = {
+		.signals = signals,
+		.request = { .op = IOASIS_OP_HELLO,
+			     .cmd = IOASIS_PROTOCOL_VERSION,
+			     .arg = atomic_load(&image_cookie),
+			     .count = (uint64_t)sys0(SYS_gettid),
+			     .fd = -1 },
+	};
+	long cookie = transfer(fd, &hello);
+
+	if (cookie <= 0)
+		return cookie ? cookie : -ENODEV;
+	if (hello.request.arg != (uint64_t)cookie) {
+		/* Yama lets a process be read only by an ancestor, or by whom it names. */
+		sys5(SYS_prctl, PR_SET_PTRACER, hello.count, 0, 0, 0);
+		atomic_store(&image_cookie, (uint64_t)cookie);
+	}
+	return 0;
+}
+
+static struct slot *take_slot(void)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		int free = 0;
+
+		if (atomic_load_explicit(&slots[i].taken, memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong(&slots[i].taken, &free, 1)) {
+			atomic_store(&slots[i].fd, -1);
+			return &slots[i];
+		}
+	}
+	return NULL;
+}
+
+/* This thread's slot with a live connection in it, held busy; or NULL and *error. */
+static struct slot *enter(unsigned long signals, long *error)
+{
+	unsigned generation = current_generation();
+	struct slot *slot = own_slot;
+	int free = 0;
+	long fd;
+
+	if (!slot || own_generation != generation) {
+		slot = take_slot();
+		if (!slot) {
+			*error = -EMFILE;
+			return NULL;
+		}
+		own_slot = slot;
+		own_generation = generation;
+		if (atomic_load(&key_made))
+			pthread_setspecific(exit_key, slot);
+	}
+	while (!atomic_compare_exchange_weak(&slot->busy, &free, 1)) {
+		free = 0;
+		sys0(SYS_sched_yield);
+	}
+	if (atomic_load_explicit(&slot->fd, memory_order_relaxed) >= 0)
+		return slot;
+	fd = connect_daemon();
+	if (fd >= 0) {
+		mark_fd((int)fd, true);
+		atomic_store(&slot->fd, (int)fd);
+		*error = say_hello((int)fd, signals);
+		if (*error == 0)
+			return slot;
+	} else {
+		*error = fd;
+	}
+	release_slot(slot);
+	own_slot = NULL;
+	return NULL;
+}
+
+static long send_all(int fd, const void *head, size_t head_size, const void *tail, size_t tail_size, int pass_fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov[2] = { { (void *)head, head_size }, { (void *)tail, tail_size } };
+	struct msghdr message = { .msg_iov = iov, .msg_iovlen = tail_size ? 2 : 1 };
+	long sent;
+
+	if (pass_fd >= 0) {
+		struct cmsghdr *header;
+
+		memset(&control, 0, sizeof(control));
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+		header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &pass_fd, sizeof(int));
+	}
+	do
+		sent = sys3(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
+	while (sent == -EINTR);
+	return sent;
+}
+
+static long send_request(int fd, struct call *call)
+{
+	struct ioasis_request *request = &call->request;
+	uint64_t to_page_end = 4096 - ((uintptr_t)call->carry & 4095);
+	long sent;
+
+	for (;;) {
+		sent = send_all(fd, request, sizeof(*request), call->carry, request->carried, -1);
+		if (sent != -EFAULT || request->carried == 0)
+			return sent;
+		/* The argument ends before a hole, or is no address at all. */
+		request->carried = request->carried > to_page_end ? (uint32_t)to_page_end : 0;
+	}
+}
+
+static long answer(int fd, long error, int64_t value, const void *bytes, size_t count, int pass_fd)
+{
+	struct ioasis_request reply = {
+		.op = IOASIS_OP_ANSWER,
+		.cmd = error < 0 ? (uint32_t)-error : 0,
+		.arg = (uint64_t)value,
+		.carried = (uint32_t)count,
+		.fd = -1,
+	};
+
+	return send_all(fd, &reply, sizeof(reply), bytes, count, pass_fd);
+}
+
+struct received {
+	struct ioasis_answer head;
+	int fd;		/* came with it, or -1 */
+	bool cut;	/* there were more bytes than room for them */
+};
+
+static long receive(int fd, struct received *in, void *tail, size_t tail_max)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov[2] = { { &in->head, sizeof(in->head) }, { tail, tail_max } };
+	struct msghdr message = {
+		.msg_iov = iov,
+		.msg_iovlen = tail_max ? 2 : 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *header;
+	long got = sys3(SYS_recvmsg, fd, &message, MSG_CMSG_CLOEXEC);
+
+	in->fd = -1;
+	in->cut = got >= 0 && (message.msg_flags & MSG_TRUNC);
+	header = got >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&in->fd, CMSG_DATA(header), sizeof(int));
+	return got;
+}
+
+/* The bytes of a WRITE come as a message of their own, so that the kernel puts them where they belong. */
+static long serve_write(int fd, const struct ioasis_answer *verb)
+{
+	struct iovec iov = { (void *)(uintptr_t)verb->value, verb->count };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	long got;
+
+	do
+		got = sys3(SYS_recvmsg, fd, &message, 0);
+	while (got == -EINTR || got == -EAGAIN);
+	if (got < 0 && got != -EFAULT)
+		return got;
+	return answer(fd, got, 0, NULL, 0, -1);
+}
+
+static long serve_read(int fd, const struct ioasis_answer *verb)
+{
+	long sent = answer(fd, 0, 0, (const void *)(uintptr_t)verb->value, verb->count, -1);
+
+	return sent == -EFAULT ? answer(fd, sent, 0, NULL, 0, -1) : sent;
+}
+
+static long serve_take(int fd, const struct ioasis_answer *verb)
+{
+	long sent = channel_owns(verb->fd) || verb->fd < 0 ? -EBADF : answer(fd, 0, 0, NULL, 0, verb->fd);
+
+	return sent == -EBADF ? answer(fd, sent, 0, NULL, 0, -1) : sent;
+}
+
+static long serve_map(int fd, const struct call *call, const struct received *in)
+{
+	const struct ioasis_request *request = &call->request;
+	long at = in->fd < 0 ? -ENFILE :
+			       sys6(SYS_mmap, (long)request->arg, (long)request->count, request->cmd & 0xff,
+				    (long)(request->cmd >> 8), in->fd, (long)in->head.value);
+
+	if (in->fd >= 0)
+		sys1(SYS_close, in->fd);
+	return answer(fd, at < 0 && at > -4096 ? at : 0, at, NULL, 0, -1);
+}
+
+static int accept_fd(const struct received *in)
+{
+	if (in->fd >= 0 && !(in->head.flags & IOASIS_CLOEXEC))
+		sys3(SYS_fcntl, in->fd, F_SETFD, 0);
+	return in->fd;
+}
+
+static long serve(int fd, const struct call *call, const struct received *in)
+{
+	switch (in->head.verb) {
+	case IOASIS_VERB_READ:
+		return serve_read(fd, &in->head);
+	case IOASIS_VERB_WRITE:
+		return serve_write(fd, &in->head);
+	case IOASIS_VERB_TAKE:
+		return serve_take(fd, &in->head);
+	case IOASIS_VERB_GIVE:
+		return answer(fd, in->fd < 0 ? -EMFILE : 0, accept_fd(in), NULL, 0, -1);
+	case IOASIS_VERB_CLOSE:
+		if (!channel_owns(in->head.fd))
+			sys1(SYS_close, in->head.fd);
+		return answer(fd, 0, 0, NULL, 0, -1);
+	case IOASIS_VERB_MAP:
+		return serve_map(fd, call, in);
+	default:
+		return -EPROTO;
+	}
+}
+
+static void let_signals_in(const unsigned long *mask)
+{
+	unsigned long all = ALL_SIGNALS;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_BYTES);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_BYTES);
+}
+
+/* Sends the request and serves until it is done. -EPIPE stands for every way to lose the daemon. */
+static long transfer(int fd, struct call *call)
+{
+	struct received in;
+	size_t room = call->reply_max;
+	long got = send_request(fd, call);
+
+	while (got >= 0 || got == -EAGAIN || got == -EINTR) {
+		in.head.verb = NOT_RECEIVED;
+		got = receive(fd, &in, call->reply_at, room);
+		if (got == -EFAULT && in.head.verb != NOT_RECEIVED)
+			return -EFAULT;
+		if (got == -EFAULT) {
+			/* No user address at all: the kernel did not even take the message. */
+			room = 0;
+			got = 0;
+			continue;
+		}
+		if (got == -EAGAIN)
+			let_signals_in(&call->signals);
+		if (got == -EAGAIN || got == -EINTR)
+			continue;
+		if (got < (long)sizeof(in.head))
+			break;
+		if (in.head.verb == IOASIS_VERB_DONE) {
+			call->count = in.head.count;
+			if (in.head.error)
+				return -in.head.error;
+			if (in.cut)
+				return -EFAULT;
+			if (in.head.flags & IOASIS_HAS_FD)
+				return in.fd < 0 ? -EMFILE : accept_fd(&in);
+			return (long)in.head.value;
+		}
+		got = serve(fd, call, &in);
+	}
+	return -EPIPE;
+}
+
+long channel_call(struct call *call)
+{
+	unsigned long all = ALL_SIGNALS;
+	struct slot *slot;
+	long result = -ENODEV;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
+	slot = enter(call->signals, &result);
+	if (slot) {
+		result = transfer(atomic_load_explicit(&slot->fd, memory_order_relaxed), call);
+		atomic_store_explicit(&slot->busy, 0, memory_order_release);
+		if (result == -EPIPE) {
+			release_slot(slot);
+			own_slot = NULL;
+			result = -ENODEV;
+		}
+	}
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
+	return result;
+}
+
+__attribute__((constructor)) static void channel_start(void)
+{
+	if (pthread_key_create(&exit_key, thread_ends) == 0)
+		atomic_store(&key_made, 1);
+	pthread_atfork(NULL, NULL, channel_forked);
+}

@@ -1,0 +1,73 @@
+/*
+ * What shim and daemon say to each other; src/host/protocol.ts is the other half and a test compares the two.
+ * One connection is one thread of the client. The client sends a request, then serves verbs until DONE comes.
+ */
+#ifndef IOASIS_PROTOCOL_H
+#define IOASIS_PROTOCOL_H
+
+#include <stdint.h>
+
+#define IOASIS_PROTOCOL_VERSION 1
+/* Bytes of the argument that travel with a request, and the most that one message carries. */
+#define IOASIS_CARRIED 64
+#define IOASIS_CHUNK 16384
+
+enum ioasis_op {
+	IOASIS_OP_HELLO = 1,	/* arg: cookie of this image or 0; count: tid; cmd: version */
+	IOASIS_OP_OPEN = 2,	/* cmd: flags; the path follows */
+	IOASIS_OP_IDENTIFY = 3,	/* is descriptor fd, inode token, one of ours? */
+	IOASIS_OP_NAME = 4,	/* the file name of token, as /proc/self/fd shows it */
+	IOASIS_OP_IOCTL = 5,	/* cmd, arg; the bytes at arg follow */
+	IOASIS_OP_READ = 6,	/* arg, count, offset (-1: none) */
+	IOASIS_OP_WRITE = 7,	/* the same; the bytes at arg follow */
+	IOASIS_OP_MMAP = 8,	/* arg: address; count: length; offset; cmd: prot | flags << 8 */
+	IOASIS_OP_UNMAPPED = 9,	/* arg: mapping id; count: times opened (cmd 1) or closed (cmd 0) */
+	IOASIS_OP_CAPABILITIES = 10, /* arg: the effective set that the program asked for */
+	IOASIS_OP_MEMLOCK = 11,	/* cmd 1: set the soft limit to arg, the hard one to count; 0: tell them */
+	IOASIS_OP_ANSWER = 12,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
+};
+
+enum ioasis_verb {
+	IOASIS_VERB_DONE = 0,	/* the call returns value, or -1 and error; bytes for reply_at may follow */
+	IOASIS_VERB_READ = 1,	/* send count bytes from address value */
+	IOASIS_VERB_WRITE = 2,	/* the next message is count bytes for address value */
+	IOASIS_VERB_TAKE = 3,	/* send descriptor fd */
+	IOASIS_VERB_GIVE = 4,	/* here is a descriptor; answer its number */
+	IOASIS_VERB_CLOSE = 5,	/* close descriptor fd */
+	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this: value: offset in it; count: length */
+};
+
+/* Flags of an answer. */
+#define IOASIS_CLOEXEC 1	/* GIVE, DONE with a descriptor: close on exec */
+#define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it */
+
+/* Kinds of token, the value of a DONE to IDENTIFY. The access mode (O_ACCMODE) is in bits 4..5. */
+#define IOASIS_NOT_OURS 0
+#define IOASIS_POLL_NONE 1
+#define IOASIS_POLL_IN 2
+#define IOASIS_POLL_IN_OUT 3
+
+struct ioasis_request {
+	uint32_t op;
+	uint32_t cmd;
+	uint64_t token;
+	uint64_t arg;
+	uint64_t count;
+	uint64_t offset;
+	int32_t fd;
+	uint32_t carried;
+};
+
+struct ioasis_answer {
+	uint32_t verb;
+	int32_t error;
+	int64_t value;
+	uint64_t count;
+	int32_t fd;
+	uint32_t flags;
+};
+
+_Static_assert(sizeof(struct ioasis_request) == 48, "request");
+_Static_assert(sizeof(struct ioasis_answer) == 32, "answer");
+
+#endif

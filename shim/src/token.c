@@ -1,0 +1,63 @@
+/*
+ * Which descriptors are the engine's. A token is a pipe end, and the pipe's inode is its name: numbers change with
+ * dup, processes with fork and exec, the inode stays. What a pipe is gets asked once and is then remembered.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdatomic.h>
+
+#include "shim.h"
+
+#define REMEMBERED 256
+#define KIND_KNOWN 0x80
+
+/* (inode << 8) | KIND_KNOWN | kind, in one word so that threads never see half an entry. */
+static _Atomic uint64_t remembered[REMEMBERED];
+
+bool tokens_possible;
+
+void token_learn(uint64_t inode, int kind)
+{
+	atomic_store_explicit(&remembered[inode % REMEMBERED], inode << 8 | KIND_KNOWN | (unsigned)kind,
+			      memory_order_relaxed);
+	if (kind != IOASIS_NOT_OURS)
+		tokens_possible = true;
+}
+
+static int ask(int fd, uint64_t inode)
+{
+	struct call call = { .request = { .op = IOASIS_OP_IDENTIFY, .token = inode, .fd = fd } };
+	long kind = channel_call(&call);
+
+	if (kind < 0)
+		return IOASIS_NOT_OURS;
+	token_learn(inode, (int)kind);
+	return (int)kind;
+}
+
+/* What `fd` is: IOASIS_NOT_OURS, or its kind and *inode. */
+int token_kind(int fd, uint64_t *inode)
+{
+	struct stat status;
+	uint64_t entry;
+
+	if (fd < 0 || sys2(SYS_fstat, fd, &status) < 0 || !S_ISFIFO(status.st_mode))
+		return IOASIS_NOT_OURS;
+	*inode = status.st_ino;
+	entry = atomic_load_explicit(&remembered[status.st_ino % REMEMBERED], memory_order_relaxed);
+	if (entry >> 8 == status.st_ino && (entry & KIND_KNOWN))
+		return entry & 0x7f;
+	return ask(fd, status.st_ino);
+}
+
+/* The name that /proc/self/fd shows for it, without a final zero; the length or -errno. */
+long token_name(int fd, uint64_t inode, char *buf, size_t size)
+{
+	struct call call = {
+		.request = { .op = IOASIS_OP_NAME, .token = inode, .fd = fd },
+		.reply_at = buf,
+		.reply_max = size,
+	};
+
+	return channel_call(&call);
+}

@@ -1,0 +1,178 @@
+/**
+ * Linux system calls, synchronously, and nothing else: the only module that uses koffi. Every call returns what the
+ * kernel returned, or -errno. Memory for the kernel lies in {@link allocate}d blocks whose addresses are plain
+ * numbers, because a number costs a fraction of what a pointer argument costs.
+ */
+import koffi from 'koffi';
+
+/** Native memory that never moves. */
+export interface Block {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+type Arg = number | bigint | string | Uint8Array;
+type NativeCall = (...args: Arg[]) => number;
+
+const libc = koffi.load(null);
+
+/** Binds `name`; a result of -1 becomes -errno. */
+function bind(name: string, result: string, args: string[]): NativeCall {
+  const native = libc.func(name, result, args);
+  return (...values) => {
+    const value = native(...values) as number;
+    return value === -1 ? -koffi.errno() : value;
+  };
+}
+
+const mmapNative = libc.func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']);
+const munmapNative = libc.func('munmap', 'int', ['int64_t', 'int64_t']);
+
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+
+/** Maps `length` bytes of `fd` (-1: anonymous, private). The bytes stay mapped until {@link unmap}. */
+export function map(length: number, fd = -1): Block {
+  const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
+  const address = mmapNative(0, length, PROT_READ | PROT_WRITE, flags, fd, 0) as number;
+  if (address === -1) throw new Error(`cannot map ${length} bytes: errno ${koffi.errno()}`);
+  const buffer = koffi.view(BigInt(address), length);
+  return { address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
+}
+
+/** Gives a mapping back. Its views must not be used any more. */
+export function unmap(block: Block): void {
+  munmapNative(block.address, block.bytes.length);
+}
+
+const ARENA = 1 << 18;
+let arena = map(ARENA);
+let arenaUsed = 0;
+
+/** Carves a block out of native memory, for the life of the thread. */
+export function allocate(size: number): Block {
+  if (size > ARENA) return map(size);
+  if (arenaUsed + size > ARENA) {
+    arena = map(ARENA);
+    arenaUsed = 0;
+  }
+  const { bytes, address } = arena;
+  const block = {
+    address: address + arenaUsed,
+    bytes: new Uint8Array(bytes.buffer, arenaUsed, size),
+    view: new DataView(bytes.buffer, arenaUsed, size),
+  };
+  arenaUsed += (size + 63) & ~63;
+  return block;
+}
+
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const O_RDWR = 2;
+export const O_ACCMODE = 3;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+
+export const close = bind('close', 'int', ['int']);
+export const open = bind('open', 'int', ['str', 'int', 'int']);
+export const pipe2 = bind('pipe2', 'int', ['int64_t', 'int']);
+export const read = bind('read', 'int64_t', ['int', 'int64_t', 'int64_t']);
+export const write = bind('write', 'int64_t', ['int', 'int64_t', 'int64_t']);
+export const pread = bind('pread64', 'int64_t', ['int', 'void*', 'int64_t', 'int64_t']);
+export const pwrite = bind('pwrite64', 'int64_t', ['int', 'void*', 'int64_t', 'int64_t']);
+export const preadAt = bind('pread64', 'int64_t', ['int', 'int64_t', 'int64_t', 'int64_t']);
+export const pwriteAt = bind('pwrite64', 'int64_t', ['int', 'int64_t', 'int64_t', 'int64_t']);
+export const fcntl = bind('fcntl', 'int', ['int', 'int', 'int']);
+export const ioctl = bind('ioctl', 'int', ['int', 'uint64_t', 'int64_t']);
+export const ftruncate = bind('ftruncate', 'int', ['int', 'int64_t']);
+export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
+export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
+export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
+export const getxattr = bind('getxattr', 'int64_t', ['str', 'str', 'int64_t', 'uint64_t']);
+export const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
+export const socket = bind('socket', 'int', ['int', 'int', 'int']);
+export const bindSocket = bind('bind', 'int', ['int', 'int64_t', 'int']);
+export const listen = bind('listen', 'int', ['int', 'int']);
+export const accept4 = bind('accept4', 'int', ['int', 'int64_t', 'int64_t', 'int']);
+export const getsockopt = bind('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']);
+export const setsockopt = bind('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int']);
+export const recv = bind('recv', 'int64_t', ['int', 'int64_t', 'int64_t', 'int']);
+export const send = bind('send', 'int64_t', ['int', 'int64_t', 'int64_t', 'int']);
+export const recvmsg = bind('recvmsg', 'int64_t', ['int', 'int64_t', 'int']);
+export const sendmsg = bind('sendmsg', 'int64_t', ['int', 'int64_t', 'int']);
+export const epollCreate = bind('epoll_create1', 'int', ['int']);
+export const epollCtl = bind('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']);
+export const epollWait = bind('epoll_wait', 'int', ['int', 'int64_t', 'int', 'int']);
+export const vmRead = bind('process_vm_readv', 'int64_t', [
+  'int',
+  'int64_t',
+  'uint64_t',
+  'int64_t',
+  'uint64_t',
+  'uint64_t',
+]);
+export const vmWrite = bind('process_vm_writev', 'int64_t', [
+  'int',
+  'int64_t',
+  'uint64_t',
+  'int64_t',
+  'uint64_t',
+  'uint64_t',
+]);
+const syscall3 = bind('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']);
+const prlimitNative = bind('prlimit64', 'int', ['int', 'int', 'int64_t', 'int64_t']);
+
+const SYS_pidfd_open = 434;
+/** A descriptor that is readable once the process is dead. */
+export const pidfdOpen = (pid: number): number => syscall3(SYS_pidfd_open, pid, 0, 0);
+
+const limits = allocate(16);
+const RLIMIT_MEMLOCK = 8;
+/** Soft RLIMIT_MEMLOCK of a process in bytes (2^64-1: none), or null when it may not be asked. */
+export function memlockLimit(pid: number): bigint | null {
+  return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);
+}
+
+/** What fstat says, as far as anybody here asks. */
+export interface Status {
+  readonly dev: bigint;
+  readonly ino: bigint;
+  readonly mode: number;
+  readonly size: bigint;
+}
+
+const S_IFMT = 0o170000;
+export const S_IFIFO = 0o010000;
+export const S_IFREG = 0o100000;
+export const fileType = (status: Status): number => status.mode & S_IFMT;
+
+const statBlock = allocate(256);
+/** The offset of st_mode differs: aarch64 has the generic layout. */
+const ST_MODE = process.arch === 'x64' ? 24 : 16;
+const ST_SIZE = 48;
+
+/** fstat; null when `fd` is no descriptor. */
+export function fstat(fd: number): Status | null {
+  if (fstatInto(fd, statBlock.address) < 0) return null;
+  const { view } = statBlock;
+  return {
+    dev: view.getBigUint64(0, true),
+    ino: view.getBigUint64(8, true),
+    mode: view.getUint32(ST_MODE, true),
+    size: view.getBigInt64(ST_SIZE, true),
+  };
+}
+
+export const Errno = {
+  EINTR: 4,
+  EBADF: 9,
+  EAGAIN: 11,
+  EFAULT: 14,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
+} as const;
