@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { count, judge, type Expectation } from '../../tools/conformance/judge.js';
+import { count, judge, judgeEnding, type Expectation } from '../../tools/conformance/judge.js';
 import { versionOf } from '../../tools/conformance/programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf } from '../../tools/conformance/sweep.js';
 import { countsIn, isCurrent, markdown, replaceTable, type SuiteRun } from '../../tools/conformance/table.js';
@@ -106,6 +106,24 @@ describe('a test is judged by what Linux does', () => {
   });
 });
 
+describe('the end of a run', () => {
+  const failing = judge(parseTap(canned), linux, here);
+  const fine = judge(parseTap(canned.replace('not ok 3', 'ok 3')), linux, here);
+  const poor = judge(parseTap(canned), linux, { ...here, hugePages: false });
+
+  test('has the status that the results ask for', () => {
+    expect(judgeEnding(fine, 'status 0')).toEqual(fine);
+    expect(judgeEnding(failing, 'status 1')).toEqual(failing);
+    expect(judgeEnding(poor, 'status 1')).toEqual(poor);
+  });
+
+  test('is a failure of its own when it does not', () => {
+    for (const ending of ['a time-out', 'status 1', 'status SIGSEGV', 'status 125']) {
+      expect(judgeEnding(fine, ending).at(-1)).toMatchObject({ name: 'the end', verdict: 'failed' });
+    }
+  });
+});
+
 describe('the recorded answers of Linux', () => {
   const recorded = JSON.parse(readFileSync(join(repoRoot, 'tools/conformance/expected.json'), 'utf8')) as {
     suites: Record<string, Expectation>;
@@ -164,11 +182,11 @@ describe('the table', () => {
       '|---|---|---|---|---|---|',
       '| iommufd | ordinary user | 4 | 2 | 1 | 1 (1: Linux too: no_viommu) |',
       '',
-      'Points of failure that `iommufd_fail_nth` swept; each made one named site fail:',
+      'What `iommufd_fail_nth` swept: every point made one named site fail, and nothing was lost.',
       '',
-      '| test | user | points | different sites |',
-      '|---|---|---|---|',
-      '| nth.basic | ordinary user | 3 | 2 |',
+      '| test | ordinary user |',
+      '|---|---|',
+      '| nth.basic | 3 points, 2 sites |',
     ]);
   });
 

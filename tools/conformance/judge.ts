@@ -29,6 +29,8 @@ export interface Verdict {
   readonly output: readonly string[];
 }
 
+const noHugePages = 'no huge pages on this machine';
+
 /** One verdict a test, in the order of running; then one for each test that is missing. */
 export function judge(tap: Tap, expected: Expectation, here: Circumstances): Verdict[] {
   const knownReasons = new Set(Object.values(expected.skips));
@@ -40,7 +42,7 @@ export function judge(tap: Tap, expected: Expectation, here: Circumstances): Ver
       return { name, verdict: 'failed', why: `skipped, and Linux does not: ${reason}`, output };
     }
     if (!here.hugePages && expected.needsHugePages.includes(name)) {
-      return { name, verdict: 'skipped', why: 'no huge pages on this machine', output: [] };
+      return { name, verdict: 'skipped', why: noHugePages, output: [] };
     }
     return { name, verdict: 'failed', why: 'failed', output };
   });
@@ -61,6 +63,17 @@ function missing(tap: Tap, expected: Expectation, here: Circumstances): Verdict[
   return Array.from({ length: absent }, (_, index) =>
     never(`test ${tap.tests.length + index + 1} of ${planned}`),
   );
+}
+
+/**
+ * What the end of the run adds: a suite of which nothing failed has to end, and with the status that says so. A suite
+ * with failures, or with tests that fail on Linux for want of huge pages, ends with 1.
+ */
+export function judgeEnding(verdicts: readonly Verdict[], ending: string): Verdict[] {
+  const status = verdicts.some((each) => each.verdict === 'failed' || each.why === noHugePages) ? 1 : 0;
+  if (ending === `status ${status}`) return [...verdicts];
+  const why = `ended with ${ending}, not with status ${status}`;
+  return [...verdicts, { name: 'the end', verdict: 'failed', why, output: [] }];
 }
 
 /** How many verdicts of each kind. */

@@ -11,7 +11,7 @@ import { runProgram } from '../lib/process.js';
 import { repoRoot } from '../lib/repo.js';
 import { parseTap } from '../lib/tap.js';
 import { withHugePages } from './huge-pages.js';
-import { count, judge, type Expectation, type Verdict } from './judge.js';
+import { count, judge, judgeEnding, type Expectation, type Verdict } from './judge.js';
 import { compile, type Programs } from './programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
 import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
@@ -58,9 +58,10 @@ async function runSuite(
       );
       verdicts = judgeSweeps(verdicts, sweeps);
     }
+    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
+    verdicts = judgeEnding(verdicts, ending);
     const { passed, failed, skipped } = count(verdicts);
     const seconds = (result.milliseconds / 1000).toFixed(1);
-    const ending = result.timedOut ? 'timed out' : `status ${result.status ?? result.signal}`;
     console.log(
       `${suite}, ${user.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s, ${ending})`,
     );

@@ -36,16 +36,24 @@ export function markdown(runs: readonly SuiteRun[], linux: string): string {
     lines.push(`| ${suite} | ${user} | ${verdicts.length} | ${passed} | ${failed} | ${why} |`);
   }
   const swept = runs.filter((run) => run.sweeps.length > 0);
-  if (swept.length > 0) {
-    lines.push('', 'Points of failure that `iommufd_fail_nth` swept; each made one named site fail:', '');
-    lines.push('| test | user | points | different sites |', '|---|---|---|---|');
-    for (const { user, sweeps } of swept) {
-      for (const { test, sites } of sweeps) {
-        lines.push(`| ${test} | ${user} | ${sites.length} | ${new Set(sites).size} |`);
-      }
-    }
-  }
+  if (swept.length > 0) lines.push('', ...sweepTable(swept));
   return lines.join('\n');
+}
+
+/** A row a test, a column a user: how many points failed one by one, at how many different sites. */
+function sweepTable(swept: readonly SuiteRun[]): string[] {
+  const tests = new Set(swept.flatMap((run) => run.sweeps.map((sweep) => sweep.test)));
+  const cell = (run: SuiteRun, test: string): string => {
+    const sites = run.sweeps.find((sweep) => sweep.test === test)?.sites ?? [];
+    return `${sites.length} points, ${new Set(sites).size} sites`;
+  };
+  return [
+    'What `iommufd_fail_nth` swept: every point made one named site fail, and nothing was lost.',
+    '',
+    `| test | ${swept.map((run) => run.user).join(' | ')} |`,
+    `|---|${'---|'.repeat(swept.length)}`,
+    ...[...tests].map((test) => `| ${test} | ${swept.map((run) => cell(run, test)).join(' | ')} |`),
+  ];
 }
 
 /** `readme` with the table between its markers replaced. Throws when it has no markers. */
