@@ -17,6 +17,7 @@ const cache = join(repoRoot, '.cache/linux');
 const selftests = 'tools/testing/selftests';
 /** What is unpacked of the source's 1.8 GB: the test programs and what they and the declarations need. */
 const sourceParts = [
+  'Makefile',
   'drivers/iommu/iommufd',
   'include/uapi',
   'tools/arch',
