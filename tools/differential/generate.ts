@@ -1,0 +1,189 @@
+/**
+ * Random programs. A sequence belongs to a flavour, which sets up a scene (a few objects that work) and then draws
+ * operations by weight; hostility is how often one is made wrong. Sequence N of seed S never depends on others.
+ */
+import { Maker, type Thing } from './maker.js';
+import { deviceOps, mapFixed } from './ops-devices.js';
+import { memoryOps, type Make } from './ops-memory.js';
+import type { Sequence } from './program.js';
+import { Random } from './random.js';
+
+const ops = { ...memoryOps, ...deviceOps };
+type OpName = keyof typeof ops;
+type Weights = Partial<Record<OpName, number>>;
+
+interface Flavour {
+  readonly weight: number;
+  readonly hostility?: number;
+  readonly singlePages?: boolean;
+  readonly scene: readonly OpName[];
+  readonly weights: Weights;
+}
+
+const basics: Weights = { ioasAlloc: 2, destroy: 3, closeFd: 1, oddCall: 1, openContext: 1, memoryLimit: 1 };
+const mapping: Weights = { map: 12, unmap: 6, copy: 5, mapFile: 4, ranges: 3, allow: 2, addReserved: 2, option: 2 };
+const accesses: Weights = { createAccess: 3, accessRw: 10, accessPages: 5, destroyPages: 3, replaceIoas: 1 };
+const nesting: Weights = { nestedAlloc: 6, viommuAlloc: 5, vdeviceAlloc: 5, invalidate: 8, checkIotlb: 4, checkCache: 4 };
+
+const flavours: Record<string, Flavour> = {
+  memory: {
+    weight: 18,
+    scene: ['ioasAlloc', 'ioasAlloc', 'map', 'createAccess'],
+    weights: { ...basics, ...mapping, ...accesses, storeAndHash: 2, checkRefs: 2 },
+  },
+  domains: {
+    weight: 16,
+    scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc'],
+    weights: {
+      ...basics, ...mapping, mockDomain: 5, replaceDomain: 4, hwptAlloc: 5, checkMap: 6, checkRefs: 3, hwInfo: 3,
+      createAccess: 2, accessRw: 4, accessPages: 4, destroyPages: 2, storeAndHash: 1, setDirty: 1, getDirty: 2,
+    },
+  }, // prettier-ignore
+  dirty: {
+    weight: 10,
+    singlePages: true,
+    scene: ['ioasAlloc', 'mockDomain', 'hwptAlloc', 'map', 'map'],
+    weights: {
+      ...basics, map: 8, unmap: 3, copy: 2, hwptAlloc: 5, setDirty: 7, getDirty: 12, makeDirty: 12, mockDomain: 2,
+      replaceDomain: 2, checkMap: 3,
+    },
+  }, // prettier-ignore
+  nested: {
+    weight: 16,
+    scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc', 'viommuAlloc', 'vdeviceAlloc', 'nestedAlloc'],
+    weights: {
+      ...basics, ...nesting, map: 4, unmap: 2, hwptAlloc: 4, mockDomain: 4, replaceDomain: 6, hwQueueAlloc: 7,
+      hwQueueTwice: 2, veventqAlloc: 5, vevent: 6, readVevent: 6, pollQueue: 3, mmapWindow: 5, munmapWindow: 3,
+      destroy: 8, accessRw: 1, createAccess: 1, faultAlloc: 1, hwInfo: 2,
+    },
+  }, // prettier-ignore
+  faults: {
+    weight: 12,
+    scene: ['ioasAlloc', 'faultAlloc', 'mockDomain', 'hwptAlloc', 'nestedAlloc', 'replaceDomain', 'iopf'],
+    weights: {
+      ...basics, faultAlloc: 4, mockDomain: 3, hwptAlloc: 4, nestedAlloc: 5, replaceDomain: 8, iopf: 16, readFault: 14,
+      writeFault: 12, pollQueue: 6, pasidAttach: 3, pasidDetach: 2, closeFd: 3, viommuAlloc: 2, vdeviceAlloc: 2,
+      limitFiles: 0,
+    },
+  }, // prettier-ignore
+  pasids: {
+    weight: 10,
+    scene: ['ioasAlloc', 'mockDomain', 'hwptAlloc', 'hwptAlloc', 'nestedAlloc'],
+    weights: {
+      ...basics, mockDomain: 4, hwptAlloc: 6, nestedAlloc: 5, viommuAlloc: 2, vdeviceAlloc: 2, replaceDomain: 5,
+      pasidAttach: 18, pasidDetach: 6, pasidCheck: 8, faultAlloc: 2, iopf: 3, hwInfo: 3, map: 2,
+    },
+  }, // prettier-ignore
+  vfio: {
+    weight: 10,
+    scene: ['ioasAlloc', 'vfioIoas', 'vfioMap'],
+    weights: {
+      ...basics, vfioIoas: 6, vfioMap: 16, vfioUnmap: 12, vfioInfo: 6, vfioPlain: 8, mockDomain: 3, map: 3, unmap: 2,
+      createAccess: 2, accessRw: 3, checkMap: 2, addReserved: 1, option: 1, copy: 1,
+    },
+  }, // prettier-ignore
+  files: {
+    weight: 8,
+    scene: ['ioasAlloc', 'mapFile', 'createAccess', 'dmabufGet'],
+    weights: {
+      ...basics, mapFile: 18, map: 3, unmap: 5, copy: 3, dmabufGet: 4, dmabufRevoke: 4, mockDomain: 4, accessRw: 8,
+      accessPages: 3, createAccess: 2, changeProcess: 6, storeAndHash: 2, changeMemory: 2, checkMap: 2, closeFd: 2,
+    },
+  }, // prettier-ignore
+  process: {
+    weight: 6,
+    scene: ['ioasAlloc', 'map', 'createAccess'],
+    weights: {
+      ...basics, map: 10, mapFile: 6, unmap: 6, vfioMap: 2, vfioIoas: 2, mockDomain: 4, changeProcess: 6, status: 10,
+      limitMemory: 3, option: 5, changeMemory: 8, accessRw: 6, accessPages: 3, storeAndHash: 2, createAccess: 2,
+      checkRefs: 3, copy: 2,
+    },
+  }, // prettier-ignore
+  descriptors: {
+    weight: 4,
+    scene: ['ioasAlloc', 'mockDomain', 'hwptAlloc', 'viommuAlloc', 'limitFiles'],
+    weights: {
+      ...basics, openContext: 8, oddCall: 10, faultAlloc: 8, veventqAlloc: 8, createAccess: 8, dmabufGet: 4, closeFd: 10,
+      limitFiles: 4, viommuAlloc: 3, hwptAlloc: 2, mmapWindow: 3,
+    },
+  }, // prettier-ignore
+  everything: {
+    weight: 10,
+    hostility: 45,
+    scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc', 'faultAlloc', 'createAccess', 'viommuAlloc', 'nestedAlloc'],
+    weights: Object.fromEntries(
+      (Object.keys(ops) as OpName[]).filter((name) => name !== 'limitFiles').map((name) => [name, 1]),
+    ),
+  },
+};
+
+const names = Object.keys(flavours);
+const flavourWeights = names.map((name) => [name, (flavours[name] as Flavour).weight] as const);
+
+/** Operations in a sequence, the ones that only store to memory not counted. */
+const LENGTH = 64;
+
+/** A nesting parent, a vIOMMU, a device that can do PASIDs: what most ways through the nested calls need. */
+function nestedScene(m: Maker, ctx: Thing, ioas: Thing): void {
+  const mock = m.ioctl('MOCK_DOMAIN_FLAGS', ctx.ref, { id: ioas.ref as never, dev_flags: 4 });
+  const mockThing = m.remember('mock', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_stdev_id'), { flags: 4 });
+  const device = m.remember('device', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_idev_id'), {
+    of: mockThing,
+    flags: 4,
+  });
+  m.remember('hwpt', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_hwpt_id'), { of: ioas });
+  const flags = m.random.pick([1, 9]);
+  const parent = m.ioctl('HWPT_ALLOC', ctx.ref, { flags, dev_id: device.ref as never, pt_id: ioas.ref as never });
+  m.remember('hwpt', ctx, m.result(parent.op, 'HWPT_ALLOC', 'out_hwpt_id'), { of: ioas, flags });
+  mapFixed(m, ctx, ioas, 0x1000000, 0x10000000, 4096);
+}
+
+/** Sequence `number` of `seed`. */
+export function generateSequence(seed: number, number: number): Sequence {
+  const random = new Random(seed, number);
+  const flavour = flavours[random.weighted(flavourWeights)] as Flavour;
+  const m = new Maker(random);
+  m.singlePages = flavour.singlePages ?? false;
+  m.hostility = 0;
+  const ctx = m.remember('ctx', null, m.returned(m.add('open', [2n])));
+  const scene = [...flavour.scene];
+  if (scene.includes('mockDomain') && random.chance(60)) {
+    ops.ioasAlloc(m, ctx);
+    nestedScene(m, ctx, m.all('ioas')[0] as Thing);
+    scene.splice(0, 2);
+  }
+  for (const name of scene) ops[name](m, ctx);
+  m.hostility = random.chance(15) ? 0 : (flavour.hostility ?? 28);
+  const weights = Object.entries(flavour.weights) as [OpName, number][];
+  const makes = weights.map(([name, weight]) => [ops[name] as Make, weight] as const);
+  while (m.ops.length < LENGTH) {
+    const contexts = m.all('ctx');
+    const where = random.chance(94) ? ctx : random.pick(contexts);
+    random.weighted(makes)(m, where);
+  }
+  return { number, ops: m.ops };
+}
+
+/** What is left out of the programs on purpose, and why; printed after every run. */
+export const exclusions: readonly { readonly what: string; readonly why: string }[] = [
+  {
+    what: 'TEST_DIRTY on mappings of several pages',
+    why: 'page-table entries grow over frames that happen to be adjacent, and a dirty bit covers its entry',
+  },
+  {
+    what: 'HW_QUEUE_ALLOC over several different pages',
+    why: 'EFAULT or not depends on whether the frames happen to be adjacent; one page mapped twice is tried instead',
+  },
+  {
+    what: 'HW_QUEUE_ALLOC with 2^36 to 2^40 bytes',
+    why: 'ENOMEM or ENOENT depends on how much memory the machine has',
+  },
+  {
+    what: 'destroying a mock device while a PASID of it is attached',
+    why: 'the mock code of Linux 7.2 then uses freed memory; the player detaches first, in both worlds',
+  },
+  {
+    what: 'private memory unmapped by its owner, or mapped by a child that exits',
+    why: 'keeping such pages takes io_uring in the daemon; the test programs of Linux cover it',
+  },
+];
