@@ -52,7 +52,9 @@ function structText(shape: Shape, answers: Answers): string {
   const fields = fixed.map((field) => `  ${field.name}: ${fieldText(field, answer.fields)},\n`);
   const more = [
     ...(shape.arm === null ? [] : [`view: { of: '${shape.tag}', arm: '${shape.arm}' }`]),
-    ...shape.fields.filter((field) => field.array === 'flexible').map((field) => tailText(field, answer.fields)),
+    ...shape.fields
+      .filter((field) => field.array === 'flexible')
+      .map((field) => tailText(field, answer.fields)),
   ];
   const options = more.length === 0 ? '' : `, { ${more.join(', ')} }`;
   const type = shape.name.replace(/(^|_)(\w)/g, (_, _line, letter: string) => letter.toUpperCase());
