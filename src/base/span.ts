@@ -78,15 +78,13 @@ function findInWindow(request: HoleRequest, start: bigint, last: bigint): bigint
 
 /** The first address from `at` on that all blockers leave free for `length` or more, each on its own; or null. */
 function agree(request: HoleRequest, at: bigint): bigint | null {
+  const { blockers, length } = request;
   let start = at;
-  for (let agreed = false; !agreed;) {
-    agreed = true;
-    for (const blocker of request.blockers) {
-      if (!blocker.seekGap(start, request.length)) return null;
-      if (blocker.gapStart === start) continue;
-      start = blocker.gapStart;
-      agreed = false;
-    }
+  for (let next = 0, agreed = 0; agreed < blockers.length; next = (next + 1) % blockers.length) {
+    const blocker = blockers[next]!;
+    if (!blocker.seekGap(start, length)) return null;
+    agreed = blocker.gapStart === start ? agreed + 1 : 1;
+    start = blocker.gapStart;
   }
   return start;
 }
