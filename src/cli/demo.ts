@@ -1,0 +1,4 @@
+/** stub */
+export async function demo(): Promise<number> {
+  return 0;
+}

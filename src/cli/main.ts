@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+/** The program `ioasis`: the only place that ends the process. */
+import { runProgram } from './program.js';
+
+/** ioasis itself failed; as chroot, env and timeout say it. */
+const failedStatus = 125;
+
+try {
+  process.exitCode = await runProgram(process.argv.slice(2), {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    columns: process.stdout.columns ?? 100,
+  });
+} catch (error) {
+  process.stderr.write(`ioasis: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = failedStatus;
+}

@@ -1,0 +1,4 @@
+/** stub */
+export async function listRules(): Promise<number> {
+  return 0;
+}

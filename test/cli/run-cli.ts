@@ -1,0 +1,20 @@
+/** Runs the built command line as a user does: a process of its own. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export const mainScript = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+
+export interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''): Outcome {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [mainScript, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    input,
+  });
+  return { status, stdout, stderr };
+}
