@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { linuxIncludes, linuxSource } from '../lib/debian.js';
+import { linuxIncludes, linuxSource, offeredRelease } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 
 export interface Programs {
@@ -14,7 +14,8 @@ export interface Programs {
 
 /** Compiles each of `suites` from tools/testing/selftests/iommu. Throws PackageGone, or when cc fails. */
 export function compile(suites: readonly string[]): Programs {
-  const source = linuxSource();
+  const release = offeredRelease();
+  const source = linuxSource(release);
   const version = versionOf(readFileSync(join(source, 'Makefile'), 'utf8'));
   const folder = join(repoRoot, '.cache/conformance', version);
   mkdirSync(folder, { recursive: true });
@@ -25,7 +26,7 @@ export function compile(suites: readonly string[]): Programs {
       '-O2',
       '-w',
       '-D_GNU_SOURCE=',
-      ...linuxIncludes().flatMap((include) => ['-isystem', include]),
+      ...linuxIncludes(release).flatMap((include) => ['-isystem', include]),
       `-I${join(source, 'tools/testing/selftests')}`,
       `-I${join(source, 'tools/include')}`,
     ];

@@ -52,25 +52,26 @@ export async function runWithPackages(body: () => number | Promise<number>): Pro
 }
 
 /** Folders to search for C headers, in order, as `-isystem`. Throws {@link PackageGone}. */
-export function linuxIncludes(): string[] {
+export function linuxIncludes(release = linuxVersion): string[] {
   const given = process.env['IOASIS_LINUX_HEADERS'];
-  const top = given ?? join(fetchDebianSource(['linux-libc-dev']), 'usr/include');
+  const top = given ?? join(fetchDebianSource(['linux-libc-dev'], release), 'usr/include');
   if (!existsSync(join(top, 'linux/iommufd.h'))) throw new PackageGone(`no linux/iommufd.h in ${top}`);
-  const perMachine = readdirSync(top).filter((name) => existsSync(join(top, name, 'asm/types.h')));
-  return [top, ...perMachine.map((name) => join(top, name))];
+  // Debian packages the headers of every architecture together; system-call numbers are of one.
+  const machine = join(top, process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu');
+  return existsSync(machine) ? [top, machine] : [top];
 }
 
 /** Root of Linux' source tree, or of the part of it that was unpacked. Throws {@link PackageGone}. */
-export function linuxSource(): string {
+export function linuxSource(release = linuxVersion): string {
   const given = process.env['IOASIS_LINUX_SOURCE'];
   if (given !== undefined) {
     if (!existsSync(join(given, selftests))) throw new PackageGone(`no ${selftests} in ${given}`);
     return given;
   }
-  const name = `linux-source-${linuxVersion}`;
+  const name = `linux-source-${release}`;
   const tree = join(cache, 'source', name);
   if (existsSync(join(tree, '.complete'))) return tree;
-  const tar = join(fetchDebianSource([name]), 'usr/src', `${name}.tar.xz`);
+  const tar = join(fetchDebianSource([name], release), 'usr/src', `${name}.tar.xz`);
   mkdirSync(join(cache, 'source'), { recursive: true });
   const members = sourceParts.map((part) => `${name}/${part}`);
   run('tar', [
@@ -87,33 +88,60 @@ export function linuxSource(): string {
 }
 
 /**
- * The folder in which the content of the Debian packages `names` lies, as their paths from `/`.
- * Downloads what is not there yet. Throws {@link PackageGone}.
+ * The release that can be had here: the one that ioasis follows where it is given, unpacked or offered, else the 7.x
+ * that the suite has moved on to. Throws {@link PackageGone}.
  */
-export function fetchDebianSource(names: readonly string[]): string {
-  const root = join(cache, 'root');
-  const missing = names.filter((name) => !existsSync(stamp(name)));
+export function offeredRelease(): string {
+  const given = 'IOASIS_LINUX_SOURCE' in process.env && 'IOASIS_LINUX_HEADERS' in process.env;
+  const tree = join(cache, 'source', `linux-source-${linuxVersion}`, '.complete');
+  if (given || (existsSync(tree) && existsSync(stamp('linux-libc-dev', linuxVersion)))) return linuxVersion;
+  const shown = execFileSync(
+    'apt-cache',
+    ['show', '--no-all-versions', ...updatedLists(), 'linux-libc-dev'],
+    {
+      encoding: 'utf8',
+    },
+  );
+  const release = /^Version: (7\.\d+)\./m.exec(shown)?.[1];
+  if (release === undefined) throw new PackageGone(`suite ${suite} has no Linux 7.x`);
+  return release;
+}
+
+/**
+ * The folder in which the content of the Debian packages `names` lies, as their paths from `/`.
+ * Downloads what is not there yet, of Linux `release`. Throws {@link PackageGone}.
+ */
+export function fetchDebianSource(names: readonly string[], release = linuxVersion): string {
+  const root = join(cache, release);
+  const missing = names.filter((name) => !existsSync(stamp(name, release)));
   if (missing.length === 0) return root;
   const debs = join(cache, 'debs');
-  for (const folder of [root, debs, join(cache, 'lists/partial'), join(cache, 'apt/archives/partial')]) {
-    mkdirSync(folder, { recursive: true });
-  }
-  const options = aptOptions();
-  apt(['update', ...options], 'the package lists', cache);
+  for (const folder of [root, debs]) mkdirSync(folder, { recursive: true });
+  const options = updatedLists();
   for (const name of missing) {
     apt(['download', ...options, name], name, debs);
-    const deb = readdirSync(debs).find((file) => file.startsWith(`${name}_${linuxVersion}.`));
+    const deb = readdirSync(debs).find((file) => file.startsWith(`${name}_${release}.`));
     if (deb === undefined)
-      throw new PackageGone(`${name} of suite ${suite} is no longer of Linux ${linuxVersion}`);
+      throw new PackageGone(`${name} of suite ${suite} is no longer of Linux ${release}`);
     run('dpkg-deb', ['-x', join(debs, deb), root]);
-    writeFileSync(stamp(name), `${deb}\n`);
+    writeFileSync(stamp(name, release), `${deb}\n`);
   }
   return root;
 }
 
-/** Says that package `name` is unpacked. */
-function stamp(name: string): string {
-  return join(cache, `${name}.complete`);
+/** Says that package `name` of Linux `release` is unpacked. */
+function stamp(name: string, release: string): string {
+  return join(cache, release, `${name}.complete`);
+}
+
+/** Brings the package lists below the cache up to date; returns the options that make apt use them. */
+function updatedLists(): string[] {
+  for (const folder of ['lists/partial', 'apt/archives/partial']) {
+    mkdirSync(join(cache, folder), { recursive: true });
+  }
+  const options = aptOptions();
+  apt(['update', ...options], 'the package lists', cache);
+  return options;
 }
 
 /** Options that keep apt's state below the cache. Throws {@link PackageGone} where no source is configured. */
