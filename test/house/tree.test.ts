@@ -86,6 +86,17 @@ describe('the documentation', () => {
     expect(broken).toEqual([]);
   });
 
+  test('points, in the map of one ioctl, at names that the files have', () => {
+    const missing: string[] = [];
+    for (const [, file, names] of read('docs/map.md').matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)) {
+      const source = existsSync(join(repoRoot, file as string)) ? read(file as string) : '';
+      for (const [, name] of (names as string).matchAll(/`([^`]+)`/g)) {
+        if (!new RegExp(`(^|[^\\w#])${name}\\b`).test(source)) missing.push(`${file}: ${name}`);
+      }
+    }
+    expect(missing).toEqual([]);
+  });
+
   test('has a row for each of R1 to R46, in order', () => {
     const rows = [...read('docs/requirements.md').matchAll(/^\| R(\d+) \|/gm)].map((row) => Number(row[1]));
     expect(rows).toEqual(Array.from({ length: 46 }, (_, index) => index + 1));

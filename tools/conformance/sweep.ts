@@ -25,7 +25,7 @@ export function sitesByProcess(trace: string): string[][] {
   for (const line of trace.split('\n')) {
     if (line === '') continue;
     const { pid, injected } = JSON.parse(line) as TraceEvent;
-    if (pid === undefined || injected === undefined) continue;
+    if (pid === undefined || injected === undefined || injected === '') continue;
     const sites = processes.get(pid) ?? [];
     sites.push(injected);
     processes.set(pid, sites);
