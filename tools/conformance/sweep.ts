@@ -5,7 +5,7 @@
 import type { Verdict } from './judge.js';
 
 /** Fewer points than this would mean that the engine asks for failure at too few places. */
-export const fewestPoints = 15;
+const fewestPoints = 15;
 
 export interface Sweep {
   readonly test: string;
