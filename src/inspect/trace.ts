@@ -29,7 +29,7 @@ export function formatText(record: TraceRecord, ink: Ink = plainInk): string {
 }
 
 function callArguments(record: TraceRecord, ink: Ink): string[] {
-  const file = `${record.fd}${ink.file(`<${record.file}>`)}`;
+  const file = describeFd(record.fd, record, ink);
   switch (record.call) {
     case 'open':
       return [quoted(record.file)];
@@ -44,6 +44,10 @@ function callArguments(record: TraceRecord, ink: Ink): string[] {
     default:
       return [file];
   }
+}
+
+function describeFd(fd: number, { file }: TraceRecord, ink: Ink): string {
+  return `${fd}${ink.file(`<${quoted(file).slice(1, -1)}>`)}`;
 }
 
 function ioctlArguments(record: TraceRecord): string[] {
@@ -63,7 +67,7 @@ function callResult(record: TraceRecord, ink: Ink): string {
     const why = record.rule === '' ? '' : ink.reason(` /* ${record.rule}: ${comment(record.reason)} */`);
     return `${ink.error(`-1 ${errnoText(record.errno)}`)}${why}`;
   }
-  if (record.call === 'open') return `${record.result}${ink.file(`<${record.file}>`)}`;
+  if (record.call === 'open') return describeFd(record.result, record, ink);
   return record.call === 'mmap' ? hex(BigInt(record.result)) : String(record.result);
 }
 
@@ -120,5 +124,5 @@ function quoted(text: string): string {
 
 /** Fit for a C comment on one line. */
 function comment(text: string): string {
-  return text.replace(/\s+/g, ' ').replace(/\*\//g, '* /');
+  return text.replace(/[\s\p{Cc}]+/gu, ' ').replace(/\*\//g, '* /');
 }

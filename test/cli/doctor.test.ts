@@ -40,6 +40,9 @@ function compile(name: string, ...flags: string[]): string | null {
   return done.status === 0 ? path : null;
 }
 
+/** What is said first. */
+const said = (name: string): string => checkProgram(name, machine)[0]?.text ?? '';
+
 const hasCompiler = spawnSync('cc', ['--version']).status === 0;
 
 /** `fail static`: level and subject of every finding. */
@@ -113,7 +116,6 @@ describe('a script', () => {
 
 describe('what is no program', () => {
   test('is said in so many words', () => {
-    const said = (name: string): string => checkProgram(name, machine)[0]?.text ?? '';
     expect(said(join(dir, 'nothing'))).toContain('not found');
     expect(said('no-such-command-anywhere')).toContain('not found');
     expect(said(dir)).toContain('not a regular file');

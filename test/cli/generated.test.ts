@@ -31,6 +31,14 @@ function inShell(shell: string, args: readonly string[], script: string): string
   return stdout;
 }
 
+/** What bash offers for the last of `words`. */
+const complete = (...words: string[]): string[] => {
+  const script = `${completionScript('bash')}
+COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
+_ioasis; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  return (inShell('bash', ['--norc'], script) ?? '').trim().split('\n');
+};
+
 describe('help', () => {
   test('the short help lists every command on one screen', () => {
     const help = helpOf(null);
@@ -91,13 +99,6 @@ describe('completion', () => {
   ])('%s accepts its script', (shell, parseOnly) => {
     inShell(shell, [parseOnly, completionScript(shell) ?? ''], '');
   });
-
-  const complete = (...words: string[]): string[] => {
-    const script = `${completionScript('bash')}
-COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
-_ioasis; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    return (inShell('bash', ['--norc'], script) ?? '').trim().split('\n');
-  };
 
   test('bash completes commands, options and values', () => {
     expect(complete('ioasis', 'd')).toEqual(['daemon', 'doctor', 'demo']);

@@ -1,0 +1,169 @@
+/**
+ * A client in this process: what `host/` is for other processes, without a process. It opens files of the engine,
+ * has descriptors for them, and memory that the engine can reach.
+ * Invariant: a call runs to its end before the next begins; what the engine refuses is thrown as Errno.
+ */
+import { catalogue, refuse } from '../base/errno.js';
+import type { UserAccount } from '../mem/client.js';
+import {
+  RLIM_INFINITY,
+  type Capability,
+  type ForeignFile,
+  type MmapRequest,
+  type OpenFile,
+  type SharedPages,
+  type Task,
+} from '../mem/task.js';
+import { LocalMemory, SparsePages } from './local-memory.js';
+
+export const rules = catalogue({
+  bad_descriptor: ['EBADF', 'descriptor {fd} is not open, or is no file of the engine'],
+});
+
+/** What a client needs of an engine. */
+export interface Openable {
+  open(path: string, flags: number, task: Task): OpenFile;
+}
+
+export interface ClientOptions {
+  /** What `capable` answers yes to. Default: everything. */
+  readonly capabilities?: readonly Capability[];
+  /** RLIMIT_MEMLOCK in bytes. Default: none. */
+  readonly memlockLimit?: bigint;
+  /** Clients of one user share its account. Default: a user of its own. */
+  readonly user?: UserAccount;
+}
+
+const O_RDWR = 2;
+/** 0, 1 and 2 are taken in every process. */
+const FIRST_FD = 3;
+const MAX_FDS = 1 << 20;
+
+export class LocalClient implements Task {
+  readonly memory = new LocalMemory();
+  readonly user: UserAccount;
+  readonly memlockLimit: bigint;
+  readonly #engine: Openable;
+  readonly #capabilities: readonly Capability[] | null;
+  readonly #files = new Map<number, OpenFile | ForeignFile>();
+
+  constructor(engine: Openable, options: ClientOptions = {}) {
+    this.#engine = engine;
+    this.#capabilities = options.capabilities ?? null;
+    this.user = options.user ?? { lockedVm: 0 };
+    this.memlockLimit = options.memlockLimit ?? RLIM_INFINITY;
+  }
+
+  get mm(): LocalMemory {
+    return this.memory;
+  }
+
+  capable(capability: Capability): boolean {
+    return this.#capabilities?.includes(capability) ?? true;
+  }
+
+  reply(at: bigint, bytes: Uint8Array): boolean {
+    return this.memory.write(at, bytes);
+  }
+
+  installFd(file: OpenFile): number | null {
+    return this.#install(file);
+  }
+
+  removeFd(fd: number): void {
+    this.#files.delete(fd);
+  }
+
+  fileOf(fd: number): OpenFile | ForeignFile | null {
+    return this.#files.get(fd) ?? null;
+  }
+
+  /** open(2); returns the descriptor. */
+  open(path: string, flags: number = O_RDWR): number {
+    const file = this.#engine.open(path, flags, this);
+    const fd = this.#install(file);
+    if (fd === null) throw new RangeError('too many descriptors');
+    return fd;
+  }
+
+  /** A memfd of `bytes` zeros, for IOAS_MAP_FILE; `pages` can be mapped with {@link LocalMemory.alloc}. */
+  memfd(bytes: number): { fd: number; pages: SparsePages } {
+    const pages = new SparsePages(bytes);
+    const size = BigInt(bytes);
+    const fd = this.#install({
+      isEngineFile: false,
+      kind: 'memfd',
+      size: () => size,
+      backing: pages,
+      release: () => {},
+    });
+    if (fd === null) throw new RangeError('too many descriptors');
+    return { fd, pages };
+  }
+
+  /** ioctl(2); `arg` is an address in {@link memory} or a number. */
+  ioctl(fd: number, cmd: number, arg: bigint): number {
+    return this.#engineFile(fd).ioctl(cmd, arg, this);
+  }
+
+  /** read(2) of at most `count` bytes. */
+  read(fd: number, count: number): Uint8Array {
+    const at = this.memory.alloc(Math.max(1, count));
+    try {
+      return this.memory.load(at, this.#engineFile(fd).read(at, count, this));
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** write(2); returns how many of `bytes` were taken. */
+  write(fd: number, bytes: Uint8Array): number {
+    const at = this.memory.store(bytes);
+    try {
+      return this.#engineFile(fd).write(at, bytes.length, this);
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** mmap(2) of a file of the engine: the pages themselves. Call `closed()` on them where munmap would be. */
+  mmap(fd: number, request: MmapRequest): SharedPages {
+    const pages = this.#engineFile(fd).mmap(request, this);
+    pages.opened();
+    return pages;
+  }
+
+  /** True if a read would find something. */
+  isReadable(fd: number): boolean {
+    return this.#engineFile(fd).readable;
+  }
+
+  /** close(2). There is no dup here, so the file is released. */
+  close(fd: number): void {
+    const file = this.fileOf(fd);
+    if (file === null) return refuse(rules.bad_descriptor, { fd });
+    this.#files.delete(fd);
+    if (file.isEngineFile) file.release();
+  }
+
+  /** Closes everything, as exit does. */
+  exit(): void {
+    for (const fd of this.#files.keys()) this.close(fd);
+  }
+
+  #engineFile(fd: number): OpenFile {
+    const file = this.fileOf(fd);
+    if (file === null || !file.isEngineFile) return refuse(rules.bad_descriptor, { fd });
+    return file;
+  }
+
+  /** The lowest free number, as POSIX wants it. */
+  #install(file: OpenFile | ForeignFile): number | null {
+    for (let fd = FIRST_FD; fd < MAX_FDS; fd++) {
+      if (this.#files.has(fd)) continue;
+      this.#files.set(fd, file);
+      return fd;
+    }
+    return null;
+  }
+}

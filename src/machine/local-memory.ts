@@ -1,0 +1,152 @@
+/**
+ * The memory of a client that lives in this process: allocations in an address space of its own, page by page.
+ * Invariant: memory that is pinned stays what it was after {@link LocalMemory.free}, as Linux keeps pinned pages;
+ * only its addresses are gone.
+ */
+import type { AddressSpace, Backing, MmAccount, Run } from '../mem/client.js';
+
+const PAGE_SIZE = 4096;
+/** Where allocations begin; nothing lies below, so a null pointer is a bad pointer. */
+const FIRST_ADDRESS = 0x10_0000_0000;
+/** The largest address of an ordinary Linux process, plus one. */
+const TASK_SIZE = 0x7fff_ffff_f000;
+
+let lastBackingId = 0;
+let lastSpaceId = 0;
+
+/** Zero-filled pages that exist once somebody writes them. */
+export class SparsePages implements Backing {
+  readonly id = ++lastBackingId;
+  /** Bytes. */
+  readonly size: number;
+  readonly #pages = new Map<number, Uint8Array>();
+
+  constructor(size: number) {
+    this.size = size;
+  }
+
+  read(offset: bigint, into: Uint8Array): boolean {
+    return this.#each(offset, into.length, (page, at, done, length) => {
+      const bytes = this.#pages.get(page);
+      if (bytes === undefined) into.fill(0, done, done + length);
+      else into.set(bytes.subarray(at, at + length), done);
+    });
+  }
+
+  write(offset: bigint, from: Uint8Array): boolean {
+    return this.#each(offset, from.length, (page, at, done, length) => {
+      let bytes = this.#pages.get(page);
+      if (bytes === undefined) this.#pages.set(page, (bytes = new Uint8Array(PAGE_SIZE)));
+      bytes.set(from.subarray(done, done + length), at);
+    });
+  }
+
+  /** Visits every page of a range; false, and no visit, if the range is not all inside. */
+  #each(
+    offset: bigint,
+    length: number,
+    visit: (page: number, at: number, done: number, length: number) => void,
+  ): boolean {
+    const start = Number(offset);
+    if (start < 0 || start + length > this.size) return false;
+    for (let done = 0; done < length;) {
+      const at = (start + done) % PAGE_SIZE;
+      const piece = Math.min(PAGE_SIZE - at, length - done);
+      visit((start + done - at) / PAGE_SIZE, at, done, piece);
+      done += piece;
+    }
+    return true;
+  }
+}
+
+interface Allocation {
+  readonly start: number;
+  readonly pages: SparsePages;
+  readonly writable: boolean;
+}
+
+export interface AllocateOptions {
+  /** False: PROT_READ only. Default true. */
+  readonly writable?: boolean;
+  /** Memory that already exists, mapped once more: it has the same identity at both addresses. */
+  readonly pages?: SparsePages;
+}
+
+export class LocalMemory implements AddressSpace {
+  readonly id = ++lastSpaceId;
+  readonly account: MmAccount = { pinnedVm: 0, lockedVm: 0 };
+  /** By address; they never touch, so that running over the end of one is a fault. */
+  readonly #allocations: Allocation[] = [];
+  #next = FIRST_ADDRESS;
+
+  /** Maps `bytes` of zeros (rounded up to pages) and returns their address, a multiple of the page size. */
+  alloc(bytes: number, options: AllocateOptions = {}): bigint {
+    const size = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
+    const start = this.#next;
+    if (!(size > 0) || start + size + PAGE_SIZE > TASK_SIZE) {
+      throw new RangeError(`cannot allocate ${bytes} bytes of client memory`);
+    }
+    this.#next = start + size + PAGE_SIZE;
+    const { writable = true, pages = new SparsePages(size) } = options;
+    this.#allocations.push({ start, pages, writable });
+    return BigInt(start);
+  }
+
+  /** Unmaps the allocation that begins at `address`. */
+  free(address: bigint): void {
+    const index = this.#indexAtOrBelow(Number(address));
+    if (this.#allocations[index]?.start !== Number(address))
+      throw new RangeError(`no allocation begins at 0x${address.toString(16)}`);
+    this.#allocations.splice(index, 1);
+  }
+
+  /** Puts `bytes` into memory of their own and returns the address. */
+  store(bytes: Uint8Array): bigint {
+    const address = this.alloc(Math.max(1, bytes.length));
+    this.write(address, bytes);
+    return address;
+  }
+
+  /** The `length` bytes at `address`. Throws RangeError where there is no memory. */
+  load(address: bigint, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    if (!this.read(address, bytes)) throw new RangeError(`no client memory at 0x${address.toString(16)}`);
+    return bytes;
+  }
+
+  read(at: bigint, into: Uint8Array): boolean {
+    const found = this.#find(at, into.length);
+    return found !== null && found.pages.read(at - BigInt(found.start), into);
+  }
+
+  write(at: bigint, from: Uint8Array): boolean {
+    const found = this.#find(at, from.length);
+    return found !== null && found.writable && found.pages.write(at - BigInt(found.start), from);
+  }
+
+  resolve(at: bigint, length: bigint, write: boolean): Run[] | null {
+    const found = this.#find(at, Number(length));
+    if (found === null || (write && !found.writable)) return null;
+    return [{ backing: found.pages, offset: at - BigInt(found.start), length }];
+  }
+
+  /** The allocation that holds all of a range. Allocations never touch, so there is at most one. */
+  #find(at: bigint, length: number): Allocation | null {
+    if (at >= BigInt(TASK_SIZE)) return null;
+    const from = Number(at);
+    const found = this.#allocations[this.#indexAtOrBelow(from)];
+    return found !== undefined && from + length <= found.start + found.pages.size ? found : null;
+  }
+
+  /** Which allocation begins last at or below `address`; -1 if none does. */
+  #indexAtOrBelow(address: number): number {
+    let low = -1;
+    let high = this.#allocations.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((this.#allocations[middle] as Allocation).start <= address) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
