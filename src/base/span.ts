@@ -6,8 +6,6 @@
  */
 import type { IntervalMap } from './interval-map.js';
 
-const MAX = (1n << 64n) - 1n;
-
 /** What knows its free addresses; an interval map does. */
 export interface GapSource {
   /** Finds the first free run from `at` on of at least `length`; its range is then in gapStart and gapLast. */
@@ -54,9 +52,8 @@ export function findHole(request: HoleRequest): bigint | null {
 /** The start of the request's range in the free run `start`..`last`, or null. A run of one byte never fits. */
 function place(request: HoleRequest, start: bigint, last: bigint): bigint | null {
   const { length, alignment, pageOffset } = request;
-  const raised = start + (alignment - 1n);
-  if (raised > MAX) return null;
-  const at = (raised & ~(alignment - 1n)) | pageOffset;
+  // A start that rounds up past 2^64-1 does not wrap, so it lies past `last`.
+  const at = ((start + alignment - 1n) & ~(alignment - 1n)) | pageOffset;
   return at >= last || last - at < length - 1n ? null : at;
 }
 

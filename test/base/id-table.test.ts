@@ -78,7 +78,8 @@ describe('the id table', () => {
   test('gives the lowest hole in a hundred thousand ids', () => {
     const table = new IdTable<number>();
     for (let id = 1; id <= 100_000; id++) {
-      expect(table.reserve()).toBe(id);
+      const given = table.reserve();
+      if (given !== id) expect(given).toBe(id);
       table.publish(id, id * 2);
     }
     const holes = [99_999, 1, 32, 33, 1024, 1025, 32_768, 32_769, 50_000];

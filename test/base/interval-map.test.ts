@@ -170,6 +170,97 @@ describe('the interval map agrees with a plain array', () => {
   });
 });
 
+/** A row of slots of 16 addresses, each wholly used or wholly free: cheap enough to judge after every step. */
+class Slots {
+  readonly used = new Uint8Array(4096);
+  readonly map = new IntervalMap();
+
+  constructor(readonly base: bigint) {}
+
+  set(slot: number, used: boolean): void {
+    if (this.used[slot] === Number(used)) return;
+    this.used[slot] = Number(used);
+    const start = this.base + BigInt(slot * 16);
+    if (used) this.map.insert(start, start + 15n, slot);
+    else expect(this.map.remove(start)).toBe(true);
+  }
+
+  /** The first slot from `from` on that begins a free run of `count`; the space after the last slot is free. */
+  firstFree(from: number, count: number): number {
+    for (let slot = from, free = 0; slot < this.used.length; slot++) {
+      free = this.used[slot] ? 0 : free + 1;
+      if (free === count) return slot - count + 1;
+    }
+    const lastUsed = this.used.lastIndexOf(1);
+    return Math.max(from, lastUsed + 1);
+  }
+
+  judgeGap(from: number, count: number): void {
+    const found = this.map.seekGap(this.base + BigInt(from * 16), BigInt(count * 16));
+    const start = found ? Number(this.map.gapStart - this.base) / 16 : -1;
+    if (start !== this.firstFree(from, count)) expect(start).toBe(this.firstFree(from, count));
+  }
+
+  judge(): void {
+    const expected = [];
+    for (let slot = 0; slot < this.used.length; slot++) if (this.used[slot]) expected.push(slot);
+    const seen = [];
+    for (let more = this.map.seek(0n); more; more = this.map.advance()) seen.push(this.map.curValue);
+    expect(seen).toEqual(expected);
+    for (const slot of expected) {
+      const value = this.map.find(this.base + BigInt(slot * 16 + 7));
+      if (value !== slot) expect(value).toBe(slot);
+    }
+  }
+}
+
+describe('the interval map in long runs', () => {
+  const phase = fc.record({
+    used: fc.boolean(),
+    direction: fc.constantFrom('up', 'down', 'mixed'),
+    first: fc.integer({ min: 0, max: 4095 }),
+    count: fc.integer({ min: 1, max: 3000 }),
+    every: fc.constantFrom(1, 1, 1, 2, 7),
+    wanted: fc.integer({ min: 1, max: 12 }),
+  });
+
+  test('stays true while whole stretches fill and empty in every direction', () => {
+    const base = fc.constantFrom(0n, (1n << 32n) - 32768n, (1n << 63n) - 32768n);
+    fc.assert(
+      fc.property(base, fc.array(phase, { minLength: 3, maxLength: 14, size: 'max' }), (at, phases) => {
+        const slots = new Slots(at);
+        for (const { used, direction, first, count, every, wanted } of phases) {
+          for (let i = 0; i < count; i += every) {
+            const step = direction === 'up' ? i : direction === 'down' ? count - 1 - i : (i * 1021) % count;
+            const slot = (first + step) & 4095;
+            slots.set(slot, used);
+            if (i % 3 === 0) slots.judgeGap(slot > 40 ? slot - 40 : 0, wanted);
+          }
+          slots.judgeGap(0, wanted);
+          slots.judge();
+        }
+      }),
+      { numRuns: 70 },
+    );
+  });
+
+  test('loses nothing when the last leaf of an upper node empties, from either end', () => {
+    for (const up of [true, false]) {
+      for (let more = 1; more <= 40; more++) {
+        const slots = new Slots(1n << 40n);
+        const all = Array.from({ length: 2 * 31 * 31 + more }, (_, i) => (up ? i : 4095 - i));
+        for (const slot of all) slots.set(slot, true);
+        slots.judgeGap(0, 1);
+        for (const slot of all.slice(-more - 20)) slots.set(slot, false);
+        for (const slot of all.slice(31, 31 * 30)) slots.set(slot, false);
+        slots.judgeGap(0, 2);
+        for (const slot of all) slots.set(slot, true);
+        slots.judge();
+      }
+    }
+  });
+});
+
 describe('the interval map at the edges', () => {
   test('one entry may be the whole 64-bit space', () => {
     const map = new IntervalMap();

@@ -157,7 +157,7 @@ describe('automatic placement', () => {
     const request = { ...plain, allowed: null, blockers: [new IntervalMap(), used] };
     for (let i = 1n; i <= 100_000n; i++) {
       const at = findHole(request);
-      expect(at).toBe(i * page);
+      if (at !== i * page) expect(at).toBe(i * page);
       used.insert(at!, at! + page - 1n, Number(i));
     }
     for (const i of [70_000n, 30n, 31n, 99_999n]) used.remove(i * page);
