@@ -38,7 +38,7 @@ export class PhysicalMemory {
     return this.#windows.acquire(backing, offset, length);
   }
 
-  /** Ends one use; the range has to be one that {@link window} took, or a union of such. */
+  /** Ends one use: a range that {@link window} took. A GiB counts uses by call, so no parts and no unions. */
   unwindow(backing: Backing, offset: bigint, length: bigint): void {
     this.#windows.release(backing, offset, length);
   }
