@@ -1,4 +1,5 @@
 /** A bitmap of leaf sizes, answered by table: which one fits, and which comes next. */
+import { highWord, lowWord, shiftRight } from './words.js';
 
 export class PageSizes {
   readonly bitmap: bigint;
@@ -10,15 +11,19 @@ export class PageSizes {
 
   constructor(bitmap: bigint) {
     this.bitmap = bitmap;
+    const hi = highWord(bitmap);
+    const lo = lowWord(bitmap);
     let largest = -1;
-    for (let lg2 = 0; lg2 <= 64; lg2 += 1) {
-      if (((bitmap >> BigInt(lg2)) & 1n) === 1n) largest = lg2;
+    for (let lg2 = 0; lg2 < 64; lg2 += 1) {
+      if ((shiftRight(hi, lo, lg2) & 1) === 1) largest = lg2;
       this.#fit[lg2] = largest;
     }
+    this.#fit[64] = largest;
     let next = 64;
-    for (let lg2 = 64; lg2 >= 0; lg2 -= 1) {
+    this.#above[64] = next;
+    for (let lg2 = 63; lg2 >= 0; lg2 -= 1) {
       this.#above[lg2] = next;
-      if (((bitmap >> BigInt(lg2)) & 1n) === 1n) next = lg2;
+      if ((shiftRight(hi, lo, lg2) & 1) === 1) next = lg2;
     }
     this.smallestLg2 = next;
   }

@@ -33,9 +33,9 @@ function unmapTable(table: Table, job: UnmapJob, frame: number, level: number, b
     const kind = format.kind(hi, lo, level);
     if (kind === LEAF) {
       const sizeLg2 = format.leafLg2(hi, lo, level);
-      if (job.next % pow2[sizeLg2 - format.granuleLg2]! !== 0) return false;
+      if (job.done === 0 && job.next % pow2[sizeLg2 - format.granuleLg2]! !== 0) return false;
       const items = Math.min(1 << (sizeLg2 - itemLg2(format, level)), ITEMS - index);
-      words.fill(0, at, at + items * 2);
+      for (let word = at; word < at + items * 2; word += 1) words[word] = 0;
       table.leafWrites += items;
       take(job, items * itemGranules);
       index += items;
