@@ -40,8 +40,26 @@ export interface Rule {
   readonly sentence: string;
 }
 
+/** Turns `{ id: [errno, sentence] }` into rules, so that a catalogue reads as a table and every id is written once. */
+export function catalogue<K extends string>(
+  table: Record<K, readonly [errno: ErrnoName, sentence: string]>,
+): Readonly<Record<K, Rule>> {
+  const rules = {} as Record<K, Rule>;
+  for (const id of Object.keys(table) as K[]) {
+    const [errno, sentence] = table[id];
+    rules[id] = { id, errno, sentence };
+  }
+  return rules;
+}
+
 /** The values that a check compared. A bigint is an address or a length and prints in hexadecimal. */
 export type ReasonValues = Readonly<Record<string, bigint | number | string>>;
+
+/** A refusal that has not been thrown: for code that has to undo something first. */
+export interface Refusal {
+  readonly rule: Rule;
+  readonly values: ReasonValues;
+}
 
 /** Thrown when the client is wrong; the dispatcher turns it into `-1` and the number. */
 export class Errno extends Error {

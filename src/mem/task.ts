@@ -77,4 +77,6 @@ export interface ForeignFile {
   /** Bytes, now. */
   size(): bigint;
   readonly backing: Backing;
+  /** Every {@link Task.fileOf} that returned this holds the file open until this is called once. */
+  release(): void;
 }

@@ -1,0 +1,49 @@
+/**
+ * Locked-memory accounting of pinned pages (iopt_pages_update_pinned): against the user's limit, against the
+ * mm's, or not at all. Whatever the mode, the mm's pinned_vm (VmPin) counts them.
+ */
+import type { Refusal } from '../base/errno.js';
+import type { AddressSpace, UserAccount } from '../mem/client.js';
+import { RLIM_INFINITY, type Task } from '../mem/task.js';
+import type { AccountMode } from './context.js';
+import { rules } from './rules.js';
+
+/** Who pays for pinned pages: the process that made the mapping. */
+export interface Payer {
+  readonly mm: AddressSpace;
+  readonly user: UserAccount;
+  /** Its limit is looked up when pages are pinned, not when they were mapped. */
+  readonly task: Task;
+}
+
+export const payerOf = (task: Task): Payer => ({ mm: task.mm, user: task.user, task });
+
+export const samePayer = (a: Payer, b: Payer): boolean => a.mm === b.mm && a.user === b.user;
+
+/** Adds `pages` to the account, or says why not. */
+export function charge(payer: Payer, mode: AccountMode, pages: number): Refusal | null {
+  if (mode === 'user') {
+    const refusal = overLimit(payer, payer.user.lockedVm + pages, pages);
+    if (refusal !== null) return refusal;
+    payer.user.lockedVm += pages;
+  } else if (mode === 'mm') {
+    const refusal = overLimit(payer, payer.mm.account.lockedVm + pages, pages);
+    if (refusal !== null) return refusal;
+    payer.mm.account.lockedVm += pages;
+  }
+  payer.mm.account.pinnedVm += pages;
+  return null;
+}
+
+/** Takes `pages` off the account again. */
+export function uncharge(payer: Payer, mode: AccountMode, pages: number): void {
+  if (mode === 'user') payer.user.lockedVm -= pages;
+  else if (mode === 'mm') payer.mm.account.lockedVm -= pages;
+  payer.mm.account.pinnedVm -= pages;
+}
+
+function overLimit(payer: Payer, total: number, pages: number): Refusal | null {
+  const limit = payer.task.memlockLimit;
+  if (limit === RLIM_INFINITY || BigInt(total) <= limit >> 12n) return null;
+  return { rule: rules.memlock, values: { pages, total, limit: Number(limit >> 12n) } };
+}

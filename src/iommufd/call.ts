@@ -1,0 +1,200 @@
+/**
+ * One ioctl on its way through the object model (struct iommufd_ucmd): who calls, with which argument, and the
+ * ways to copy from and to that caller. Each copy and each allocation is a point that can be made to fail.
+ */
+import { refuse, type Rule } from '../base/errno.js';
+import type { Struct } from '../wire/struct.js';
+import type { Task } from '../mem/task.js';
+import type { UserData, UserDataArray } from '../hw/unit.js';
+import type { Context } from './context.js';
+import type { IommufdObject } from './object.js';
+import { Transaction } from './transaction.js';
+import { rules } from './rules.js';
+
+const PAGE_MASK_LOW = 4095n;
+/** TASK_SIZE_MAX of x86-64 with four levels: no user address lies at or above it. */
+const TASK_SIZE = 0x7ffffffff000n;
+
+export class Call {
+  readonly tx = new Transaction();
+  /** Objects of this call that nobody else sees yet. */
+  readonly #made: IommufdObject[] = [];
+
+  constructor(
+    readonly context: Context,
+    readonly task: Task,
+    /** The ioctl's third argument. */
+    readonly arg: bigint,
+    /** What the caller says is the size of the struct there. */
+    readonly userSize: number,
+  ) {}
+
+  /** Takes an id for `object`, which everybody sees once the call succeeds; until then it can be undone. */
+  reserve<T extends IommufdObject>(object: T): T {
+    this.context.objects.reserve(this, object);
+    this.#made.push(object);
+    this.tx.onAbort(() => this.#made.splice(this.#made.indexOf(object), 1));
+    return object;
+  }
+
+  /** What was done so far stays, whatever happens next, and new objects are seen by everybody. */
+  commit(): void {
+    this.tx.commit();
+    for (const object of this.#made) this.context.objects.publish(object);
+    this.#made.length = 0;
+  }
+
+  /** copy_from_user: `length` bytes; EFAULT by `rule`. */
+  copyIn(at: bigint, length: number, rule: Rule): Uint8Array {
+    const bytes = new Uint8Array(length);
+    if (length === 0) return bytes;
+    const failed = this.context.env.injector.point('fail_usercopy', rule.id);
+    if (failed || !this.task.mm.read(at, bytes)) refuse(rule, { at, length });
+    return bytes;
+  }
+
+  /** copy_to_user, at once; EFAULT by `rule`. */
+  copyOut(at: bigint, bytes: Uint8Array, rule: Rule): void {
+    if (bytes.length === 0) return;
+    const failed = this.context.env.injector.point('fail_usercopy', rule.id);
+    if (failed || !this.task.mm.write(at, bytes)) refuse(rule, { at, length: bytes.length });
+  }
+
+  /** copy_struct_from_user: shorter ones are zero-extended, a longer one must end in zeros (E2BIG). */
+  copyStructIn<T>(struct: Struct<T>, at: bigint, length: number): T {
+    return struct.decode(this.copyStructBytes(struct.size, at, length));
+  }
+
+  /** The bytes that {@link copyStructIn} decodes: always `size` of them. */
+  copyStructBytes(size: number, at: bigint, length: number): Uint8Array {
+    if (length > size) this.#checkZeroTail(at, size, length);
+    if (length >= size) return this.copyIn(at, size, rules.struct_unreadable);
+    const bytes = new Uint8Array(size);
+    bytes.set(this.copyIn(at, length, rules.struct_unreadable));
+    return bytes;
+  }
+
+  /** Page by page, so that a huge length costs no memory, and a non-zero byte before a hole is seen first. */
+  #checkZeroTail(at: bigint, known: number, size: number): void {
+    const end = at + BigInt(size);
+    if (end > TASK_SIZE) refuse(rules.struct_tail_unreadable, { at, length: size });
+    let from = at + BigInt(known);
+    while (from < end) {
+      const pageEnd = (from | PAGE_MASK_LOW) + 1n;
+      const length = Number((pageEnd < end ? pageEnd : end) - from);
+      const nonZero = this.copyIn(from, length, rules.struct_tail_unreadable).findIndex((byte) => byte !== 0);
+      if (nonZero >= 0) refuse(rules.struct_tail_not_zero, { size, known, at: from + BigInt(nonZero) });
+      from += BigInt(length);
+    }
+  }
+
+  /**
+   * iommufd_ucmd_respond: writes the struct back, as much of it as the caller has. Calls that made an object need
+   * to know at once whether that worked (`now`), because they must not leave the object behind when it did not.
+   */
+  respond<T>(struct: Struct<T>, value: T, now = false): void {
+    const bytes = new Uint8Array(struct.size);
+    struct.encode(value, bytes);
+    this.respondBytes(bytes, now);
+  }
+
+  /** {@link respond} for a struct that is bytes already. */
+  respondBytes(bytes: Uint8Array, now: boolean): void {
+    const answer = bytes.subarray(0, Math.min(this.userSize, bytes.length));
+    const failed = this.context.env.injector.point('fail_usercopy', rules.answer_unwritable.id);
+    const written =
+      !failed && (now ? this.task.mm.write(this.arg, answer) : this.task.reply(this.arg, answer));
+    if (!written) refuse(rules.answer_unwritable, { at: this.arg, length: answer.length });
+  }
+
+  /** A point where Linux allocates; `site` names it. ENOMEM when it is made to fail. */
+  alloc(site: string): void {
+    if (this.context.env.injector.point('failslab', site)) refuse(rules.no_memory, { what: site });
+  }
+
+  /** iommufd_should_fail() at a named site. */
+  shouldFail(site: string): boolean {
+    return this.context.env.injector.point('fail_iommufd', site);
+  }
+
+  userData(type: number, at: bigint, length: number): UserData {
+    return new CallUserData(this, type, at, length);
+  }
+
+  userDataArray(type: number, at: bigint, entryLength: number, entryCount: number): UserDataArray {
+    return new CallUserDataArray(this, type, at, entryLength, entryCount);
+  }
+}
+
+class CallUserData implements UserData {
+  constructor(
+    readonly call: Call,
+    readonly type: number,
+    readonly at: bigint,
+    readonly length: number,
+  ) {}
+
+  read<T>(struct: Struct<T>, type: number, last: keyof T & string): T {
+    if (this.type !== type)
+      refuse(rules.user_data_type, { type: this.type, expected: type, struct: struct.name });
+    const least = struct.endOf(last);
+    if (this.length < least || this.length > struct.size) {
+      refuse(rules.user_data_length, { length: this.length, least, most: struct.size, struct: struct.name });
+    }
+    return this.call.copyStructIn(struct, this.at, this.length);
+  }
+
+  write<T>(struct: Struct<T>, value: T, type: number, last: keyof T & string): void {
+    if (this.type !== type)
+      refuse(rules.user_data_out_type, { type: this.type, expected: type, struct: struct.name });
+    const least = struct.endOf(last);
+    if (this.length < least || this.length > struct.size) {
+      refuse(rules.user_data_out_length, {
+        length: this.length,
+        least,
+        most: struct.size,
+        struct: struct.name,
+      });
+    }
+    const bytes = new Uint8Array(struct.size);
+    struct.encode(value, bytes);
+    this.call.copyOut(this.at, bytes.subarray(0, this.length), rules.user_data_unwritable);
+  }
+}
+
+class CallUserDataArray implements UserDataArray {
+  done = 0;
+
+  constructor(
+    readonly call: Call,
+    readonly type: number,
+    readonly at: bigint,
+    readonly entryLength: number,
+    readonly entryCount: number,
+  ) {}
+
+  #entryAt(index: number): bigint {
+    return this.at + BigInt(index) * BigInt(this.entryLength);
+  }
+
+  readEntry<T>(index: number, struct: Struct<T>, type: number, last: keyof T & string): T {
+    return this.call.userData(this.type, this.#entryAt(index), this.entryLength).read(struct, type, last);
+  }
+
+  readAll<T>(struct: Struct<T>, type: number): T[] {
+    if (this.type !== type)
+      refuse(rules.user_array_type, { type: this.type, expected: type, struct: struct.name });
+    if (this.entryCount === 0) refuse(rules.user_array_empty, { struct: struct.name });
+    const entries: T[] = [];
+    if (this.entryLength === struct.size) {
+      const all = this.call.copyIn(this.at, this.entryCount * struct.size, rules.user_array_unreadable);
+      for (let index = 0; index < this.entryCount; index++)
+        entries.push(struct.decode(all, index * struct.size));
+      return entries;
+    }
+    for (let index = 0; index < this.entryCount; index++) {
+      entries.push(this.call.copyStructIn(struct, this.#entryAt(index), this.entryLength));
+    }
+    return entries;
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Hardware page tables: a domain of some unit, wrapped so that programs can name it. A paging one shows an IOAS;
+ * a nested one is a guest's first stage on top of a paging one.
+ */
+import { refuse } from '../base/errno.js';
+import {
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+  IOMMU_HWPT_ALLOC_NEST_PARENT,
+  IOMMU_HWPT_ALLOC_PASID,
+  IOMMU_HWPT_DATA_NONE,
+  IOMMU_HWPT_FAULT_ID_VALID,
+  iommu_hwpt_alloc,
+  type IommuHwptAlloc,
+} from '../wire/uapi/iommufd.gen.js';
+import type { NestedDomain, PagingDomain, UserData } from '../hw/unit.js';
+import type { Call } from './call.js';
+import type { Device } from './device.js';
+import type { FaultQueue } from './fault-queue.js';
+import { Ioas } from './ioas.js';
+import { IommufdObject } from './object.js';
+import { ViommuObject } from './viommu.js';
+import { rules } from './rules.js';
+
+const PAGING_FLAGS =
+  IOMMU_HWPT_ALLOC_NEST_PARENT |
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING |
+  IOMMU_HWPT_FAULT_ID_VALID |
+  IOMMU_HWPT_ALLOC_PASID;
+const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
+
+abstract class HwptCommon extends IommufdObject {
+  fault: FaultQueue | null = null;
+
+  constructor(
+    /** May be attached beside PASIDs, or to one. */
+    readonly pasidCompat: boolean,
+  ) {
+    super();
+  }
+
+  protected dropFault(): void {
+    if (this.fault !== null) this.fault.users -= 1;
+  }
+}
+
+export class HwptPaging extends HwptCommon {
+  readonly type = 'HWPT_PAGING';
+  /** Made by an attachment to an IOAS, and goes with the last one. */
+  automatic = false;
+  enforceCacheCoherency = false;
+  readonly nestParent: boolean;
+
+  constructor(
+    readonly ioas: Ioas,
+    readonly domain: PagingDomain,
+    flags: number,
+  ) {
+    super((flags & IOMMU_HWPT_ALLOC_PASID) !== 0);
+    this.nestParent = (flags & IOMMU_HWPT_ALLOC_NEST_PARENT) !== 0;
+  }
+
+  destroy(): void {
+    this.ioas.hwpts.splice(this.ioas.hwpts.indexOf(this), 1);
+    this.ioas.table.removeDomain(this.domain);
+    this.domain.free();
+    this.dropFault();
+    this.ioas.users -= 1;
+  }
+}
+
+export class HwptNested extends HwptCommon {
+  readonly type = 'HWPT_NESTED';
+
+  constructor(
+    readonly parent: HwptPaging,
+    readonly viommu: ViommuObject | null,
+    readonly domain: NestedDomain,
+    flags: number,
+  ) {
+    super((flags & IOMMU_HWPT_ALLOC_PASID) !== 0);
+  }
+
+  destroy(): void {
+    this.domain.free();
+    this.dropFault();
+    (this.viommu ?? this.parent).users -= 1;
+  }
+}
+
+export type Hwpt = HwptPaging | HwptNested;
+
+/** The table that holds the mappings: the HWPT itself, or what it is nested on. */
+export const pagingOf = (hwpt: Hwpt): HwptPaging => (hwpt.type === 'HWPT_PAGING' ? hwpt : hwpt.parent);
+
+/**
+ * Makes a paging HWPT that shows `ioas`. `attach` runs between the making of the domain and its filling, where
+ * Linux attaches the device in automatic mode.
+ */
+export function allocPaging(
+  call: Call,
+  ioas: Ioas,
+  device: Device,
+  flags: number,
+  data: UserData | null,
+  attach: (hwpt: HwptPaging) => void = () => {},
+): HwptPaging {
+  if ((flags & ~PAGING_FLAGS) !== 0) refuse(rules.hwpt_paging_flags, { flags });
+  if ((flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING) !== 0 && !device.device.capable('DIRTY_TRACKING')) {
+    refuse(rules.hwpt_dirty_device, { device: device.device.name });
+  }
+  if ((flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0 && (flags & IOMMU_HWPT_ALLOC_NEST_PARENT) !== 0) {
+    refuse(rules.hwpt_fault_parent, { flags });
+  }
+  const { unit } = device.device;
+  call.context.objects.checkRoom(call, 'HWPT_PAGING');
+  const domain = unit.allocPaging(device.device, flags & ~IOMMU_HWPT_FAULT_ID_VALID, data);
+  call.tx.onAbort(() => domain.free());
+  const hwpt = call.reserve(new HwptPaging(ioas, domain, flags));
+  ioas.users += 1;
+  call.tx.onAbort(() => (ioas.users -= 1));
+  if (device.device.capable('ENFORCE_CACHE_COHERENCY')) {
+    hwpt.enforceCacheCoherency = domain.enforceCacheCoherency?.() ?? false;
+  }
+  attach(hwpt);
+  ioas.table.addDomain(call, domain);
+  ioas.hwpts.push(hwpt);
+  call.tx.onAbort(() => ioas.hwpts.splice(ioas.hwpts.indexOf(hwpt), 1));
+  return hwpt;
+}
+
+function allocNested(
+  call: Call,
+  parent: HwptPaging,
+  device: Device,
+  flags: number,
+  data: UserData,
+): HwptNested {
+  const { unit } = device.device;
+  if ((flags & ~NESTED_FLAGS) !== 0) refuse(rules.hwpt_nested_flags, { flags });
+  if (data.length === 0) refuse(rules.hwpt_nested_data, {});
+  if (unit.allocNested === undefined) refuse(rules.hwpt_nested_unit, { unit: unit.name });
+  if (parent.automatic) refuse(rules.hwpt_parent_automatic, { pt_id: parent.id });
+  if (!parent.nestParent) refuse(rules.hwpt_parent_flag, { pt_id: parent.id });
+  if (parent.domain.unit !== unit)
+    refuse(rules.hwpt_parent_unit, { parent: parent.domain.unit.name, unit: unit.name });
+  call.context.objects.checkRoom(call, 'HWPT_NESTED');
+  const domain = unit.allocNested(device.device, parent.domain, flags & ~IOMMU_HWPT_FAULT_ID_VALID, data);
+  return reserveNested(call, new HwptNested(parent, null, domain, flags));
+}
+
+function allocNestedInViommu(call: Call, viommu: ViommuObject, flags: number, data: UserData): HwptNested {
+  if ((flags & ~NESTED_FLAGS) !== 0) refuse(rules.viommu_nested_flags, { flags });
+  if (data.length === 0) refuse(rules.viommu_nested_data, {});
+  if (viommu.driver.allocNested === undefined) refuse(rules.viommu_nested_unit, { viommu_id: viommu.id });
+  call.context.objects.checkRoom(call, 'HWPT_NESTED in a vIOMMU');
+  const domain = viommu.driver.allocNested(flags & ~IOMMU_HWPT_FAULT_ID_VALID, data);
+  return reserveNested(call, new HwptNested(viommu.hwpt, viommu, domain, flags));
+}
+
+function reserveNested(call: Call, hwpt: HwptNested): HwptNested {
+  call.tx.onAbort(() => hwpt.domain.free());
+  call.reserve(hwpt);
+  const holder = hwpt.viommu ?? hwpt.parent;
+  holder.users += 1;
+  call.tx.onAbort(() => (holder.users -= 1));
+  return hwpt;
+}
+
+function allocByTarget(call: Call, cmd: IommuHwptAlloc, device: Device, target: IommufdObject): Hwpt {
+  const data = call.userData(cmd.data_type, cmd.data_uptr, cmd.data_len);
+  if (target instanceof Ioas) {
+    return allocPaging(call, target, device, cmd.flags, cmd.data_len === 0 ? null : data);
+  }
+  if (target instanceof HwptPaging) return allocNested(call, target, device, cmd.flags, data);
+  if (!(target instanceof ViommuObject))
+    refuse(rules.hwpt_target_type, { pt_id: cmd.pt_id, type: target.type });
+  if (target.unit !== device.device.unit) {
+    refuse(rules.hwpt_viommu_unit, { viommu: target.unit.name, unit: device.device.unit.name });
+  }
+  return allocNestedInViommu(call, target, cmd.flags, data);
+}
+
+/** IOMMU_HWPT_ALLOC. A missing pt_id is EINVAL here, unlike everywhere else. */
+export function hwptAlloc(call: Call, cmd: IommuHwptAlloc): void {
+  const { context } = call;
+  if (cmd.__reserved !== 0) refuse(rules.hwpt_reserved, { __reserved: cmd.__reserved });
+  if ((cmd.data_type === IOMMU_HWPT_DATA_NONE) !== (cmd.data_len === 0)) {
+    refuse(rules.hwpt_data, { data_type: cmd.data_type, data_len: cmd.data_len });
+  }
+  const device = context.find<Device>(call, cmd.dev_id, 'DEVICE', rules.hwpt_device);
+  const target = context.findAny(call, cmd.pt_id, rules.hwpt_target);
+  const hwpt = allocByTarget(call, cmd, device, target);
+  if ((cmd.flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0) {
+    const fault = context.find<FaultQueue>(call, cmd.fault_id, 'FAULT', rules.hwpt_fault);
+    hwpt.fault = fault;
+    hwpt.domain.iopfHandler = (group) => fault.deliver(group);
+    fault.users += 1;
+    call.tx.onAbort(() => (fault.users -= 1));
+  }
+  call.respond(iommu_hwpt_alloc, { ...cmd, out_hwpt_id: hwpt.id }, true);
+}

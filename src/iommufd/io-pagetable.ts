@@ -1,0 +1,439 @@
+/**
+ * The address space of an IOAS (struct io_pagetable): areas, reserved and allowed ranges, and the domains that
+ * show the same areas to hardware. Areas never overlap; each is filled into every domain.
+ */
+import { refuse, Errno, type Refusal } from '../base/errno.js';
+import { IntervalMap } from '../base/interval-map.js';
+import { findHole } from '../base/span.js';
+import type { DmaDevice, PagingDomain } from '../hw/unit.js';
+import type { Access } from './access.js';
+import { Area } from './area.js';
+import type { Call } from './call.js';
+import type { Context } from './context.js';
+import type { Pages } from './pages.js';
+import { ReservedRanges, type AddressRange } from './reserved.js';
+import { PAGE_SIZE, U64_MAX, misaligned, pageOffset } from './units.js';
+import { rules } from './rules.js';
+
+/** Largest alignment that automatic placement keeps: a huge page of the CPU. */
+const HPAGE_SIZE = 1n << 21n;
+
+/** A slice of a page array on its way into an area. The list owns one reference of each array. */
+export interface PagesSlice {
+  readonly pages: Pages;
+  readonly startByte: bigint;
+  readonly length: bigint;
+}
+
+export class IoPagetable {
+  alignment = 1n;
+  disableLargePages = false;
+  readonly reserved = new ReservedRanges();
+  /** Where automatic placement may choose; null allows everything. */
+  allowed: IntervalMap | null = null;
+  /** In order of arrival, as far as Linux keeps it: the last takes the place of one that leaves. */
+  readonly domains: PagingDomain[] = [];
+  readonly accesses = new Set<Access>();
+  readonly #areas = new IntervalMap();
+  readonly #slots: (Area | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
+
+  constructor(readonly context: Context) {}
+
+  get areaCount(): number {
+    return this.#areas.size;
+  }
+
+  /** The area that contains `iova`. */
+  areaAt(iova: bigint): Area | null {
+    const slot = this.#areas.find(iova);
+    return slot < 0 ? null : this.#slots[slot]!;
+  }
+
+  /** The first area that shares an address with `start`..`last`. */
+  firstArea(start: bigint, last: bigint): Area | null {
+    const slot = this.#areas.firstOverlap(start, last);
+    return slot < 0 ? null : this.#slots[slot]!;
+  }
+
+  /** Every area, in order. Areas may be removed while this runs. */
+  *areas(): Generator<Area> {
+    let from = 0n;
+    for (;;) {
+      const area = this.firstArea(from, U64_MAX);
+      if (area === null) return;
+      yield area;
+      if (area.last === U64_MAX) return;
+      from = area.last + 1n;
+    }
+  }
+
+  /**
+   * The areas that together show all of `iova`..`last` without a gap; `gap` is the first address that none shows,
+   * or null when there is none.
+   */
+  contiguous(iova: bigint, last: bigint): { readonly areas: Area[]; readonly gap: bigint | null } {
+    const areas: Area[] = [];
+    let at = iova;
+    for (;;) {
+      const area = this.areaAt(at);
+      if (area === null) return { areas, gap: at };
+      areas.push(area);
+      if (area.last >= last) return { areas, gap: null };
+      at = area.last + 1n;
+    }
+  }
+
+  #insert(area: Area): void {
+    const slot = this.#freeSlots.pop() ?? this.#slots.length;
+    this.#slots[slot] = area;
+    this.#areas.insert(area.iova, area.last, slot);
+    this.context.areas += 1;
+  }
+
+  #remove(area: Area): void {
+    const slot = this.#areas.find(area.iova);
+    this.#areas.remove(area.iova);
+    this.#slots[slot] = undefined;
+    this.#freeSlots.push(slot);
+    this.context.areas -= 1;
+  }
+
+  /**
+   * Makes an area of each slice, one after the other from `iova` (null: placed automatically), and fills the
+   * domains. Takes over the references of `slices` on success. Returns the IOVA.
+   */
+  map(call: Call, slices: readonly PagesSlice[], length: bigint, iova: bigint | null, prot: number): bigint {
+    for (let n = slices.length; n > 0; n--) call.alloc('iopt_area');
+    if (this.context.areas + slices.length > this.context.env.limits.areas) {
+      refuse(rules.area_limit, { limit: this.context.env.limits.areas });
+    }
+    if (length === 0n || misaligned(length, this.alignment)) {
+      refuse(rules.map_length_alignment, { length, alignment: this.alignment });
+    }
+    const start = iova === null ? this.#place(slices[0]!, length) : iova;
+    if (iova !== null) this.#checkFixed(iova, length);
+    const areas: Area[] = [];
+    let at = start;
+    for (const slice of slices) {
+      areas.push(this.#newArea(slice, at, prot));
+      at += slice.length;
+    }
+    for (const area of areas) {
+      this.#insert(area);
+      call.tx.onAbort(() => this.#remove(area));
+    }
+    if (this.domains.length > 0) this.#fillAreas(call, areas);
+    return start;
+  }
+
+  #fillAreas(call: Call, areas: readonly Area[]): void {
+    for (const area of areas) {
+      const refusal = area.fillDomains();
+      if (refusal !== null) refuse(refusal.rule, refusal.values);
+      call.tx.onAbort(() => area.unfillDomains());
+    }
+  }
+
+  #newArea(slice: PagesSlice, iova: bigint, prot: number): Area {
+    const { pages, startByte, length } = slice;
+    if ((prot & 2) !== 0 && !pages.writable) refuse(rules.map_read_only_source, { iova });
+    if (misaligned(pageOffset(startByte), this.alignment)) {
+      refuse(rules.map_page_offset, { offset: pageOffset(startByte), alignment: this.alignment });
+    }
+    if (iova + length - 1n > U64_MAX) refuse(rules.map_slice_wraps, { iova, length });
+    const area = new Area(this, iova, iova + length - 1n, pages, startByte, prot);
+    if (area.lastIndex >= pages.pageCount)
+      refuse(rules.map_slice_pages, { iova, length, pages: pages.pageCount });
+    return area;
+  }
+
+  #place(slice: PagesSlice, length: bigint): bigint {
+    if (length >= U64_MAX / 2n) refuse(rules.place_too_long, { length });
+    const address = slice.pages.base + slice.startByte;
+    const wanted = address === 0n ? roundUpPow2(length) : min(roundUpPow2(length), address & -address);
+    const alignment = min(wanted, HPAGE_SIZE);
+    if (alignment < this.alignment) {
+      refuse(rules.place_alignment, { address, wanted: alignment, alignment: this.alignment });
+    }
+    const iova = findHole({
+      allowed: this.allowed,
+      blockers: [this.reserved.union, this.#areas],
+      start: PAGE_SIZE,
+      last: U64_MAX - PAGE_SIZE,
+      length,
+      alignment,
+      pageOffset: pageOffset(address),
+    });
+    if (iova === null) refuse(rules.place_no_room, { length, alignment });
+    return iova;
+  }
+
+  #checkFixed(iova: bigint, length: bigint): void {
+    if (misaligned(iova, this.alignment))
+      refuse(rules.map_iova_alignment, { iova, alignment: this.alignment });
+    const last = iova + length - 1n;
+    if (last > U64_MAX) refuse(rules.map_iova_wraps, { iova, length });
+    if (this.reserved.overlaps(iova, last)) {
+      refuse(rules.map_reserved, {
+        iova,
+        last,
+        reserved: this.reserved.union.curStart,
+        until: this.reserved.union.curLast,
+      });
+    }
+    const other = this.firstArea(iova, last);
+    if (other !== null) refuse(rules.map_exists, { iova, last, start: other.iova, end: other.last });
+  }
+
+  /**
+   * References to the pages behind `iova`..`iova+length-1`, which has to be mapped without a gap. They are for
+   * {@link map} to take over, and are given back when the call fails.
+   */
+  slicesOf(call: Call, iova: bigint, length: bigint): PagesSlice[] {
+    if (length === 0n) refuse(rules.copy_length, {});
+    const last = iova + length - 1n;
+    if (last > U64_MAX) refuse(rules.copy_source_wraps, { iova, length });
+    const { areas, gap } = this.contiguous(iova, last);
+    for (let n = areas.length; n > 0; n--) call.alloc('iopt_pages_list');
+    if (gap !== null) refuse(rules.copy_source_gap, { iova, last, gap });
+    return areas.map((area) => {
+      const from = iova > area.iova ? iova : area.iova;
+      area.pages.refs += 1;
+      call.tx.onAbort(() => area.pages.put());
+      return { pages: area.pages, startByte: area.byteOf(from), length: min(last, area.last) - from + 1n };
+    });
+  }
+
+  /**
+   * Removes all areas that lie in `start`..`last`; one that sticks out ends it with ENOENT, and what was removed
+   * before stays removed. Returns the bytes removed.
+   */
+  unmap(start: bigint, last: bigint): bigint {
+    let unmapped = 0n;
+    this.#unmap(start, last, (bytes) => (unmapped += bytes));
+    return unmapped;
+  }
+
+  #unmap(start: bigint, last: bigint, count: (bytes: bigint) => void): void {
+    for (;;) {
+      const area = this.firstArea(start, last);
+      if (area === null) return;
+      if (area.locks > 0) refuse(rules.unmap_locked, { iova: area.iova, locks: area.locks });
+      if (area.iova < start || area.last > last) {
+        refuse(rules.unmap_partial, { iova: area.iova, areaLast: area.last, start, last });
+      }
+      this.#evictAccesses(area);
+      this.removeArea(area);
+      count(area.length);
+      if (area.last >= last) return;
+      start = area.last + 1n;
+    }
+  }
+
+  /** {@link unmap} for callers that want to know how far it came when it was refused. */
+  unmapAsFarAsPossible(
+    start: bigint,
+    last: bigint,
+  ): { readonly unmapped: bigint; readonly refusal: Errno | null } {
+    let unmapped = 0n;
+    try {
+      this.#unmap(start, last, (bytes) => (unmapped += bytes));
+    } catch (error) {
+      if (error instanceof Errno) return { unmapped, refusal: error };
+      throw error;
+    }
+    return { unmapped, refusal: null };
+  }
+
+  /** Asks who has pages of `area` pinned to let go. */
+  #evictAccesses(area: Area): void {
+    if (area.accesses === 0) return;
+    area.preventAccess = true;
+    for (const access of [...this.accesses]) access.notifyUnmap(area.iova, area.length);
+    if (area.accesses > 0) refuse(rules.unmap_stuck_access, { iova: area.iova, accesses: area.accesses });
+  }
+
+  removeArea(area: Area): void {
+    area.unfillDomains();
+    this.#remove(area);
+    area.pages.put();
+  }
+
+  /** iopt_cut_iova: areas that contain `at` but do not end there are cut after it. */
+  cutAfter(call: Call, at: bigint): void {
+    const area = this.areaAt(at);
+    if (area === null || at === area.iova || at === area.last) return;
+    const next = at + 1n;
+    if (area.preventAccess) refuse(rules.cut_busy, { iova: area.iova });
+    if (area.pages.isDmaBuf) refuse(rules.cut_dma_buf, { iova: area.iova });
+    if (misaligned(next, this.alignment) || misaligned(area.byteOf(next), this.alignment)) {
+      refuse(rules.cut_alignment, { at: next, alignment: this.alignment });
+    }
+    call.alloc('iopt_area split left');
+    call.alloc('iopt_area split right');
+    if (area.accesses > 0) refuse(rules.cut_accessed, { iova: area.iova, accesses: area.accesses });
+    if (area.filled && !this.disableLargePages) refuse(rules.cut_large_pages, { iova: area.iova });
+    const halves = area.split(next);
+    this.#remove(area);
+    for (const half of halves) this.#insert(half);
+  }
+
+  /** Replaces the list of allowed ranges, or refuses and keeps the old one. */
+  setAllowed(ranges: readonly AddressRange[]): void {
+    for (const { start, last } of ranges) {
+      if (this.reserved.overlaps(start, last)) refuse(rules.allow_reserved, { start, last });
+    }
+    if (ranges.length === 0) {
+      this.allowed = null;
+      return;
+    }
+    this.allowed = new IntervalMap();
+    for (const { start, last } of ranges) this.allowed.insert(start, last, 0);
+  }
+
+  /** Reserves `start`..`last` for `owner`. */
+  reserve(start: bigint, last: bigint, owner: object | null): void {
+    const refusal = this.#reserveRefusal(start, last);
+    if (refusal !== null) refuse(refusal.rule, refusal.values);
+    this.reserved.add(start, last, owner);
+  }
+
+  #reserveRefusal(start: bigint, last: bigint): Refusal | null {
+    const area = this.firstArea(start, last);
+    if (area !== null) return { rule: rules.reserve_mapped, values: { start, last, iova: area.iova } };
+    if (this.allowed !== null && this.allowed.overlaps(start, last)) {
+      return { rule: rules.reserve_allowed, values: { start, last, allowed: this.allowed.curStart } };
+    }
+    const limit = this.context.env.limits.ranges;
+    if (this.reserved.count >= limit) return { rule: rules.range_limit, values: { limit } };
+    if (this.context.env.injector.point('failslab', 'iopt_reserved')) {
+      return { rule: rules.no_memory, values: { what: 'iopt_reserved' } };
+    }
+    return null;
+  }
+
+  /** Makes `domain` show this address space: alignment, aperture, then all that is mapped. */
+  addDomain(call: Call, domain: PagingDomain): void {
+    const smallest = domain.pgsizeBitmap & -domain.pgsizeBitmap;
+    const alignment = smallest > this.alignment ? smallest : this.alignment;
+    if (alignment > PAGE_SIZE) refuse(rules.domain_page_size, { alignment, page: PAGE_SIZE });
+    if (alignment !== this.alignment) this.#checkAreaAlignment(alignment);
+    call.tx.onAbort(() => this.reserved.removeOwner(domain));
+    if (domain.apertureStart !== 0n) this.reserve(0n, domain.apertureStart - 1n, domain);
+    if (domain.apertureLast !== U64_MAX) this.reserve(domain.apertureLast + 1n, U64_MAX, domain);
+    call.alloc('iopt domains');
+    this.#fillDomain(domain);
+    const before = this.alignment;
+    this.alignment = alignment;
+    this.domains.push(domain);
+    call.tx.onAbort(() => {
+      this.#withdraw(domain);
+      this.alignment = before;
+    });
+  }
+
+  #fillDomain(domain: PagingDomain): void {
+    const filled: Area[] = [];
+    for (const area of this.areas()) {
+      const refusal = area.fillDomain(domain);
+      if (refusal === null) {
+        filled.push(area);
+        continue;
+      }
+      for (const done of filled) {
+        done.unmapFrom(domain);
+        if (this.domains.length === 0) done.dropSpan();
+      }
+      refuse(refusal.rule, refusal.values);
+    }
+  }
+
+  #checkAreaAlignment(alignment: bigint): void {
+    for (const area of this.areas()) {
+      if (
+        misaligned(area.iova, alignment) ||
+        misaligned(area.length, alignment) ||
+        misaligned(area.pageOffset, alignment)
+      ) {
+        refuse(rules.alignment_conflict, { iova: area.iova, length: area.length, alignment });
+      }
+    }
+  }
+
+  removeDomain(domain: PagingDomain): void {
+    this.#withdraw(domain);
+    this.reserved.removeOwner(domain);
+    this.recalculateAlignment();
+  }
+
+  #withdraw(domain: PagingDomain): void {
+    const at = this.domains.indexOf(domain);
+    const end = this.domains.pop()!;
+    if (end !== domain) this.domains[at] = end;
+    for (const area of this.areas()) {
+      area.unmapFrom(domain);
+      if (this.domains.length === 0) area.dropSpan();
+    }
+  }
+
+  /** iopt_calculate_iova_alignment: throws, and changes nothing, when an area does not fit a larger one. */
+  recalculateAlignment(): void {
+    let alignment = this.disableLargePages ? PAGE_SIZE : 1n;
+    for (const { pgsizeBitmap } of this.domains) alignment = max(alignment, pgsizeBitmap & -pgsizeBitmap);
+    for (const access of this.accesses) alignment = max(alignment, access.alignment);
+    if (alignment > this.alignment) this.#checkAreaAlignment(alignment);
+    this.alignment = alignment;
+  }
+
+  setLargePages(enable: boolean): void {
+    if (this.disableLargePages === !enable) {
+      if (enable) this.recalculateAlignment();
+      return;
+    }
+    if (!enable && this.domains.length > 0 && this.areaCount > 0) {
+      refuse(rules.huge_pages_in_use, { areas: this.areaCount, domains: this.domains.length });
+    }
+    this.disableLargePages = !enable;
+    try {
+      this.recalculateAlignment();
+    } catch (error) {
+      if (error instanceof Errno) this.disableLargePages = enable;
+      throw error;
+    }
+  }
+
+  addAccess(call: Call, access: Access): void {
+    call.alloc('iopt access list');
+    this.accesses.add(access);
+    try {
+      this.recalculateAlignment();
+    } catch (error) {
+      this.accesses.delete(access);
+      throw error;
+    }
+  }
+
+  removeAccess(access: Access): void {
+    this.accesses.delete(access);
+    this.recalculateAlignment();
+  }
+
+  /** iopt_table_enforce_dev_resv_regions: what the device cannot translate is not for mapping any more. */
+  reserveDevice(call: Call, device: DmaDevice): void {
+    if (call.shouldFail('device reserved regions'))
+      refuse(rules.resv_regions_failed, { device: device.name });
+    call.tx.onAbort(() => this.reserved.removeOwner(device));
+    for (const { type, start, last } of device.resvRegions) {
+      if (type !== 'direct-relaxable') this.reserve(start, last, device);
+    }
+  }
+}
+
+const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+
+/** The smallest power of two that is not below `value` (> 0). */
+function roundUpPow2(value: bigint): bigint {
+  return value === 1n ? 1n : 1n << BigInt((value - 1n).toString(2).length);
+}

@@ -1,0 +1,189 @@
+/** IOAS: an I/O address space that programs map memory into, and the ioctls on it. */
+import { refuse } from '../base/errno.js';
+import {
+  IOMMU_IOAS_MAP_FIXED_IOVA,
+  IOMMU_IOAS_MAP_READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE,
+  iommu_ioas_alloc,
+  iommu_ioas_copy,
+  iommu_ioas_iova_ranges,
+  iommu_ioas_map,
+  iommu_ioas_map_file,
+  iommu_ioas_unmap,
+  iommu_iova_range,
+  type IommuIoasAlloc,
+  type IommuIoasAllowIovas,
+  type IommuIoasCopy,
+  type IommuIoasIovaRanges,
+  type IommuIoasMap,
+  type IommuIoasMapFile,
+  type IommuIoasUnmap,
+} from '../wire/uapi/iommufd.gen.js';
+import { IOMMU_READ, IOMMU_WRITE } from '../hw/unit.js';
+import type { Rule } from '../base/errno.js';
+import type { Call } from './call.js';
+import type { Context } from './context.js';
+import type { HwptPaging } from './hwpt.js';
+import { IoPagetable } from './io-pagetable.js';
+import { mapFilePages, mapUserPages } from './map.js';
+import { IommufdObject } from './object.js';
+import type { AddressRange } from './reserved.js';
+import { U64_MAX } from './units.js';
+import { rules } from './rules.js';
+
+const MAP_FLAGS = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
+const ACCESS_FLAGS = IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
+
+export class Ioas extends IommufdObject {
+  readonly type = 'IOAS';
+  readonly table: IoPagetable;
+  /** In order of creation: automatic attachment tries them in this order. */
+  readonly hwpts: HwptPaging[] = [];
+
+  constructor(readonly context: Context) {
+    super();
+    this.table = new IoPagetable(context);
+  }
+
+  destroy(): void {
+    if (this.context.vfioIoas === this) this.context.vfioIoas = null;
+    for (const area of this.table.areas()) this.table.removeArea(area);
+  }
+}
+
+/** IOMMU_IOAS_ALLOC. */
+export function ioasAlloc(call: Call, cmd: IommuIoasAlloc): void {
+  if (cmd.flags !== 0) refuse(rules.ioas_alloc_flags, { flags: cmd.flags });
+  const ioas = call.reserve(new Ioas(call.context));
+  call.respond(iommu_ioas_alloc, { ...cmd, out_ioas_id: ioas.id }, true);
+}
+
+/** IOMMU_IOAS_IOVA_RANGES: what is not reserved. EMSGSIZE, with all fields valid, when there are more than fit. */
+export function ioasIovaRanges(call: Call, cmd: IommuIoasIovaRanges): void {
+  if (cmd.__reserved !== 0) refuse(rules.iova_ranges_reserved, { __reserved: cmd.__reserved });
+  const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.iova_ranges_ioas);
+  const bytes = new Uint8Array(iommu_iova_range.size);
+  let count = 0;
+  for (const hole of table.reserved.holes()) {
+    if (count < cmd.num_iovas) {
+      iommu_iova_range.encode(hole, bytes);
+      call.copyOut(cmd.allowed_iovas + BigInt(count * bytes.length), bytes, rules.iova_ranges_unwritable);
+    }
+    count += 1;
+  }
+  const room = cmd.num_iovas;
+  call.respond(iommu_ioas_iova_ranges, { ...cmd, num_iovas: count, out_iova_alignment: table.alignment });
+  if (count > room) refuse(rules.iova_ranges_room, { ranges: count, room });
+}
+
+/** IOMMU_IOAS_ALLOW_IOVAS: the whole list replaces the old one, or nothing changes. */
+export function ioasAllowIovas(call: Call, cmd: IommuIoasAllowIovas): void {
+  if (cmd.__reserved !== 0) refuse(rules.allow_reserved_field, { __reserved: cmd.__reserved });
+  const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.allow_ioas);
+  const ranges: AddressRange[] = [];
+  const size = iommu_iova_range.size;
+  for (let index = 0; index < cmd.num_iovas; index++) {
+    const at = cmd.allowed_iovas + BigInt(index * size);
+    const range = iommu_iova_range.decode(call.copyIn(at, size, rules.allow_unreadable));
+    if (range.start >= range.last)
+      refuse(rules.allow_empty_range, { index, start: range.start, last: range.last });
+    const clash = ranges.find((other) => range.start <= other.last && range.last >= other.start);
+    if (clash !== undefined) refuse(rules.allow_overlap, { index, start: range.start, last: range.last });
+    if (index >= call.context.env.limits.ranges)
+      refuse(rules.allow_too_many, { limit: call.context.env.limits.ranges });
+    call.alloc('iopt_allowed');
+    ranges.push(range);
+  }
+  table.setAllowed(ranges);
+}
+
+const protOf = (flags: number): number =>
+  ((flags & IOMMU_IOAS_MAP_READABLE) !== 0 ? IOMMU_READ : 0) |
+  ((flags & IOMMU_IOAS_MAP_WRITEABLE) !== 0 ? IOMMU_WRITE : 0);
+
+/** Null: the place is chosen. */
+const fixedIova = (flags: number, iova: bigint): bigint | null =>
+  (flags & IOMMU_IOAS_MAP_FIXED_IOVA) !== 0 ? iova : null;
+
+/** The range checks that map and map-file share, each with rules of its own. */
+function checkMap(
+  cmd: { readonly flags: number; readonly iova: bigint; readonly length: bigint },
+  overflow: Rule,
+  access: Rule,
+): void {
+  if (cmd.iova === U64_MAX || cmd.length === U64_MAX)
+    refuse(overflow, { iova: cmd.iova, length: cmd.length });
+  if ((cmd.flags & ACCESS_FLAGS) === 0) refuse(access, { flags: cmd.flags });
+}
+
+/** IOMMU_IOAS_MAP. */
+export function ioasMap(call: Call, cmd: IommuIoasMap): void {
+  if ((cmd.flags & ~MAP_FLAGS) !== 0) refuse(rules.map_flags, { flags: cmd.flags });
+  if (cmd.__reserved !== 0) refuse(rules.map_reserved_field, { __reserved: cmd.__reserved });
+  checkMap(cmd, rules.map_overflow, rules.map_access);
+  const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.map_ioas);
+  cmd.iova = mapUserPages(call, table, {
+    address: cmd.user_va,
+    length: cmd.length,
+    iova: fixedIova(cmd.flags, cmd.iova),
+    prot: protOf(cmd.flags),
+  });
+  call.commit();
+  call.respond(iommu_ioas_map, cmd);
+}
+
+/** IOMMU_IOAS_MAP_FILE: a memfd, or a dma-buf of an exporter that iommufd knows. */
+export function ioasMapFile(call: Call, cmd: IommuIoasMapFile): void {
+  if ((cmd.flags & ~MAP_FLAGS) !== 0) refuse(rules.map_file_flags, { flags: cmd.flags });
+  checkMap(cmd, rules.map_file_overflow, rules.map_file_access);
+  const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.map_file_ioas);
+  cmd.iova = mapFilePages(call, table, cmd.fd, {
+    address: cmd.start,
+    length: cmd.length,
+    iova: fixedIova(cmd.flags, cmd.iova),
+    prot: protOf(cmd.flags),
+  });
+  call.commit();
+  call.respond(iommu_ioas_map_file, cmd);
+}
+
+/** IOMMU_IOAS_COPY: maps again, in the same or another IOAS, the pages that a range shows. */
+export function ioasCopy(call: Call, cmd: IommuIoasCopy): void {
+  call.context.ioctls.convertCopySource?.(call, cmd);
+  if ((cmd.flags & ~MAP_FLAGS) !== 0) refuse(rules.copy_flags, { flags: cmd.flags });
+  if (cmd.length === U64_MAX || cmd.src_iova === U64_MAX || cmd.dst_iova === U64_MAX) {
+    refuse(rules.copy_overflow, { length: cmd.length, src_iova: cmd.src_iova, dst_iova: cmd.dst_iova });
+  }
+  if ((cmd.flags & ACCESS_FLAGS) === 0) refuse(rules.copy_access, { flags: cmd.flags });
+  const source = call.context.find<Ioas>(call, cmd.src_ioas_id, 'IOAS', rules.copy_source_ioas);
+  const slices = source.table.slicesOf(call, cmd.src_iova, cmd.length);
+  const target = call.context.find<Ioas>(call, cmd.dst_ioas_id, 'IOAS', rules.copy_target_ioas);
+  cmd.dst_iova = target.table.map(
+    call,
+    slices,
+    cmd.length,
+    fixedIova(cmd.flags, cmd.dst_iova),
+    protOf(cmd.flags),
+  );
+  call.commit();
+  call.respond(iommu_ioas_copy, cmd);
+}
+
+/** IOMMU_IOAS_UNMAP: whole areas only. IOVA 0 with the largest length means everything. */
+export function ioasUnmap(call: Call, cmd: IommuIoasUnmap): void {
+  const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.unmap_ioas);
+  if (cmd.iova === 0n && cmd.length === U64_MAX) {
+    cmd.length = table.unmap(0n, U64_MAX);
+  } else {
+    if (cmd.iova === U64_MAX || cmd.length === U64_MAX) {
+      refuse(rules.unmap_overflow, { iova: cmd.iova, length: cmd.length });
+    }
+    if (cmd.length === 0n) refuse(rules.unmap_length, {});
+    const last = cmd.iova + cmd.length - 1n;
+    if (last > U64_MAX) refuse(rules.unmap_wraps, { iova: cmd.iova, length: cmd.length });
+    const unmapped = table.unmap(cmd.iova, last);
+    if (unmapped === 0n) refuse(rules.unmap_nothing, { iova: cmd.iova, last });
+    cmd.length = unmapped;
+  }
+  call.respond(iommu_ioas_unmap, cmd);
+}

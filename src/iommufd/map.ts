@@ -1,0 +1,99 @@
+/** From a pointer or a descriptor to a page array, and from there into an address space. */
+import { refuse } from '../base/errno.js';
+import type { ForeignFile } from '../mem/task.js';
+import { IOMMU_WRITE } from '../hw/unit.js';
+import { payerOf } from './accounting.js';
+import type { Call } from './call.js';
+import type { AccountMode } from './context.js';
+import { DmaBuf } from './dma-buf.js';
+import type { IoPagetable } from './io-pagetable.js';
+import { Pages, userSource, type PageSource } from './pages.js';
+import { PAGE_SIZE, U64_MAX, pageDown, pageOffset } from './units.js';
+import { rules } from './rules.js';
+
+export interface MapRequest {
+  /** User address or file offset of the first byte. */
+  readonly address: bigint;
+  readonly length: bigint;
+  /** Null: chosen automatically. */
+  readonly iova: bigint | null;
+  readonly prot: number;
+}
+
+/** A dma-buf longer than this many pages does not fit the kernel's batches. */
+const MAX_NPFNS = (1n << 32n) - 1n;
+
+/** Maps the caller's memory. Returns the IOVA. */
+export function mapUserPages(call: Call, table: IoPagetable, request: MapRequest): bigint {
+  if (request.address + request.length > U64_MAX) {
+    refuse(rules.map_address_wraps, { user_va: request.address, length: request.length });
+  }
+  return mapPages(call, table, makePages(call, userSource, request, userMode(call)), request);
+}
+
+/** Maps a file by descriptor. Returns the IOVA. */
+export function mapFilePages(call: Call, table: IoPagetable, fd: number, request: MapRequest): bigint {
+  const { address, length } = request;
+  if (length === 0n) refuse(rules.map_file_length, {});
+  if (address + length - 1n > U64_MAX) refuse(rules.map_file_wraps, { start: address, length });
+  const file = call.task.fileOf(fd);
+  if (file === null) refuse(rules.map_file_fd, { fd });
+  if (file instanceof DmaBuf) return mapDmaBuf(call, table, file, request);
+  if (!file.isEngineFile) return mapForeign(call, table, file, request);
+  // A file of our own that is not memory: refused when its pages are wanted, as any other file.
+  return mapForeign(call, table, notMemory, request);
+}
+
+function mapForeign(call: Call, table: IoPagetable, file: ForeignFile, request: MapRequest): bigint {
+  if (file.kind === 'dma-buf') {
+    file.release();
+    refuse(rules.map_foreign_dma_buf, {});
+  }
+  let pages: Pages;
+  try {
+    pages = makePages(call, { kind: 'file', file }, request, userMode(call));
+  } catch (error) {
+    file.release();
+    throw error;
+  }
+  return mapPages(call, table, pages, request);
+}
+
+function mapDmaBuf(call: Call, table: IoPagetable, buffer: DmaBuf, request: MapRequest): bigint {
+  const { address, length } = request;
+  if (BigInt(buffer.length) <= address + length - 1n || length / PAGE_SIZE >= MAX_NPFNS) {
+    refuse(rules.map_dma_buf_range, { start: address, length, size: buffer.length });
+  }
+  const pages = makePages(call, { kind: 'dma-buf', buffer }, request, 'none');
+  if (buffer.revoked) refuse(rules.map_dma_buf_revoked, {});
+  buffer.attach(pages);
+  return mapPages(call, table, pages, request);
+}
+
+const userMode = (call: Call): AccountMode => (call.task.capable('CAP_IPC_LOCK') ? 'none' : 'user');
+
+function makePages(call: Call, source: PageSource, request: MapRequest, mode: AccountMode): Pages {
+  const { address, length, prot } = request;
+  if (length === 0n || length > U64_MAX - PAGE_SIZE) refuse(rules.map_length, { length });
+  call.alloc('iopt_pages');
+  // Wraps as Linux' does for lengths near 2^64; the area is refused then, for want of pages.
+  const count = Number(BigInt.asUintN(64, pageOffset(address) + length + PAGE_SIZE - 1n) >> 12n);
+  const writable = (prot & IOMMU_WRITE) !== 0;
+  return new Pages(call.context.env, source, pageDown(address), count, writable, payerOf(call.task), mode);
+}
+
+function mapPages(call: Call, table: IoPagetable, pages: Pages, request: MapRequest): bigint {
+  const { context, tx } = call;
+  tx.onAbort(() => pages.put());
+  if (context.accountMode === 'mm' && pages.accountMode === 'user') pages.accountMode = 'mm';
+  const slice = { pages, startByte: pageOffset(request.address), length: request.length };
+  return table.map(call, [slice], request.length, request.iova, request.prot);
+}
+
+const notMemory: ForeignFile = {
+  isEngineFile: false,
+  kind: 'other',
+  size: () => 0n,
+  backing: { id: 0, read: () => false, write: () => false },
+  release: () => {},
+};

@@ -1,0 +1,32 @@
+/**
+ * What all objects of a context share: an id, a type, and a count of users. `users` starts at 1, the table's own;
+ * whoever keeps a reference adds one, and DESTROY works only on an object that nobody but the table uses.
+ */
+
+export type ObjectType =
+  | 'DEVICE'
+  | 'HWPT_PAGING'
+  | 'HWPT_NESTED'
+  | 'IOAS'
+  | 'ACCESS'
+  | 'FAULT'
+  | 'VIOMMU'
+  | 'VDEVICE'
+  | 'VEVENTQ'
+  | 'HW_QUEUE'
+  | 'SELFTEST';
+
+export abstract class IommufdObject {
+  abstract readonly type: ObjectType;
+  /** Given by the table when the object is reserved; 0 before. */
+  id = 0;
+  users = 1;
+  /** In the table for everybody to see; until then only its maker knows it. */
+  published = false;
+
+  /** Releases what the object holds. Called once, when it is out of the table or was never in it. Never fails. */
+  abstract destroy(): void;
+
+  /** Ends what else keeps the object before it can go (iommufd_object_ops.pre_destroy). */
+  preDestroy(): void {}
+}

@@ -1,0 +1,35 @@
+/**
+ * Undo for calls that refuse half way. Every step that changes something registers how to take it back; the
+ * dispatcher commits when the handler returns and rolls back, last step first, when it throws.
+ */
+import { Errno } from '../base/errno.js';
+
+export class Transaction {
+  readonly #undo: (() => void)[] = [];
+
+  /** Registers `undo` for a step that has just succeeded. */
+  onAbort(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  /** Undoes everything back to `mark`. */
+  rollback(mark = 0): void {
+    while (this.#undo.length > mark) this.#undo.pop()!();
+  }
+
+  commit(): void {
+    this.#undo.length = 0;
+  }
+
+  /** Runs `step` on its own: when it refuses, only its own changes are undone and the refusal is returned. */
+  attempt<T>(step: () => T): T | Errno {
+    const mark = this.#undo.length;
+    try {
+      return step();
+    } catch (error) {
+      this.rollback(mark);
+      if (error instanceof Errno) return error;
+      throw error;
+    }
+  }
+}
