@@ -261,6 +261,25 @@ describe('the interval map in long runs', () => {
   });
 });
 
+describe('the bounds of the interval map', () => {
+  test('stay true when an upper node empties, takes in its neighbour, and is taken in itself', () => {
+    for (let top = 955; top < 1000; top++) {
+      const slots = new Slots(1n << 32n);
+      const range = (from: number, to: number, used: boolean): void => {
+        for (let slot = from; slot < to; slot++) slots.set(slot, used);
+      };
+      range(2048, 2348, true);
+      range(0, top, true);
+      for (let slot = top - 1; slot >= top - 31; slot--) slots.set(slot, false);
+      range(top - 31, top + 700, true);
+      for (let slot = 0; slot < top - 40; slot++) if (slot % 16 !== 0) slots.set(slot, false);
+      slots.judge();
+      range(0, top - 40, true);
+      slots.judge();
+    }
+  });
+});
+
 describe('the interval map at the edges', () => {
   test('one entry may be the whole 64-bit space', () => {
     const map = new IntervalMap();
