@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -47,6 +46,8 @@ static _Atomic unsigned *alive_page;
 static _Atomic unsigned generations;
 /* What the daemon calls this image; 0 until somebody said hello. */
 static _Atomic uint64_t image_cookie;
+/* Held while it is asked for: two threads that ask at once would be taken for two images. */
+static _Atomic int naming;
 static _Atomic int key_made;
 static pthread_key_t exit_key;
 
@@ -91,6 +92,7 @@ static void drop_inherited(void)
 	}
 	memset(slots, 0, sizeof(slots));
 	atomic_store(&image_cookie, 0);
+	atomic_store(&naming, 0);
 }
 
 static unsigned current_generation(void)
@@ -118,13 +120,14 @@ static unsigned current_generation(void)
 	return seen;
 }
 
-void channel_forked(void)
+static void channel_forked(void)
 {
 	if (!atomic_load(&alive_page))
 		return;
 	/* Where the kernel has no MADV_WIPEONFORK. */
 	atomic_store(atomic_load(&alive_page), 0);
 	current_generation();
+	mapping_forked();
 }
 
 static void release_slot(struct slot *slot)
@@ -197,13 +200,12 @@ static long connect_daemon(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval patience = { .tv_sec = 1 };
-	const char *path = getenv("IOASIS_SOCKET");
-	size_t length = path ? strlen(path) : 0;
 	long fd, result;
 
-	if (length == 0 || length >= sizeof(address.sun_path))
+	shim_start();
+	if (shim.tree_length == 0)
 		return -ENODEV;
-	memcpy(address.sun_path, path, length);
+	memcpy(address.sun_path, shim.socket, sizeof(shim.socket));
 	fd = sys3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return fd == -EMFILE || fd == -ENFILE ? fd : -ENODEV;
@@ -230,18 +232,26 @@ static long say_hello(int fd, unsigned long signals)
 			     .cmd = IOASIS_PROTOCOL_VERSION,
 			     .arg = atomic_load(&image_cookie),
 			     .count = (uint64_t)sys0(SYS_gettid),
+			     .token = lent.capabilities,
+			     .offset = lent.memlock,
 			     .fd = -1 },
 	};
-	long cookie = transfer(fd, &hello);
+	bool first = hello.request.arg == 0;
+	long cookie;
 
-	if (cookie <= 0)
-		return cookie ? cookie : -ENODEV;
-	if (hello.request.arg != (uint64_t)cookie) {
+	while (first && atomic_exchange(&naming, 1))
+		sys0(SYS_sched_yield);
+	if (first)
+		hello.request.arg = atomic_load(&image_cookie);
+	cookie = transfer(fd, &hello);
+	if (cookie > 0 && hello.request.arg != (uint64_t)cookie) {
 		/* Yama lets a process be read only by an ancestor, or by whom it names. */
 		sys5(SYS_prctl, PR_SET_PTRACER, hello.count, 0, 0, 0);
 		atomic_store(&image_cookie, (uint64_t)cookie);
 	}
-	return 0;
+	if (first)
+		atomic_store(&naming, 0);
+	return cookie > 0 ? 0 : cookie == 0 ? -ENODEV : cookie;
 }
 
 static struct slot *take_slot(void)
@@ -290,6 +300,8 @@ static struct slot *enter(unsigned long signals, long *error)
 		*error = say_hello((int)fd, signals);
 		if (*error == 0)
 			return slot;
+		if (*error == -EPIPE)
+			*error = -ENODEV;
 	} else {
 		*error = fd;
 	}
@@ -521,6 +533,12 @@ long channel_call(struct call *call)
 	}
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
 	return result;
+}
+
+/* True once this image has talked to the daemon. */
+bool channel_open(void)
+{
+	return atomic_load(&image_cookie) != 0;
 }
 
 __attribute__((constructor)) static void channel_start(void)

@@ -1,33 +1,370 @@
+/* Opening by name: a path of the engine's becomes a token, a path of the tree is opened there. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "shim.h"
 
-static long open_path(int dir, const char *path, int flags, int mode)
+/* The checks that Linux makes before a driver's open, in its order; then the daemon decides. */
+static long open_ours(const struct path_hit *hit, int flags)
 {
-	if (path && strcmp(path, "/dev/iommu") == 0) {
-		struct call call = {
-			.request = { .op = IOASIS_OP_OPEN, .cmd = (uint32_t)flags, .fd = -1,
-				     .carried = (uint32_t)strlen(path) },
-			.carry = path,
-		};
-		long fd = channel_call(&call);
-		if (fd >= 0)
-			tokens_possible = true;
-		return fd;
+	struct call call = {
+		.request = { .op = IOASIS_OP_OPEN,
+			     .cmd = (uint32_t)flags,
+			     .fd = -1,
+			     .carried = (uint32_t)hit->length },
+		.carry = hit->path,
+	};
+	long fd;
+
+	if (hit->kind == PATH_DEVICE) {
+		if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+			return -EEXIST;
+		if (hit->trailing_slash || (flags & O_DIRECTORY))
+			return -ENOTDIR;
 	}
-	return sys4(SYS_openat, dir, path, flags, mode);
+	fd = channel_call(&call);
+	if (fd >= 0)
+		tokens_possible = true;
+	return fd;
 }
 
-EXPORT int open(const char *path, int flags, ...)
+/* An O_PATH descriptor of a device has no open file behind it; that of its marker serves as well. */
+static long open_marker(const struct path_hit *hit, int flags)
 {
-	va_list list;
-	int mode;
-	va_start(list, flags);
-	mode = va_arg(list, int);
-	va_end(list);
-	RETURN(int, open_path(AT_FDCWD, path, flags, mode));
+	char where[PATH_ROOM];
+
+	if (shim.tree_length + hit->length >= sizeof(where))
+		return -ENAMETOOLONG;
+	memcpy(where, shim.tree, shim.tree_length);
+	memcpy(where + shim.tree_length, hit->path, hit->length + 1);
+	return sys4(SYS_openat, AT_FDCWD, where, flags | O_NOFOLLOW, 0);
 }
-EXPORT int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+/* Opens what `hit` found; `path` is for a file that turns out not to be special. */
+static long open_hit(const struct path_hit *hit, int dir, const char *path, int flags, unsigned mode)
+{
+	long fd;
+
+	if (hit->kind == PATH_TREE)
+		return sys4(SYS_openat, AT_FDCWD, hit->path, flags, mode);
+	if (flags & O_PATH)
+		return hit->kind == PATH_DEVICE ? open_marker(hit, flags) : sys4(SYS_openat, dir, path, flags, mode);
+	fd = open_ours(hit, flags);
+	if (fd == -IOASIS_NOT_SPECIAL)
+		fd = sys4(SYS_openat, dir, path, flags, mode);
+	return fd;
+}
+
+/* A device was opened by a name that we did not recognise: the system's own must not be used in place of ours. */
+__attribute__((noinline)) static long replace_if_ours(long fd, int flags)
+{
+	char link[40], name[PATH_ROOM];
+	struct path_hit hit;
+	long got;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%ld", fd);
+	got = sys4(SYS_readlinkat, AT_FDCWD, link, name, sizeof(name) - 1);
+	if (got <= 0)
+		return fd;
+	name[got] = 0;
+	if (path_find(AT_FDCWD, name, &hit) != PATH_DEVICE)
+		return fd;
+	sys1(SYS_close, fd);
+	return open_ours(&hit, flags);
+}
+
+__attribute__((noinline)) static long open_slowly(int dir, const char *path, int flags, unsigned mode, long error)
+{
+	struct path_hit hit;
+
+	if (path_find_slowly(dir, path, &hit) == PATH_PLAIN)
+		return error;
+	if (hit.kind == PATH_DEVICE && (flags & O_NOFOLLOW) && error == -ELOOP)
+		return error;
+	return open_hit(&hit, dir, path, flags, mode);
+}
+
+__attribute__((noinline)) static bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd)
+{
+	struct path_hit hit;
+
+	if (path_find(dir, path, &hit) == PATH_PLAIN)
+		return false;
+	*fd = open_hit(&hit, dir, path, flags, mode);
+	return true;
+}
+
+long open_at(int dir, const char *path, int flags, unsigned mode)
+{
+	struct stat status;
+	long fd;
+
+	if (open_by_name(dir, path, flags, mode, &fd))
+		return fd;
+	fd = sys4(SYS_openat, dir, path, flags, mode);
+	if (fd < 0)
+		return path_may_be_ours(fd) ? open_slowly(dir, path, flags, mode, fd) : fd;
+	if (shim.tree_length > 0 && !(flags & O_PATH) && sys2(SYS_fstat, fd, &status) == 0 &&
+	    S_ISCHR(status.st_mode))
+		return replace_if_ours(fd, flags);
+	return fd;
+}
+
+static unsigned mode_argument(int flags, va_list list)
+{
+	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, unsigned) : 0;
+}
+
+#define OPEN(name)                                                                                           \
+	EXPORT int name(const char *path, int flags, ...)                                                    \
+	{                                                                                                    \
+		va_list list;                                                                                \
+		unsigned mode;                                                                               \
+		va_start(list, flags);                                                                       \
+		mode = mode_argument(flags, list);                                                           \
+		va_end(list);                                                                                \
+		RETURN(int, open_at(AT_FDCWD, path, flags, mode));                                           \
+	}
+#define OPENAT(name)                                                                                         \
+	EXPORT int name(int dir, const char *path, int flags, ...)                                           \
+	{                                                                                                    \
+		va_list list;                                                                                \
+		unsigned mode;                                                                               \
+		va_start(list, flags);                                                                       \
+		mode = mode_argument(flags, list);                                                           \
+		va_end(list);                                                                                \
+		RETURN(int, open_at(dir, path, flags, mode));                                                \
+	}
+
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int dir, const char *path, int flags);
+int __openat64_2(int dir, const char *path, int flags);
+
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
+
+EXPORT int __open_2(const char *path, int flags)
+{
+	RETURN(int, open_at(AT_FDCWD, path, flags, 0));
+}
+
+EXPORT int __openat_2(int dir, const char *path, int flags)
+{
+	RETURN(int, open_at(dir, path, flags, 0));
+}
+
+ALIAS("__open_2") int __open64_2(const char *path, int flags);
+ALIAS("__openat_2") int __openat64_2(int dir, const char *path, int flags);
+
+EXPORT int creat(const char *path, mode_t mode)
+{
+	RETURN(int, open_at(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode));
+}
+
+ALIAS("creat") int creat64(const char *path, mode_t mode);
+
+/* The flags of open for a mode of fopen. */
+static int flags_of(const char *mode)
+{
+	int flags = mode[0] == 'r' ? O_RDONLY : mode[0] == 'w' ? O_WRONLY | O_CREAT | O_TRUNC : O_WRONLY | O_CREAT | O_APPEND;
+
+	for (mode++; *mode && *mode != ','; mode++) {
+		if (*mode == '+')
+			flags = (flags & ~O_ACCMODE) | O_RDWR;
+		else if (*mode == 'e')
+			flags |= O_CLOEXEC;
+		else if (*mode == 'x')
+			flags |= O_EXCL;
+	}
+	return flags;
+}
+
+/* stdio opens inside libc, where nobody can step in: so a stream for one of our paths is made of our descriptor. */
+__attribute__((noinline)) static bool stream_of(const char *path, const char *mode, FILE **stream)
+{
+	struct path_hit hit;
+	long fd;
+
+	if (path_find(AT_FDCWD, path, &hit) == PATH_PLAIN)
+		return false;
+	fd = open_hit(&hit, AT_FDCWD, path, flags_of(mode), 0666);
+	if (fd < 0)
+		errno = (int)-fd;
+	*stream = fd < 0 ? NULL : fdopen((int)fd, mode);
+	return true;
+}
+
+#define FOPEN(name)                                                                                          \
+	EXPORT FILE *name(const char *path, const char *mode)                                                \
+	{                                                                                                    \
+		FILE *stream;                                                                                \
+		return stream_of(path, mode, &stream) ? stream : NEXT(name)(path, mode);                     \
+	}
+#define FREOPEN(name)                                                                                        \
+	EXPORT FILE *name(const char *path, const char *mode, FILE *old)                                     \
+	{                                                                                                    \
+		FILE *stream;                                                                                \
+		if (!path || !stream_of(path, mode, &stream))                                                \
+			return NEXT(name)(path, mode, old);                                                  \
+		fclose(old);                                                                                 \
+		return stream;                                                                               \
+	}
+
+FOPEN(fopen)
+FOPEN(fopen64)
+FREOPEN(freopen)
+FREOPEN(freopen64)
+
+/* Where `path` is in the tree, or NULL; a device stays at its marker, of which callers here ask only the name. */
+#define IN_TREE(path, hit) (path_find(AT_FDCWD, path, hit) == PATH_TREE ? (hit)->path : (path))
+
+EXPORT DIR *opendir(const char *path)
+{
+	struct path_hit hit;
+
+	return NEXT(opendir)(IN_TREE(path, &hit));
+}
+
+static long access_at(int dir, const char *path, int mode, int flags)
+{
+	struct path_hit hit;
+	enum path_kind kind = path_find(dir, path, &hit);
+	long result;
+
+	if (kind == PATH_TREE)
+		return sys3(SYS_faccessat, AT_FDCWD, hit.path, mode);
+	if (kind != PATH_DEVICE) {
+#ifdef SYS_faccessat2
+		result = flags ? sys4(SYS_faccessat2, dir, path, mode, flags) : sys3(SYS_faccessat, dir, path, mode);
+#else
+		result = sys3(SYS_faccessat, dir, path, mode);
+#endif
+		if (kind == PATH_ASK && result == -ENOENT)
+			return mode & X_OK ? -EACCES : 0;
+		if (!path_may_be_ours(result) || path_find_slowly(dir, path, &hit) != PATH_DEVICE)
+			return result;
+	}
+	if (hit.trailing_slash)
+		return -ENOTDIR;
+	return mode & X_OK ? -EACCES : 0;
+}
+
+EXPORT int access(const char *path, int mode)
+{
+	RETURN(int, access_at(AT_FDCWD, path, mode, 0));
+}
+
+EXPORT int faccessat(int dir, const char *path, int mode, int flags)
+{
+	RETURN(int, access_at(dir, path, mode, flags));
+}
+
+EXPORT int euidaccess(const char *path, int mode)
+{
+	RETURN(int, access_at(AT_FDCWD, path, mode, AT_EACCESS));
+}
+
+ALIAS("euidaccess") int eaccess(const char *path, int mode);
+
+/* "/proc/self/fd/N" shows the name of the file behind a token. */
+static long token_link(const char *path, char *buf, size_t size)
+{
+	static const char prefix[] = "/proc/self/fd/";
+	uint64_t inode;
+	char *end;
+	long fd;
+
+	if (!tokens_possible || !path || strncmp(path, prefix, sizeof(prefix) - 1) != 0)
+		return -ENOENT;
+	fd = strtol(path + sizeof(prefix) - 1, &end, 10);
+	if (*end || end == path + sizeof(prefix) - 1 || !is_token((int)fd, &inode))
+		return -ENOENT;
+	return token_name((int)fd, inode, buf, size);
+}
+
+static long readlink_at(int dir, const char *path, char *buf, size_t size)
+{
+	struct path_hit hit;
+	enum path_kind kind;
+	long got = token_link(path, buf, size);
+
+	if (got >= 0)
+		return got;
+	kind = path_find(dir, path, &hit);
+	if (kind == PATH_DEVICE)
+		return hit.trailing_slash ? -ENOTDIR : -EINVAL;
+	return kind == PATH_TREE ? sys4(SYS_readlinkat, AT_FDCWD, hit.path, buf, size) :
+				   sys4(SYS_readlinkat, dir, path, buf, size);
+}
+
+EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
+{
+	RETURN(ssize_t, readlink_at(AT_FDCWD, path, buf, size));
+}
+
+EXPORT ssize_t readlinkat(int dir, const char *path, char *buf, size_t size)
+{
+	RETURN(ssize_t, readlink_at(dir, path, buf, size));
+}
+
+ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+EXPORT ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room)
+{
+	RETURN(ssize_t, readlink_at(AT_FDCWD, path, buf, size < room ? size : room));
+}
+
+ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t size, size_t room);
+EXPORT ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t size, size_t room)
+{
+	RETURN(ssize_t, readlink_at(dir, path, buf, size < room ? size : room));
+}
+
+/* The name without the tree in front of it, in a buffer as realpath hands out. */
+static char *without_tree(char *resolved)
+{
+	if (resolved && strncmp(resolved, shim.tree, shim.tree_length) == 0 && resolved[shim.tree_length] == '/')
+		memmove(resolved, resolved + shim.tree_length, strlen(resolved + shim.tree_length) + 1);
+	return resolved;
+}
+
+EXPORT char *realpath(const char *path, char *resolved)
+{
+	struct path_hit hit;
+	enum path_kind kind = path_find(AT_FDCWD, path, &hit);
+	char *found;
+
+	if (kind == PATH_TREE)
+		return without_tree(NEXT(realpath)(hit.path, resolved));
+	if (kind != PATH_DEVICE) {
+		found = NEXT(realpath)(path, resolved);
+		if (found || !path_may_be_ours(-errno) || path_find_slowly(AT_FDCWD, path, &hit) != PATH_DEVICE)
+			return found;
+	}
+	if (hit.trailing_slash) {
+		errno = ENOTDIR;
+		return NULL;
+	}
+	return resolved ? strcpy(resolved, hit.path) : strdup(hit.path);
+}
+
+EXPORT char *canonicalize_file_name(const char *path)
+{
+	return realpath(path, NULL);
+}
+
+char *__realpath_chk(const char *path, char *resolved, size_t room);
+EXPORT char *__realpath_chk(const char *path, char *resolved, size_t room)
+{
+	(void)room;
+	return realpath(path, resolved);
+}

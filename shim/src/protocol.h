@@ -12,8 +12,19 @@
 #define IOASIS_CARRIED 64
 #define IOASIS_CHUNK 16384
 
+/*
+ * The daemon's tree of markers lies at the socket's path with this suffix. A symbolic link in it stands for what no
+ * user can make: "char:MAJOR:MINOR:MODE" (decimal, MODE octal) for a device, "ask:" for a file of which only the
+ * daemon knows whether it is special.
+ */
+#define IOASIS_TREE_SUFFIX ".tree"
+#define IOASIS_MARK_DEVICE "char:"
+#define IOASIS_MARK_ASK "ask:"
+/* The daemon's answer to OPEN for a file that is not special after all. */
+#define IOASIS_NOT_SPECIAL 38
+
 enum ioasis_op {
-	IOASIS_OP_HELLO = 1,	/* arg: cookie of this image or 0; count: tid; cmd: version */
+	IOASIS_OP_HELLO = 1,	/* cmd: version; arg: cookie of this image or 0; count: tid; token, offset: see LENT */
 	IOASIS_OP_OPEN = 2,	/* cmd: flags; the path follows */
 	IOASIS_OP_IDENTIFY = 3,	/* is descriptor fd, inode token, one of ours? */
 	IOASIS_OP_NAME = 4,	/* the file name of token, as /proc/self/fd shows it */
@@ -21,10 +32,9 @@ enum ioasis_op {
 	IOASIS_OP_READ = 6,	/* arg, count, offset (-1: none) */
 	IOASIS_OP_WRITE = 7,	/* the same; the bytes at arg follow */
 	IOASIS_OP_MMAP = 8,	/* arg: address; count: length; offset; cmd: prot | flags << 8 */
-	IOASIS_OP_UNMAPPED = 9,	/* arg: mapping id; count: times opened (cmd 1) or closed (cmd 0) */
-	IOASIS_OP_CAPABILITIES = 10, /* arg: the effective set that the program asked for */
-	IOASIS_OP_MEMLOCK = 11,	/* cmd 1: set the soft limit to arg, the hard one to count; 0: tell them */
-	IOASIS_OP_ANSWER = 12,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
+	IOASIS_OP_MAPPED = 9,	/* arg: mapping id; cmd: 1 one more mapping of it here, 0 one less */
+	IOASIS_OP_LENT = 10,	/* token: effective capabilities, offset: RLIMIT_MEMLOCK; as the program set them */
+	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
 };
 
 enum ioasis_verb {
@@ -34,7 +44,7 @@ enum ioasis_verb {
 	IOASIS_VERB_TAKE = 3,	/* send descriptor fd */
 	IOASIS_VERB_GIVE = 4,	/* here is a descriptor; answer its number */
 	IOASIS_VERB_CLOSE = 5,	/* close descriptor fd */
-	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this: value: offset in it; count: length */
+	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this, from offset value, where mmap wants it */
 };
 
 /* Flags of an answer. */

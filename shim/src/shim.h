@@ -12,7 +12,9 @@
 #include "sys.h"
 
 #define EXPORT __attribute__((visibility("default")))
-/* Turns a raw result into what a libc function returns. */
+#define ALIAS(name) EXPORT __attribute__((alias(name)))
+
+/* Ends a wrapper with a raw result, as a libc function does. */
 #define RETURN(type, raw)                                                                                    \
 	do {                                                                                                 \
 		long raw_result = (raw);                                                                     \
@@ -22,6 +24,28 @@
 		}                                                                                            \
 		return (type)raw_result;                                                                     \
 	} while (0)
+
+/* The next definition of a function after ours: `NEXT(fopen)(path, mode)`. */
+#define NEXT(name)                                                                                           \
+	({                                                                                                   \
+		static void *next_##name;                                                                    \
+		(__typeof__(&name))next_function(&next_##name, #name);                                       \
+	})
+
+/* sun_path, and the longest path that can be one of ours. */
+#define SOCKET_MAX 108
+#define PATH_ROOM 512
+
+/* setup.c */
+struct shim_setup {
+	char socket[SOCKET_MAX];
+	char tree[SOCKET_MAX + sizeof(IOASIS_TREE_SUFFIX)];
+	size_t tree_length;	/* 0: no daemon, everything goes where it went */
+	bool lends;
+};
+extern struct shim_setup shim;
+void shim_start(void);
+void *next_function(void **cached, const char *name);
 
 /* A call under way: what is asked, and where its answer goes. */
 struct call {
@@ -33,19 +57,52 @@ struct call {
 	unsigned long signals;	/* the mask to come back to */
 };
 
-/* channel.c: returns the result or -errno; -ENODEV when the daemon is gone. */
+/* channel.c: channel_call returns the result or -errno; -ENODEV when the daemon is gone. */
 long channel_call(struct call *call);
+bool channel_open(void);
 bool channel_owns(int fd);
-/* Makes way for a dup2 or similar onto one of our descriptors. */
-void channel_move_away(int fd);
-/* The lowest of our own descriptors at or above `fd`, or -1. */
 int channel_next(int fd);
-void channel_forked(void);
+void channel_move_away(int fd);
 
 /* token.c */
 extern bool tokens_possible;
 int token_kind(int fd, uint64_t *inode);
+int token_mode(int fd);
+bool is_token(int fd, uint64_t *inode);
 void token_learn(uint64_t inode, int kind);
 long token_name(int fd, uint64_t inode, char *buf, size_t size);
+
+/* path.c */
+enum path_kind { PATH_PLAIN, PATH_DEVICE, PATH_TREE, PATH_ASK };
+struct path_hit {
+	enum path_kind kind;
+	bool trailing_slash;
+	unsigned major, minor, mode;
+	size_t length;
+	char path[PATH_ROOM];	/* normalised; for PATH_TREE the path in the tree */
+};
+enum path_kind path_find(int dir, const char *path, struct path_hit *hit);
+enum path_kind path_find_slowly(int dir, const char *path, struct path_hit *hit);
+bool path_may_be_ours(long error);
+void path_marker_stat(const struct path_hit *hit, struct stat *status);
+
+/* files.c */
+long open_at(int dir, const char *path, int flags, unsigned mode);
+
+/* mapping.c */
+long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int flags, uint64_t offset);
+void mapping_cut(const void *at, size_t length);
+void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);
+void mapping_forked(void);
+
+/* credentials.c: what the daemon lends to a user without privileges, and what the program made of it. */
+struct lent {
+	uint64_t capabilities;
+	uint64_t memlock;	/* soft RLIMIT_MEMLOCK, bytes */
+	uint64_t memlock_max;
+	bool changed;
+};
+extern struct lent lent;
+void lent_start(const char *inherited);
 
 #endif

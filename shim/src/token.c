@@ -50,6 +50,11 @@ int token_kind(int fd, uint64_t *inode)
 	return ask(fd, status.st_ino);
 }
 
+bool is_token(int fd, uint64_t *inode)
+{
+	return token_kind(fd, inode) != IOASIS_NOT_OURS;
+}
+
 /* The name that /proc/self/fd shows for it, without a final zero; the length or -errno. */
 long token_name(int fd, uint64_t inode, char *buf, size_t size)
 {

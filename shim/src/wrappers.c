@@ -1,34 +1,411 @@
 /* The functions of libc that take a descriptor: a token's calls go to the daemon, all others where they went. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "shim.h"
+#include "wrappers.h"
 
 #define IOCTL_TYPE(cmd) ((cmd) >> 8 & 0xff)
+/* No address below this is ever mapped, so such an argument is a number. */
+#define LOWEST_ADDRESS 4096
+#define NO_OFFSET UINT64_MAX
+
+/* These belong to the file system layer, not to a driver, and a pipe does them as well as any file. */
+static bool generic_ioctl(unsigned long cmd)
+{
+	return cmd == FIOCLEX || cmd == FIONCLEX || cmd == FIONBIO || cmd == FIOASYNC;
+}
+
+long do_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	struct call call;
+	uint64_t inode;
+
+	if ((!tokens_possible && IOCTL_TYPE(cmd) != ';') || generic_ioctl(cmd) || !is_token(fd, &inode))
+		return sys3(SYS_ioctl, fd, cmd, arg);
+	call = (struct call){
+		.request = { .op = IOASIS_OP_IOCTL,
+			     .cmd = (uint32_t)cmd,
+			     .token = inode,
+			     .arg = (uintptr_t)arg,
+			     .fd = fd,
+			     .carried = (uintptr_t)arg < LOWEST_ADDRESS ? 0 : IOASIS_CARRIED },
+		.carry = arg,
+		.reply_at = arg,
+		.reply_max = IOASIS_CHUNK,
+	};
+	return channel_call(&call);
+}
+
+static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t count, uint64_t offset)
+{
+	bool writing = op == IOASIS_OP_WRITE;
+	struct call call = {
+		.request = { .op = (uint32_t)op,
+			     .token = inode,
+			     .arg = (uintptr_t)buf,
+			     .count = count,
+			     .offset = offset,
+			     .fd = fd,
+			     .carried = !writing ? 0 : count < IOASIS_CARRIED ? (uint32_t)count : IOASIS_CARRIED },
+		.carry = buf,
+		.reply_at = buf,
+		.reply_max = writing ? 0 : count < IOASIS_CHUNK ? count : IOASIS_CHUNK,
+	};
+
+	return count > SSIZE_MAX ? -EINVAL : channel_call(&call);
+}
+
+/* A file with plain read and write gets a vector piece by piece, until one comes up short. */
+static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov, int pieces, uint64_t offset)
+{
+	long total = 0;
+
+	if (pieces < 0 || pieces > IOV_MAX)
+		return -EINVAL;
+	for (int i = 0; i < pieces; i++) {
+		long moved = token_transfer(op, fd, inode, iov[i].iov_base, iov[i].iov_len,
+					    offset == NO_OFFSET ? offset : offset + (uint64_t)total);
+
+		if (moved < 0)
+			return total ? total : moved;
+		total += moved;
+		if ((size_t)moved < iov[i].iov_len)
+			break;
+	}
+	return total;
+}
+
+#define OURS(fd, inode) (tokens_possible && is_token(fd, inode))
+
+long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset)
+{
+	uint64_t inode;
+
+	if (OURS(fd, &inode)) {
+		if (nr == SYS_pread64 || nr == SYS_pwrite64)
+			return offset < 0 ? -EINVAL : token_transfer(op, fd, inode, buf, count, (uint64_t)offset);
+		return token_transfer(op, fd, inode, buf, count, NO_OFFSET);
+	}
+	return sys4(nr, fd, buf, count, offset);
+}
+
+static long do_vector(int op, long nr, int fd, const struct iovec *iov, int pieces, int64_t offset, int flags)
+{
+	uint64_t inode;
+
+	if (OURS(fd, &inode)) {
+		bool plain = nr == SYS_readv || nr == SYS_writev || offset == -1;
+
+		return token_vector(op, fd, inode, iov, pieces, plain ? NO_OFFSET : (uint64_t)offset);
+	}
+	return sys6(nr, fd, (long)iov, pieces, offset, 0, flags);
+}
 
 EXPORT int ioctl(int fd, unsigned long cmd, ...)
 {
-	uint64_t inode;
 	va_list list;
 	void *arg;
 
 	va_start(list, cmd);
 	arg = va_arg(list, void *);
 	va_end(list);
-	if ((tokens_possible || IOCTL_TYPE(cmd) == ';') && token_kind(fd, &inode) != IOASIS_NOT_OURS) {
-		struct call call = {
-			.request = { .op = IOASIS_OP_IOCTL,
-				     .cmd = (uint32_t)cmd,
-				     .token = inode,
-				     .arg = (uintptr_t)arg,
-				     .fd = fd,
-				     .carried = IOASIS_CARRIED },
-			.carry = arg,
-			.reply_at = arg,
-			.reply_max = IOASIS_CHUNK,
-		};
-		RETURN(int, channel_call(&call));
+	RETURN(int, do_ioctl(fd, cmd, arg));
+}
+
+EXPORT ssize_t read(int fd, void *buf, size_t count)
+{
+	RETURN(ssize_t, do_transfer(IOASIS_OP_READ, SYS_read, fd, buf, count, 0));
+}
+
+EXPORT ssize_t write(int fd, const void *buf, size_t count)
+{
+	RETURN(ssize_t, do_transfer(IOASIS_OP_WRITE, SYS_write, fd, (void *)buf, count, 0));
+}
+
+EXPORT ssize_t pread(int fd, void *buf, size_t count, off_t offset)
+{
+	RETURN(ssize_t, do_transfer(IOASIS_OP_READ, SYS_pread64, fd, buf, count, offset));
+}
+
+EXPORT ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
+{
+	RETURN(ssize_t, do_transfer(IOASIS_OP_WRITE, SYS_pwrite64, fd, (void *)buf, count, offset));
+}
+
+ALIAS("pread") ssize_t pread64(int fd, void *buf, size_t count, off64_t offset);
+ALIAS("pwrite") ssize_t pwrite64(int fd, const void *buf, size_t count, off64_t offset);
+
+/* The fortified ones have checked nothing that we would not: more than the buffer holds is refused. */
+ssize_t __read_chk(int fd, void *buf, size_t count, size_t room);
+EXPORT ssize_t __read_chk(int fd, void *buf, size_t count, size_t room)
+{
+	if (count > room)
+		return NEXT(__read_chk)(fd, buf, count, room);
+	return read(fd, buf, count);
+}
+
+ssize_t __pread_chk(int fd, void *buf, size_t count, off_t offset, size_t room);
+EXPORT ssize_t __pread_chk(int fd, void *buf, size_t count, off_t offset, size_t room)
+{
+	if (count > room)
+		return NEXT(__pread_chk)(fd, buf, count, offset, room);
+	return pread(fd, buf, count, offset);
+}
+
+ALIAS("__pread_chk") ssize_t __pread64_chk(int fd, void *buf, size_t count, off_t offset, size_t room);
+
+EXPORT ssize_t readv(int fd, const struct iovec *iov, int pieces)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_readv, fd, iov, pieces, 0, 0));
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *iov, int pieces)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_writev, fd, iov, pieces, 0, 0));
+}
+
+EXPORT ssize_t preadv(int fd, const struct iovec *iov, int pieces, off_t offset)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_preadv, fd, iov, pieces, offset, 0));
+}
+
+EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int pieces, off_t offset)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_pwritev, fd, iov, pieces, offset, 0));
+}
+
+EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_preadv2, fd, iov, pieces, offset, flags));
+}
+
+EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
+{
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_pwritev2, fd, iov, pieces, offset, flags));
+}
+
+ALIAS("preadv") ssize_t preadv64(int fd, const struct iovec *iov, int pieces, off64_t offset);
+ALIAS("pwritev") ssize_t pwritev64(int fd, const struct iovec *iov, int pieces, off64_t offset);
+ALIAS("preadv2") ssize_t preadv64v2(int fd, const struct iovec *iov, int pieces, off64_t offset, int flags);
+ALIAS("pwritev2") ssize_t pwritev64v2(int fd, const struct iovec *iov, int pieces, off64_t offset, int flags);
+
+/* Moving bytes inside the kernel would move the byte that only says "readable". */
+EXPORT ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t count, unsigned flags)
+{
+	uint64_t inode;
+
+	if (OURS(in, &inode) || OURS(out, &inode))
+		RETURN(ssize_t, -EINVAL);
+	RETURN(ssize_t, sys6(SYS_splice, in, (long)in_at, out, (long)out_at, (long)count, flags));
+}
+
+EXPORT ssize_t tee(int in, int out, size_t count, unsigned flags)
+{
+	uint64_t inode;
+
+	if (OURS(in, &inode) || OURS(out, &inode))
+		RETURN(ssize_t, -EINVAL);
+	RETURN(ssize_t, sys4(SYS_tee, in, out, count, flags));
+}
+
+EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t pieces, unsigned flags)
+{
+	uint64_t inode;
+
+	if (OURS(fd, &inode))
+		RETURN(ssize_t, -EBADF);
+	RETURN(ssize_t, sys4(SYS_vmsplice, fd, iov, pieces, flags));
+}
+
+EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
+{
+	uint64_t inode;
+
+	if (OURS(in, &inode) || OURS(out, &inode))
+		RETURN(ssize_t, -EINVAL);
+	RETURN(ssize_t, sys4(SYS_sendfile, out, in, at, count));
+}
+
+ALIAS("sendfile") ssize_t sendfile64(int out, int in, off64_t *at, size_t count);
+
+/* A file without a poll operation cannot be watched. */
+EXPORT int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	uint64_t inode;
+
+	if (tokens_possible && op == EPOLL_CTL_ADD && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
+		RETURN(int, -EPERM);
+	RETURN(int, sys4(SYS_epoll_ctl, epoll, op, fd, event));
+}
+
+long do_fcntl(int fd, int cmd, long arg)
+{
+	long result;
+	uint64_t inode;
+
+	if (channel_owns(fd))
+		return -EBADF;
+	result = sys3(SYS_fcntl, fd, cmd, arg);
+	/* The pipe end may be opened otherwise than the file it stands for. */
+	if (cmd == F_GETFL && result >= 0 && OURS(fd, &inode))
+		result = (result & ~O_ACCMODE) | (token_kind(fd, &inode) >> 4 & O_ACCMODE);
+	return result;
+}
+
+#define FCNTL(name)                                                                                          \
+	EXPORT int name(int fd, int cmd, ...)                                                                \
+	{                                                                                                    \
+		va_list list;                                                                                \
+		long arg;                                                                                    \
+		va_start(list, cmd);                                                                         \
+		arg = va_arg(list, long);                                                                    \
+		va_end(list);                                                                                \
+		RETURN(int, do_fcntl(fd, cmd, arg));                                                         \
 	}
-	RETURN(int, sys3(SYS_ioctl, fd, cmd, arg));
+FCNTL(fcntl)
+FCNTL(fcntl64)
+
+/* Descriptors of our own are not there for the program. */
+long do_close(int fd)
+{
+	return channel_owns(fd) ? -EBADF : sys1(SYS_close, fd);
+}
+
+long do_dup3(int from, int to, int flags)
+{
+	if (channel_owns(from))
+		return -EBADF;
+	if (from != to && channel_owns(to))
+		channel_move_away(to);
+	return sys3(SYS_dup3, from, to, flags);
+}
+
+long do_close_range(unsigned first, unsigned last, unsigned flags)
+{
+	long result = 0;
+	int own;
+
+	if (first > last || first > INT_MAX)
+		return sys3(SYS_close_range, first, last, flags);
+	for (own = channel_next((int)first); own >= 0 && (unsigned)own <= last && result == 0; own = channel_next(own + 1)) {
+		if ((unsigned)own > first)
+			result = sys3(SYS_close_range, first, own - 1, flags);
+		first = (unsigned)own + 1;
+	}
+	return result == 0 && first <= last ? sys3(SYS_close_range, first, last, flags) : result;
+}
+
+EXPORT int close(int fd)
+{
+	RETURN(int, do_close(fd));
+}
+
+EXPORT int dup(int fd)
+{
+	RETURN(int, channel_owns(fd) ? -EBADF : sys1(SYS_dup, fd));
+}
+
+EXPORT int dup2(int from, int to)
+{
+	if (from == to)
+		RETURN(int, do_fcntl(from, F_GETFD, 0) < 0 ? -EBADF : to);
+	RETURN(int, do_dup3(from, to, 0));
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+	RETURN(int, do_dup3(from, to, flags));
+}
+
+int close_range(unsigned first, unsigned last, int flags);
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	RETURN(int, do_close_range(first, last, (unsigned)flags));
+}
+
+void closefrom(int first);
+EXPORT void closefrom(int first)
+{
+	if (do_close_range(first < 0 ? 0 : (unsigned)first, ~0u, 0) == -ENOSYS)
+		for (int fd = first < 0 ? 0 : first; fd < (int)sysconf(_SC_OPEN_MAX); fd++)
+			do_close(fd);
+}
+
+/* A descriptor that comes by a socket may be a token. */
+EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	ssize_t got = NEXT(recvmsg)(fd, message, flags);
+
+	if (got >= 0 && message->msg_controllen > 0)
+		tokens_possible = shim.tree_length > 0;
+	return got;
+}
+
+EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	int got = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
+
+	for (int i = 0; i < got; i++)
+		if (messages[i].msg_hdr.msg_controllen > 0)
+			tokens_possible = shim.tree_length > 0;
+	return got;
+}
+
+long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset)
+{
+	uint64_t inode;
+	long result;
+
+	if (!(flags & MAP_ANONYMOUS) && OURS(fd, &inode))
+		return map_token(fd, inode, at, length, prot, flags, (uint64_t)offset);
+	result = sys6(SYS_mmap, (long)at, (long)length, prot, flags, fd, offset);
+	if ((flags & MAP_FIXED) && result >= 0)
+		mapping_cut(at, length);
+	return result;
+}
+
+EXPORT void *mmap(void *at, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	RETURN(void *, do_mmap(at, length, prot, flags, fd, offset));
+}
+
+ALIAS("mmap") void *mmap64(void *at, size_t length, int prot, int flags, int fd, off64_t offset);
+
+long do_munmap(void *at, size_t length)
+{
+	long result = sys2(SYS_munmap, at, length);
+
+	if (result == 0)
+		mapping_cut(at, length);
+	return result;
+}
+
+EXPORT int munmap(void *at, size_t length)
+{
+	RETURN(int, do_munmap(at, length));
+}
+
+EXPORT void *mremap(void *from, size_t length, size_t new_length, int flags, ...)
+{
+	va_list list;
+	void *to;
+	long result;
+
+	va_start(list, flags);
+	to = va_arg(list, void *);
+	va_end(list);
+	result = sys5(SYS_mremap, from, length, new_length, flags, to);
+	if (result >= 0 || result < -4095)
+		mapping_moved(from, length, (void *)result, new_length);
+	RETURN(void *, result);
 }

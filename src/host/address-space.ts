@@ -4,8 +4,11 @@
  * cannot meet another program after exec or pid reuse.
  */
 import type { AddressSpace, MmAccount, Run } from '../mem/client.js';
-import type { Link } from './link.js';
+import { PrivateBacking, type FileBackings } from './backing.js';
+import { inbox, type Link } from './link.js';
+import { request } from './protocol.js';
 import * as sys from './sys.js';
+import { findVma, isDeviceMemory, type Vma } from './vma.js';
 
 const SCRATCH = 1 << 16;
 const scratch = sys.allocate(SCRATCH);
@@ -14,6 +17,9 @@ vectors.view.setBigUint64(0, BigInt(scratch.address), true);
 
 /** User addresses are below this on every machine; a length is added to an address only after this check. */
 const ADDRESS_LIMIT = 1n << 57n;
+const PAGE = 4096n;
+/** File systems whose shared pages may be pinned for writing for long: nothing has to be written back. */
+const PINNABLE = new Set([0x01021994, 0x958458f6, 0x858458f6]);
 
 /** How the daemon reaches memory: 'verbs' forces the way through the client's own thread. */
 export type MemoryMode = 'direct' | 'verbs';
@@ -23,66 +29,162 @@ let lastId = 0;
 export class ProcessSpace implements AddressSpace {
   readonly id = ++lastId;
   readonly account: MmAccount = { pinnedVm: 0, lockedVm: 0 };
-  /** The link whose call is running, if it belongs to this mm. */
-  caller: Link | null = null;
   #alive = true;
   #direct: boolean;
   readonly #pid: number;
+  readonly #files: FileBackings;
+  /** The link whose call is running, if it belongs to this mm. */
+  #caller: Link | null = null;
+  /** What travelled with the request: `#windowLength` bytes from `#windowAt`. */
+  #windowAt = 0n;
+  #windowLength = 0;
+  #memFd = -1;
+  #mapsFd = -1;
+  #private: PrivateBacking | null = null;
 
-  constructor(pid: number, mode: MemoryMode) {
+  constructor(pid: number, mode: MemoryMode, files: FileBackings) {
     this.#pid = pid;
     this.#direct = mode === 'direct';
+    this.#files = files;
+  }
+
+  /** A thread of this mm begins a call; `carried` bytes from `argument` lie in the inbox. */
+  enter(caller: Link, argument: bigint, carried: number): void {
+    this.#caller = caller;
+    this.#windowAt = argument;
+    this.#windowLength = carried;
+  }
+
+  leave(): void {
+    this.#caller = null;
+    this.#windowLength = 0;
   }
 
   read(at: bigint, into: Uint8Array): boolean {
-    if (!this.#reachable(at)) return false;
+    if (this.#windowLength > 0 && this.#readWindow(at, into)) return true;
+    if (!this.#alive || at >= ADDRESS_LIMIT) return false;
+    if (this.#caller === null) return this.#outside(at, into, false);
     if (this.#direct) {
-      const outcome = this.#direct_(sys.vmRead, at, into, true);
+      const outcome = this.#copyIn(at, into);
       if (outcome !== null) return outcome;
     }
-    return this.caller?.readMemory(at, into) ?? false;
+    return this.#caller.readMemory(at, into);
   }
 
   write(at: bigint, from: Uint8Array): boolean {
-    if (!this.#reachable(at)) return false;
+    this.#windowLength = 0;
+    if (!this.#alive || at >= ADDRESS_LIMIT) return false;
+    if (this.#caller === null) return this.#outside(at, from, true);
     if (this.#direct) {
-      const outcome = this.#direct_(sys.vmWrite, at, from, false);
+      const outcome = this.#copyOut(at, from);
       if (outcome !== null) return outcome;
     }
-    return this.caller?.writeMemory(at, from) ?? false;
+    return this.#caller.writeMemory(at, from);
   }
 
-  resolve(_at: bigint, _length: bigint, _write: boolean): Run[] | null {
-    return null;
+  resolve(at: bigint, length: bigint, write: boolean): Run[] | null {
+    if (!this.#alive || at >= ADDRESS_LIMIT || length >= ADDRESS_LIMIT || !this.#openMem()) return null;
+    const runs: Run[] = [];
+    const last = at + length - 1n;
+    for (let from = at; from <= last;) {
+      const vma = findVma(this.#mapsFd, from);
+      if (vma === null || !(write ? vma.writable : vma.readable) || isDeviceMemory(vma)) return null;
+      const to = vma.last < last ? vma.last : last;
+      const run = this.#run(vma, from, to - from + 1n, write);
+      if (run === null) return null;
+      runs.push(run);
+      from = to + 1n;
+    }
+    return runs;
   }
 
-  /** The process is dead or runs another program. */
+  /** The process is dead or runs another program. What was resolved to a file stays reachable. */
   retire(): void {
     this.#alive = false;
-    this.caller = null;
+    this.leave();
+    if (this.#memFd >= 0) sys.close(this.#memFd);
+    if (this.#mapsFd >= 0) sys.close(this.#mapsFd);
+    this.#memFd = -1;
+    this.#mapsFd = -1;
+    this.#private?.retire();
   }
 
-  #reachable(at: bigint): boolean {
-    return this.#alive && at < ADDRESS_LIMIT;
+  #readWindow(at: bigint, into: Uint8Array): boolean {
+    const skip = Number(at - this.#windowAt);
+    if (skip < 0 || skip + into.length > this.#windowLength) return false;
+    const from = request.size + skip;
+    const { bytes } = inbox;
+    for (let i = 0; i < into.length; i++) into[i] = bytes[from + i] ?? 0;
+    return true;
   }
 
-  /** Copies by process_vm_*: whether every byte was there, or null when the kernel does not let us. */
-  #direct_(transfer: typeof sys.vmRead, at: bigint, bytes: Uint8Array, reading: boolean): boolean | null {
-    for (let done = 0; done < bytes.length;) {
-      const part = Math.min(SCRATCH, bytes.length - done);
-      if (!reading) scratch.bytes.set(bytes.subarray(done, done + part));
-      vectors.view.setUint32(8, part, true);
-      vectors.view.setBigUint64(16, at + BigInt(done), true);
-      vectors.view.setUint32(24, part, true);
-      const moved = transfer(this.#pid, vectors.address, 1, vectors.address + 16, 1, 0);
-      if (moved !== part) {
-        if (moved >= 0 || moved === -sys.Errno.EFAULT) return false;
-        this.#direct = false;
-        return null;
-      }
-      if (reading) bytes.set(scratch.bytes.subarray(0, part), done);
+  #run(vma: Vma, from: bigint, length: bigint, write: boolean): Run | null {
+    if (!vma.shared || vma.inode === 0n) {
+      this.#private ??= new PrivateBacking(this, this.#memFd);
+      return { backing: this.#private, offset: from, length };
+    }
+    const offset = vma.offset + (from - vma.start);
+    const backing = this.#files.ofVma(vma, this.#pid);
+    const size = backing.size();
+    if (size !== null && offset + length > ((size + PAGE - 1n) & -PAGE)) return null;
+    if (write && backing.hasFile && !PINNABLE.has(backing.fileSystem())) return null;
+    backing.addView({ space: this, at: from, offset, length });
+    return { backing, offset, length };
+  }
+
+  #openMem(): boolean {
+    if (this.#memFd < 0 && this.#direct)
+      this.#memFd = sys.open(`/proc/${this.#pid}/mem`, sys.O_RDWR | sys.O_CLOEXEC, 0);
+    if (this.#mapsFd < 0) this.#mapsFd = sys.open(`/proc/${this.#pid}/maps`, sys.O_RDONLY | sys.O_CLOEXEC, 0);
+    return this.#mapsFd >= 0;
+  }
+
+  /** Outside of a call. /proc/PID/mem ignores protection, so the areas are asked first. */
+  #outside(at: bigint, bytes: Uint8Array, writing: boolean): boolean {
+    if (!this.#openMem() || this.#memFd < 0) return false;
+    const last = at + BigInt(bytes.length) - 1n;
+    for (let from = at; from <= last;) {
+      const vma = findVma(this.#mapsFd, from);
+      if (vma === null || !(writing ? vma.writable : vma.readable)) return false;
+      from = vma.last + 1n;
+    }
+    const transfer = writing ? sys.pwrite : sys.pread;
+    return transfer(this.#memFd, bytes, bytes.length, at) === bytes.length;
+  }
+
+  /** process_vm_readv: whether every byte was there, or null when the kernel does not let us. */
+  #copyIn(at: bigint, into: Uint8Array): boolean | null {
+    for (let done = 0; done < into.length;) {
+      const part = Math.min(SCRATCH, into.length - done);
+      const moved = this.#transfer(sys.vmRead, at, done, part);
+      if (moved !== part) return this.#judge(moved);
+      into.set(scratch.bytes.subarray(0, part), done);
       done += part;
     }
     return true;
+  }
+
+  #copyOut(at: bigint, from: Uint8Array): boolean | null {
+    for (let done = 0; done < from.length;) {
+      const part = Math.min(SCRATCH, from.length - done);
+      scratch.bytes.set(from.subarray(done, done + part));
+      const moved = this.#transfer(sys.vmWrite, at, done, part);
+      if (moved !== part) return this.#judge(moved);
+      done += part;
+    }
+    return true;
+  }
+
+  #transfer(move: typeof sys.vmRead, at: bigint, done: number, part: number): number {
+    vectors.view.setUint32(8, part, true);
+    vectors.view.setBigUint64(16, done === 0 ? at : at + BigInt(done), true);
+    vectors.view.setUint32(24, part, true);
+    return move(this.#pid, vectors.address, 1, vectors.address + 16, 1, 0);
+  }
+
+  #judge(moved: number): boolean | null {
+    if (moved >= 0 || moved === -sys.Errno.EFAULT || moved === -sys.Errno.ESRCH) return false;
+    this.#direct = false;
+    return null;
   }
 }

@@ -1,6 +1,6 @@
 /** The call under way, as the engine sees it: a Task over one link. One object serves all calls of its link. */
 import type { AddressSpace, UserAccount } from '../mem/client.js';
-import { RLIM_INFINITY, type Capability, type ForeignFile, type OpenFile, type Task } from '../mem/task.js';
+import type { Capability, ForeignFile, OpenFile, Task } from '../mem/task.js';
 import type { ClientProcess } from './client.js';
 import { type Link, outboxReply } from './link.js';
 
@@ -15,41 +15,55 @@ export class Call implements Task {
   readonly client: ClientProcess;
   readonly mm: AddressSpace;
   readonly user: UserAccount;
+  readonly tid: number;
   /** Bytes of the deferred answer, for address {@link argument}. */
   deferred = 0;
-  #argument = 0n;
+  argument = 0n;
   #mayDefer = false;
   readonly #descriptors: Descriptors;
 
-  constructor(link: Link, client: ClientProcess, descriptors: Descriptors) {
+  constructor(link: Link, client: ClientProcess, tid: number, descriptors: Descriptors) {
     this.link = link;
     this.client = client;
+    this.tid = tid;
     this.mm = client.space;
     this.user = client.user;
     this.#descriptors = descriptors;
   }
 
   /** A new call begins. `argument` is where the shim receives deferred bytes, if `mayDefer`. */
-  begin(argument: bigint, mayDefer: boolean): void {
-    this.#argument = argument;
+  begin(argument: bigint, carried: number, mayDefer: boolean): void {
+    this.argument = argument;
     this.#mayDefer = mayDefer;
     this.deferred = 0;
+    this.client.space.enter(this.link, argument, carried);
+  }
+
+  end(): void {
+    this.client.space.leave();
   }
 
   get memlockLimit(): bigint {
-    return RLIM_INFINITY;
+    return this.client.memlockLimit;
   }
 
-  capable(_capability: Capability): boolean {
-    return true;
+  capable(capability: Capability): boolean {
+    return this.client.capable(capability);
   }
 
   reply(at: bigint, bytes: Uint8Array): boolean {
-    const contiguous = this.#mayDefer && at === this.#argument + BigInt(this.deferred);
-    if (!contiguous || this.deferred + bytes.length > outboxReply.length) return this.mm.write(at, bytes);
+    const expected = this.deferred === 0 ? this.argument : this.argument + BigInt(this.deferred);
+    if (!this.#mayDefer || at !== expected || this.deferred + bytes.length > outboxReply.length) {
+      return this.mm.write(at, bytes);
+    }
     outboxReply.set(bytes, this.deferred);
     this.deferred += bytes.length;
     return true;
+  }
+
+  /** What was put off, to be looked at. */
+  deferredBytes(): Uint8Array {
+    return outboxReply.subarray(0, this.deferred);
   }
 
   installFd(file: OpenFile, cloexec: boolean): number | null {

@@ -16,13 +16,13 @@ const EVENT_SIZE = process.arch === 'x64' ? 12 : 16;
 const DATA = EVENT_SIZE - 8;
 
 export class Epoll {
-  readonly #fd: number;
+  readonly fd: number;
   readonly #events = sys.allocate(MAX_EVENTS * EVENT_SIZE);
   readonly #control = sys.allocate(EVENT_SIZE);
 
   constructor() {
-    this.#fd = sys.epollCreate(EPOLL_CLOEXEC);
-    if (this.#fd < 0) throw new Error(`epoll_create1: errno ${-this.#fd}`);
+    this.fd = sys.epollCreate(EPOLL_CLOEXEC);
+    if (this.fd < 0) throw new Error(`epoll_create1: errno ${-this.fd}`);
   }
 
   /** Watches `fd` under `key` (a 32-bit number). Edge-triggered events come in the order in which they arose. */
@@ -31,16 +31,16 @@ export class Epoll {
     view.setUint32(0, (events | (edge ? EPOLLET : 0)) >>> 0, true);
     view.setUint32(DATA, key, true);
     view.setUint32(DATA + 4, 0, true);
-    return sys.epollCtl(this.#fd, CTL_ADD, fd, address) === 0;
+    return sys.epollCtl(this.fd, CTL_ADD, fd, address) === 0;
   }
 
   remove(fd: number): void {
-    sys.epollCtl(this.#fd, CTL_DEL, fd, this.#control.address);
+    sys.epollCtl(this.fd, CTL_DEL, fd, this.#control.address);
   }
 
   /** Waits (milliseconds; -1: for ever). The number of events, 0 after a signal. */
   wait(timeout: number): number {
-    const count = sys.epollWait(this.#fd, this.#events.address, MAX_EVENTS, timeout);
+    const count = sys.epollWait(this.fd, this.#events.address, MAX_EVENTS, timeout);
     return count < 0 ? 0 : count;
   }
 
@@ -53,6 +53,6 @@ export class Epoll {
   }
 
   close(): void {
-    sys.close(this.#fd);
+    sys.close(this.fd);
   }
 }

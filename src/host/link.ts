@@ -78,6 +78,8 @@ export class Link {
   readonly fd: number;
   /** The client broke the protocol, does not answer or is gone; nothing more is sent. */
   broken = false;
+  /** A verb was waited for since this was last set to false. */
+  waited = false;
 
   constructor(fd: number) {
     this.fd = fd;
@@ -194,6 +196,7 @@ export class Link {
   /** The errno with which the client answered the verb, 0 for success. */
   #awaitAnswer(withFd: boolean): number {
     if (this.broken) return sys.Errno.ENODEV;
+    this.waited = true;
     prepareMessage(verbInbox, INBOX, true);
     const length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC);
     const fd = length >= 0 ? receivedFd() : -1;

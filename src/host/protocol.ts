@@ -18,15 +18,24 @@ export const Op = {
   READ: 6,
   WRITE: 7,
   MMAP: 8,
-  UNMAPPED: 9,
-  CAPABILITIES: 10,
-  MEMLOCK: 11,
-  ANSWER: 12,
+  MAPPED: 9,
+  LENT: 10,
+  ANSWER: 11,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6 } as const;
 
 export const Flag = { CLOEXEC: 1, HAS_FD: 2 } as const;
+
+/** The tree of markers lies at the socket's path with this suffix; what its symbolic links say. */
+export const TREE_SUFFIX = '.tree';
+export const MARK_DEVICE = 'char:';
+export const MARK_ASK = 'ask:';
+/** Answers OPEN for a file that is not special after all. */
+export const NOT_SPECIAL = 38;
+
+/** `offset` of a read or write that has none. */
+export const NO_OFFSET = (1n << 64n) - 1n;
 
 export const TokenKind = { NOT_OURS: 0, POLL_NONE: 1, POLL_IN: 2, POLL_IN_OUT: 3 } as const;
 

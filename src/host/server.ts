@@ -1,111 +1,172 @@
 /**
- * The engine's loop: one thread, one epoll set, one call at a time, run to its end. Events are taken in the order in
- * which they arose, last closes first, so that a client's call always finds done what its earlier close began.
+ * The engine's loop: one thread, one epoll set, one call at a time, run to its end. Last closes and dead processes
+ * are taken before calls, and are looked for again before a call whose link has just been waited on, so that a
+ * client's call always finds done what its earlier close began.
  */
-import { Errno as Refusal } from '../base/errno.js';
 import type { UserAccount } from '../mem/client.js';
 import type { ForeignFile, OpenFile } from '../mem/task.js';
 import type { MemoryMode } from './address-space.js';
+import { FileBackings } from './backing.js';
 import { Call, type Descriptors } from './call.js';
+import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
+import { foreignFile } from './foreign-file.js';
 import { inbox, Link } from './link.js';
-import { Op, PROTOCOL_VERSION, request, TokenKind } from './protocol.js';
+import type { Mapping } from './mappings.js';
+import { Op, PROTOCOL_VERSION, request } from './protocol.js';
 import * as sys from './sys.js';
 import { mint, Token } from './tokens.js';
 
-/** What the server needs of the engine; `src/machine/engine.ts` is one. */
-export interface ServedEngine {
-  open(path: string, flags: number, task: Call): OpenFile;
-}
-
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
-const SOCK_CLOEXEC_NONBLOCK = 0o2004000 & ~sys.O_NONBLOCK;
 const KEY_LISTEN = 0;
 const KEY_WAKE = 1;
+const KEY_ENDINGS = 2;
+const FIRST_KEY = 3;
+const KEY_LIMIT = 0xffffffff;
+/** Links of one user; a program of 4096 threads is not turned away. */
+const LINKS_PER_USER = 16384;
+const ACCEPTED_PER_TURN = 64;
 
 interface Conversation {
   readonly link: Link;
   readonly pid: number;
   readonly uid: number;
-  readonly key: number;
+  key: number;
   call: Call | null;
 }
 
 type Watched = Conversation | Token | ClientProcess;
 
+export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
+  readonly listener: number;
+  readonly wake: number;
+  readonly memory: MemoryMode;
+  readonly lend: boolean;
+}
+
+/** What a run was, told at its end. */
+export interface Report {
+  /** Bugs of ours that were met, as text. */
+  readonly bugs: readonly string[];
+  /** Sites that fail-nth made fail, and how often. */
+  readonly fired: Readonly<Record<string, number>>;
+  readonly calls: number;
+}
+
 const credentials = sys.allocate(16);
 const credentialsLength = sys.allocate(8);
-const decoder = new TextDecoder();
 
-export class Server implements Descriptors {
+export class Server implements Descriptors, Registry {
   readonly #epoll = new Epoll();
-  readonly #listener: number;
-  readonly #engine: ServedEngine;
-  readonly #mode: MemoryMode;
+  /** Within the other: tokens and processes, so that they can be looked at without taking anything else. */
+  readonly #endings = new Epoll();
+  readonly #options: ServerOptions;
+  readonly #calls: Calls;
+  readonly #files = new FileBackings();
   /** By epoll key. */
   readonly #watched = new Map<number, Watched>();
   readonly #tokens = new Map<number, Token>();
   readonly #clients = new Map<number, ClientProcess>();
-  readonly #users = new Map<number, UserAccount>();
-  #lastKey = KEY_WAKE;
+  readonly #mappings = new Map<number, Mapping>();
+  readonly #users = new Map<number, UserAccount & { links: number }>();
+  #spare = openSpare();
+  #lastKey = FIRST_KEY;
+  readonly #bugs: string[] = [];
   #running = true;
+  #served = 0;
 
-  constructor(engine: ServedEngine, listener: number, wake: number, mode: MemoryMode) {
-    this.#engine = engine;
-    this.#listener = listener;
-    this.#mode = mode;
-    this.#epoll.add(listener, KEY_LISTEN, EPOLLIN, false);
-    this.#epoll.add(wake, KEY_WAKE, EPOLLIN, false);
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#calls = new Calls(this, { ...options, onBug: (text) => this.#bugs.push(text) });
+    this.#epoll.add(options.listener, KEY_LISTEN, EPOLLIN, false);
+    this.#epoll.add(options.wake, KEY_WAKE, EPOLLIN, false);
+    this.#epoll.add(this.#endings.fd, KEY_ENDINGS, EPOLLIN, false);
   }
 
-  /** Serves until the wake descriptor is readable. */
-  run(): void {
-    while (this.#running) {
-      const count = this.#epoll.wait(-1);
-      for (let i = 0; i < count; i++) this.#releaseIfToken(this.#epoll.key(i));
-      for (let i = 0; i < count; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
+  /** Serves until the wake descriptor is readable, then lets everything go. */
+  run(): Report {
+    while (this.#running) this.#turn(-1);
+    for (const token of [...this.#tokens.values()]) this.#release(token);
+    for (const client of [...this.#clients.values()]) this.#retire(client);
+    for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
+    this.#files.clear();
+    this.#endings.close();
+    this.#epoll.close();
+    sys.close(this.#options.listener);
+    sys.close(this.#spare);
+    return { bugs: this.#bugs, fired: Object.fromEntries(this.#calls.fired), calls: this.#served };
+  }
+
+  clientOf(pid: number): ClientProcess | undefined {
+    return this.#clients.get(pid);
+  }
+
+  mapping(id: number): Mapping | undefined {
+    return this.#mappings.get(id);
+  }
+
+  addMapping(mapping: Mapping): void {
+    this.#mappings.set(mapping.id, mapping);
+  }
+
+  give(call: Call, file: OpenFile, flags: number): void {
+    const minted = mint(file, flags);
+    if (typeof minted === 'number') {
+      this.#guard(() => file.release());
+      return call.link.done(-1, -minted, 0);
     }
+    this.#adopt(minted.token, call.client);
+    call.link.doneWithFd(minted.clientEnd, (flags & sys.O_CLOEXEC) !== 0);
+    sys.close(minted.clientEnd);
   }
 
   install(call: Call, file: OpenFile, cloexec: boolean): number | null {
-    const minted = mint(file, sys.O_RDWR);
+    const minted = mint(file, file.pollMode === 'in' ? sys.O_RDONLY : sys.O_RDWR);
     if (typeof minted === 'number') return null;
-    this.#adopt(minted.token, call.client);
     const fd = call.link.give(minted.clientEnd, cloexec);
     sys.close(minted.clientEnd);
-    return fd < 0 ? null : fd;
+    if (fd < 0) {
+      minted.token.close();
+      return null;
+    }
+    this.#adopt(minted.token, call.client);
+    return fd;
   }
 
   find(call: Call, fd: number): OpenFile | ForeignFile | null {
     const taken = call.link.take(fd);
     if (taken < 0) return null;
     const status = sys.fstat(taken);
+    const token = status === null ? undefined : this.#tokenAt(status);
+    if (status !== null && token === undefined) return foreignFile(taken, status, this.#files);
     sys.close(taken);
-    return status === null ? null : (this.#tokens.get(Number(status.ino))?.file ?? null);
+    return token?.file ?? null;
   }
 
-  #key(watched: Watched): number {
-    this.#lastKey += 1;
-    this.#watched.set(this.#lastKey, watched);
-    return this.#lastKey;
+  tokenOf(call: Call): Token | null {
+    const { proven } = call.client;
+    const known = proven.get(inbox.view.getUint32(request.token, true));
+    if (known !== undefined) return known;
+    const taken = call.link.take(inbox.view.getInt32(request.fd, true));
+    if (taken < 0) return null;
+    const status = sys.fstat(taken);
+    sys.close(taken);
+    const token = status === null ? undefined : this.#tokenAt(status);
+    if (token === undefined) return null;
+    proven.set(token.inode, token);
+    return token;
   }
 
-  #adopt(token: Token, client: ClientProcess): void {
-    this.#tokens.set(token.inode, token);
-    client.proven.set(token.inode, token);
-    token.watch(this.#epoll, this.#key(token));
+  #tokenAt(status: sys.Status): Token | undefined {
+    return sys.fileType(status) === sys.S_IFIFO ? this.#tokens.get(Number(status.ino)) : undefined;
   }
 
-  #releaseIfToken(key: number): void {
-    const token = this.#watched.get(key);
-    if (!(token instanceof Token)) return;
-    this.#watched.delete(key);
-    this.#tokens.delete(token.inode);
-    for (const client of this.#clients.values()) client.proven.delete(token.inode);
-    token.close();
-    token.file.release();
+  #turn(timeout: number): void {
+    const count = this.#epoll.wait(timeout);
+    for (let i = 0; i < count; i++) if (this.#epoll.key(i) === KEY_ENDINGS) this.#takeEndings();
+    for (let i = 0; i < count && this.#running; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
   }
 
   #handle(key: number, events: number): void {
@@ -115,22 +176,100 @@ export class Server implements Descriptors {
       return;
     }
     const watched = this.#watched.get(key);
-    if (watched === undefined || watched instanceof Token) return;
-    if (watched instanceof ClientProcess) return this.#retire(watched);
-    this.#converse(watched, (events & (EPOLLHUP | EPOLLRDHUP)) !== 0);
+    if (watched !== undefined && 'link' in watched)
+      this.#converse(watched, (events & (EPOLLHUP | EPOLLRDHUP)) !== 0);
+  }
+
+  /** Tokens without holders, and processes that are dead. */
+  #takeEndings(): void {
+    for (let count = -1; count !== 0;) {
+      count = this.#endings.wait(0);
+      for (let i = 0; i < count; i++) {
+        const watched = this.#watched.get(this.#endings.key(i));
+        if (watched instanceof Token) this.#release(watched);
+        else if (watched instanceof ClientProcess) this.#retire(watched);
+      }
+    }
+  }
+
+  #key(watched: Watched): number {
+    do this.#lastKey = this.#lastKey === KEY_LIMIT ? FIRST_KEY : this.#lastKey + 1;
+    while (this.#watched.has(this.#lastKey));
+    this.#watched.set(this.#lastKey, watched);
+    return this.#lastKey;
+  }
+
+  #adopt(token: Token, client: ClientProcess): void {
+    this.#tokens.set(token.inode, token);
+    client.proven.set(token.inode, token);
+    token.watch(this.#endings, this.#key(token));
+  }
+
+  #release(token: Token): void {
+    this.#watched.delete(token.key);
+    this.#tokens.delete(token.inode);
+    for (const client of this.#clients.values()) client.proven.delete(token.inode);
+    token.close();
+    this.#guard(() => token.file.release());
+    if (this.#tokens.size === 0 && this.#mappings.size === 0) this.#files.clear();
+  }
+
+  #retire(client: ClientProcess): void {
+    client.space.retire();
+    if (client.pidfd >= 0) sys.close(client.pidfd);
+    this.#watched.delete(client.key);
+    if (this.#clients.get(client.pid) === client) this.#clients.delete(client.pid);
+    for (const { mapping, count } of client.mappings.values()) {
+      for (let i = 0; i < count; i++) this.#guard(() => mapping.pages.closed());
+    }
+    client.mappings.clear();
+  }
+
+  /** What others gave us must not end the loop. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#bugs.push(describe(error));
+    }
   }
 
   #accept(): void {
-    const fd = sys.accept4(this.#listener, 0, 0, SOCK_CLOEXEC_NONBLOCK);
-    if (fd < 0) return;
+    for (let i = 0; i < ACCEPTED_PER_TURN; i++) {
+      const fd = sys.accept4(this.#options.listener, 0, 0, sys.O_CLOEXEC);
+      if (fd === -sys.Errno.EMFILE || fd === -sys.Errno.ENFILE) return this.#turnAway();
+      if (fd < 0) return;
+      this.#welcome(fd);
+    }
+  }
+
+  /** No descriptor is left: the spare one is spent on telling the client so. */
+  #turnAway(): void {
+    sys.close(this.#spare);
+    const fd = sys.accept4(this.#options.listener, 0, 0, sys.O_CLOEXEC);
+    if (fd >= 0) refuse(fd);
+    this.#spare = openSpare();
+  }
+
+  #welcome(fd: number): void {
     credentialsLength.view.setUint32(0, 12, true);
     sys.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials.address, credentialsLength.address);
     const pid = credentials.view.getInt32(0, true);
     const uid = credentials.view.getUint32(4, true);
-    const key = this.#lastKey + 1;
-    const link = new Link(fd);
-    this.#key({ link, pid, uid, key, call: null });
-    this.#epoll.add(fd, key, EPOLLIN | EPOLLRDHUP, true);
+    const own = process.geteuid?.() ?? 0;
+    const user = this.#user(uid);
+    // pid 0: a process of another pid namespace, which cannot be watched.
+    if ((own !== 0 && own !== uid) || pid === 0 || user.links >= LINKS_PER_USER) return refuse(fd);
+    user.links += 1;
+    const conversation: Conversation = { link: new Link(fd), pid, uid, key: 0, call: null };
+    conversation.key = this.#key(conversation);
+    this.#epoll.add(fd, conversation.key, EPOLLIN | EPOLLRDHUP, true);
+  }
+
+  #user(uid: number): UserAccount & { links: number } {
+    let user = this.#users.get(uid);
+    if (user === undefined) this.#users.set(uid, (user = { lockedVm: 0, links: 0 }));
+    return user;
   }
 
   #converse(conversation: Conversation, ending: boolean): void {
@@ -140,114 +279,82 @@ export class Server implements Descriptors {
       length = link.receive();
       if (length > 0) this.#request(conversation, length);
     } while (length > 0 && ending && !link.broken);
-    if (length < 0 || ending || link.broken) {
-      this.#watched.delete(conversation.key);
-      link.close();
-    }
+    if (length >= 0 && !ending && !link.broken) return;
+    this.#watched.delete(conversation.key);
+    this.#user(conversation.uid).links -= 1;
+    link.close();
   }
 
   #request(conversation: Conversation, length: number): void {
-    const op = inbox.view.getUint32(request.op, true);
-    if (op === Op.HELLO) return this.#hello(conversation);
-    const { call } = conversation;
-    if (call === null) {
-      conversation.link.broken = true;
-      return;
+    this.#served += 1;
+    const { call, link } = conversation;
+    if (link.waited) {
+      // Waiting for a verb's answer has put the link at the head of the queue, before what ended since.
+      link.waited = false;
+      this.#takeEndings();
     }
-    call.client.space.caller = call.link;
+    if (inbox.view.getUint32(request.op, true) === Op.HELLO) this.#hello(conversation);
+    else if (call === null) link.broken = true;
+    else this.#perform(call, length);
+  }
+
+  #perform(call: Call, length: number): void {
     try {
-      this.#perform(call, op, length);
+      this.#calls.perform(call, length);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      call.link.done(-1, error.errno, 0);
+      this.#bugs.push(describe(error));
+      call.link.broken = true;
     }
-    call.client.space.caller = null;
   }
 
   #hello(conversation: Conversation): void {
     const { view } = inbox;
+    const { pid, uid, link } = conversation;
     if (view.getUint32(request.cmd, true) !== PROTOCOL_VERSION) {
-      conversation.link.broken = true;
+      link.broken = true;
       return;
     }
     const cookie = Number(view.getBigUint64(request.arg, true));
-    let client = this.#clients.get(conversation.pid);
+    let client = this.#clients.get(pid);
     if (client === undefined || client.cookie !== cookie) {
+      // The same pid under another name: it has started another program.
       if (client !== undefined) this.#retire(client);
-      client = this.#newClient(conversation.pid, conversation.uid);
+      client = this.#newClient(pid, uid);
+      if (this.#options.lend) {
+        client.privilegesChanged(
+          view.getBigUint64(request.token, true),
+          view.getBigUint64(request.offset, true),
+        );
+      }
     }
-    conversation.call = new Call(conversation.link, client, this);
-    conversation.link.done(client.cookie, 0, 0, process.pid);
+    conversation.call = new Call(link, client, Number(view.getBigUint64(request.count, true)), this);
+    link.done(client.cookie, 0, 0, process.pid);
   }
 
   #newClient(pid: number, uid: number): ClientProcess {
-    let user = this.#users.get(uid);
-    if (user === undefined) this.#users.set(uid, (user = { lockedVm: 0 }));
-    const client = new ClientProcess(pid, user, this.#mode);
+    const { memory, lend } = this.#options;
+    const client = new ClientProcess({ pid, user: this.#user(uid), memory, lend, files: this.#files });
     this.#clients.set(pid, client);
     client.pidfd = sys.pidfdOpen(pid);
     if (client.pidfd >= 0) {
       client.key = this.#key(client);
-      this.#epoll.add(client.pidfd, client.key, EPOLLIN, false);
+      this.#endings.add(client.pidfd, client.key, EPOLLIN, false);
     }
     return client;
   }
+}
 
-  #retire(client: ClientProcess): void {
-    client.space.retire();
-    if (client.pidfd >= 0) sys.close(client.pidfd);
-    this.#watched.delete(client.key);
-    if (this.#clients.get(client.pid) === client) this.#clients.delete(client.pid);
-  }
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
 
-  #perform(call: Call, op: number, length: number): void {
-    const { view } = inbox;
-    if (op === Op.OPEN) return this.#open(call, length);
-    if (op === Op.IDENTIFY) return this.#identify(call);
-    const token = this.#tokenOf(call);
-    if (token === null || token.poisoned) return call.link.done(-1, sys.Errno.ENODEV, 0);
-    const arg = view.getBigUint64(request.arg, true);
-    const count = Number(view.getBigUint64(request.count, true));
-    call.begin(arg, op === Op.IOCTL || op === Op.READ);
-    let result = 0;
-    if (op === Op.IOCTL) result = token.file.ioctl(view.getUint32(request.cmd, true), arg, call);
-    else if (op === Op.READ) result = token.file.read(arg, count, call);
-    else if (op === Op.WRITE) result = token.file.write(arg, count, call);
-    call.link.done(result, 0, call.deferred);
-  }
+function openSpare(): number {
+  return sys.open('/dev/null', sys.O_RDONLY | sys.O_CLOEXEC, 0);
+}
 
-  #open(call: Call, length: number): void {
-    const path = decoder.decode(inbox.bytes.subarray(request.size, length));
-    const flags = inbox.view.getUint32(request.cmd, true);
-    call.begin(0n, false);
-    const minted = mint(this.#engine.open(path, flags, call), flags);
-    if (typeof minted === 'number') return call.link.done(-1, -minted, 0);
-    this.#adopt(minted.token, call.client);
-    call.link.doneWithFd(minted.clientEnd, (flags & sys.O_CLOEXEC) !== 0);
-    sys.close(minted.clientEnd);
-  }
-
-  /** The token that the request names, if this client holds it: asked to show it the first time. */
-  #tokenOf(call: Call): Token | null {
-    const inode = Number(inbox.view.getBigUint64(request.token, true));
-    const known = call.client.proven.get(inode);
-    if (known !== undefined) return known;
-    const taken = call.link.take(inbox.view.getInt32(request.fd, true));
-    if (taken < 0) return null;
-    const status = sys.fstat(taken);
-    sys.close(taken);
-    const token =
-      status === null || sys.fileType(status) !== sys.S_IFIFO
-        ? undefined
-        : this.#tokens.get(Number(status.ino));
-    if (token === undefined) return null;
-    call.client.proven.set(token.inode, token);
-    return token;
-  }
-
-  #identify(call: Call): void {
-    const inode = Number(inbox.view.getBigUint64(request.token, true));
-    const token = this.#tokenOf(call);
-    call.link.done(token?.inode === inode ? token.kind : TokenKind.NOT_OURS, 0, 0);
-  }
+/** Tells a new connection that there is no room for it. */
+function refuse(fd: number): void {
+  const link = new Link(fd);
+  link.done(-1, sys.Errno.EMFILE, 0);
+  link.close();
 }

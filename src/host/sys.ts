@@ -31,6 +31,7 @@ const munmapNative = libc.func('munmap', 'int', ['int64_t', 'int64_t']);
 
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
+export const PROT_EXEC = 4;
 export const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
@@ -72,6 +73,7 @@ export function allocate(size: number): Block {
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
+export const O_PATH = 0o10000000;
 export const O_ACCMODE = 3;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
@@ -88,6 +90,7 @@ export const pwriteAt = bind('pwrite64', 'int64_t', ['int', 'int64_t', 'int64_t'
 export const fcntl = bind('fcntl', 'int', ['int', 'int', 'int']);
 export const ioctl = bind('ioctl', 'int', ['int', 'uint64_t', 'int64_t']);
 export const ftruncate = bind('ftruncate', 'int', ['int', 'int64_t']);
+export const fstatfs = bind('fstatfs', 'int', ['int', 'int64_t']);
 export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
 export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
 export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
@@ -167,12 +170,17 @@ export function fstat(fd: number): Status | null {
 }
 
 export const Errno = {
+  ESRCH: 3,
   EINTR: 4,
   EBADF: 9,
   EAGAIN: 11,
   EFAULT: 14,
+  ENOENT: 2,
+  EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  ENOTTY: 25,
   ENFILE: 23,
   EMFILE: 24,
+  ESPIPE: 29,
 } as const;

@@ -3,6 +3,7 @@
  * descriptors, and refuse, as the real ones do. `struct fake { u32 size; u32 a; u64 b; u64 c; u64 d; }`, 32 bytes.
  */
 import { refuse, type Rule } from '#ioasis/base/errno.js';
+import { Injector } from '#ioasis/base/inject.js';
 import type { MmapRequest, OpenFile, SharedPages, Task } from '#ioasis/mem/task.js';
 
 export const SIZE = 32;
@@ -69,6 +70,7 @@ class FakeFile implements OpenFile {
 
 export function createEngine(_config: unknown) {
   return {
+    injector: new Injector(),
     devices: [{ path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 }],
     open(path: string, _flags: number, _task: Task): OpenFile {
       if (path !== '/dev/iommu') return refuse(NO_FILE);

@@ -1,0 +1,234 @@
+/*
+ * Which paths are the engine's. The daemon keeps a tree of markers (see protocol.h), so nothing here knows a name:
+ * a path below /dev, /sys or /proc is looked up in the tree first; any other only if the system does not find it,
+ * because it may be a link, or relative to a directory, and still end at a device of ours.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "shim.h"
+
+#define LINKS_MAX 40
+#define MARK_ROOM 64
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/*
+ * Writes the absolute `path` without empty, "." and ".." parts. False when it does not fit. Parts that are links
+ * to directories are not looked at: below /dev nobody goes up through one.
+ */
+static bool normalise(const char *path, struct path_hit *hit)
+{
+	char *out = hit->path;
+	size_t used = 0;
+
+	hit->trailing_slash = false;
+	while (*path) {
+		size_t part = strcspn(path + 1, "/");
+
+		hit->trailing_slash = part == 0 || (part == 1 && path[1] == '.');
+		if (part == 2 && path[1] == '.' && path[2] == '.') {
+			while (used > 0 && out[--used] != '/')
+				;
+			hit->trailing_slash = true;
+		} else if (!hit->trailing_slash) {
+			if (used + part + 2 > PATH_ROOM)
+				return false;
+			memcpy(out + used, path, part + 1);
+			used += part + 1;
+		}
+		path += part + 1;
+	}
+	out[used] = 0;
+	hit->length = used;
+	return used > 0;
+}
+
+static unsigned number(const char **text, unsigned base)
+{
+	unsigned value = 0;
+
+	for (; **text >= '0' && **text < (char)('0' + base); ++*text)
+		value = value * base + (unsigned)(**text - '0');
+	if (**text == ':')
+		++*text;
+	return value;
+}
+
+/* Reads the marker at `name` in the tree into `mark`: its length, or -errno; `where` gets the path in the tree. */
+static long read_marker(const char *name, char *where, size_t room, char mark[MARK_ROOM])
+{
+	size_t length = strlen(name);
+	long got;
+
+	if (shim.tree_length + length + 1 > room)
+		return -ENAMETOOLONG;
+	memcpy(where, shim.tree, shim.tree_length);
+	memcpy(where + shim.tree_length, name, length + 1);
+	got = sys4(SYS_readlinkat, AT_FDCWD, where, mark, MARK_ROOM - 1);
+	if (got >= 0)
+		mark[got] = 0;
+	return got;
+}
+
+/* A directory of the tree hides the system's own if it is sticky, or if the system has none. */
+static bool tree_rules(const char *in_tree, const char *in_system)
+{
+	struct stat status;
+
+	if (sys4(SYS_newfstatat, AT_FDCWD, in_tree, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	if (!S_ISDIR(status.st_mode) || (status.st_mode & S_ISVTX))
+		return true;
+	return sys3(SYS_faccessat, AT_FDCWD, in_system, F_OK) < 0;
+}
+
+static enum path_kind look_up_process_file(struct path_hit *hit)
+{
+	char where[SOCKET_MAX + 64], mark[MARK_ROOM], name[40] = "/proc";
+	const char *base = strrchr(hit->path, '/');
+
+	/* /proc/stat is not /proc/self/stat. */
+	if (base == hit->path + 5 || strlen(base) > 30)
+		return PATH_PLAIN;
+	strcat(name, base);
+	if (read_marker(name, where, sizeof(where), mark) < 0 || !starts_with(mark, IOASIS_MARK_ASK))
+		return PATH_PLAIN;
+	return PATH_ASK;
+}
+
+static enum path_kind look_up(struct path_hit *hit)
+{
+	char where[PATH_ROOM], mark[MARK_ROOM];
+	const char *text = mark + sizeof(IOASIS_MARK_DEVICE) - 1;
+	long got;
+
+	if (starts_with(hit->path, "/proc/"))
+		return look_up_process_file(hit);
+	if (!starts_with(hit->path, "/dev/") && !starts_with(hit->path, "/sys/"))
+		return PATH_PLAIN;
+	got = read_marker(hit->path, where, sizeof(where), mark);
+	if (got >= 0 && starts_with(mark, IOASIS_MARK_DEVICE)) {
+		hit->major = number(&text, 10);
+		hit->minor = number(&text, 10);
+		hit->mode = number(&text, 8);
+		return PATH_DEVICE;
+	}
+	if (got >= 0 && starts_with(mark, IOASIS_MARK_ASK))
+		return PATH_ASK;
+	if (got < 0 && got != -EINVAL)
+		return PATH_PLAIN;
+	if (got == -EINVAL && !tree_rules(where, hit->path))
+		return PATH_PLAIN;
+	memcpy(hit->path, where, strlen(where) + 1);
+	return PATH_TREE;
+}
+
+/* By its name alone: costs nothing for a path that is not below /dev, /sys or /proc. */
+enum path_kind path_find(int dir, const char *path, struct path_hit *hit)
+{
+	(void)dir;
+	hit->kind = PATH_PLAIN;
+	if (!path || path[0] != '/')
+		return PATH_PLAIN;
+	shim_start();
+	if (shim.tree_length == 0 || !normalise(path, hit))
+		return PATH_PLAIN;
+	hit->kind = look_up(hit);
+	return hit->kind;
+}
+
+bool path_may_be_ours(long error)
+{
+	return shim.tree_length > 0 && (error == -ENOENT || error == -EACCES || error == -ENXIO || error == -ENODEV ||
+					error == -ENOTDIR || error == -ELOOP);
+}
+
+/* The absolute name of the directory in which the last part of `path` lies, then that part, into `to`. */
+static bool absolute_name(int dir, const char *path, char *to)
+{
+	char parent[PATH_ROOM], link[40] = "/proc/self/fd/";
+	const char *slash = strrchr(path, '/');
+	size_t head = slash ? (size_t)(slash - path) + 1 : 0;
+	const char *base = path + head;
+	long fd, got;
+	size_t at = 14;
+
+	if (head >= PATH_ROOM)
+		return false;
+	memcpy(parent, path, head);
+	memcpy(parent + head, ".", 2);
+	fd = sys4(SYS_openat, dir, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	for (long scale = 1000000000; scale > 0; scale /= 10)
+		if (fd >= scale || scale == 1)
+			link[at++] = (char)('0' + fd / scale % 10);
+	link[at] = 0;
+	got = sys4(SYS_readlinkat, AT_FDCWD, link, to, PATH_ROOM - 1);
+	sys1(SYS_close, fd);
+	if (got <= 0 || (size_t)got + strlen(base) + 2 > PATH_ROOM)
+		return false;
+	to[got] = '/';
+	memcpy(to + got + 1, base, strlen(base) + 1);
+	/* A directory of the tree stands for the one it was taken for. */
+	if (strncmp(to, shim.tree, shim.tree_length) == 0 && to[shim.tree_length] == '/')
+		memmove(to, to + shim.tree_length, strlen(to + shim.tree_length) + 1);
+	return true;
+}
+
+/* Follows links and relative parts; for a path that the system did not find. */
+__attribute__((noinline)) enum path_kind path_find_slowly(int dir, const char *path, struct path_hit *hit)
+{
+	char name[PATH_ROOM], target[PATH_ROOM];
+
+	if (!path || !*path || strlen(path) >= PATH_ROOM)
+		return PATH_PLAIN;
+	memcpy(target, path, strlen(path) + 1);
+	for (int links = 0; links < LINKS_MAX; links++) {
+		long got;
+
+		if (target[0] == '/' && path_find(AT_FDCWD, target, hit) != PATH_PLAIN)
+			return hit->kind;
+		if (!absolute_name(dir, target, name))
+			break;
+		if (path_find(AT_FDCWD, name, hit) != PATH_PLAIN)
+			return hit->kind;
+		got = sys4(SYS_readlinkat, AT_FDCWD, name, target, PATH_ROOM - 1);
+		if (got <= 0)
+			break;
+		target[got] = 0;
+		if (target[0] != '/') {
+			size_t head = (size_t)(strrchr(name, '/') - name) + 1;
+
+			if (head + (size_t)got >= PATH_ROOM)
+				break;
+			memmove(target + head, target, (size_t)got + 1);
+			memcpy(target, name, head);
+		}
+		dir = AT_FDCWD;
+	}
+	hit->kind = PATH_PLAIN;
+	return PATH_PLAIN;
+}
+
+/* What stat says of a device of ours. */
+void path_marker_stat(const struct path_hit *hit, struct stat *status)
+{
+	char where[PATH_ROOM], mark[MARK_ROOM];
+
+	memset(status, 0, sizeof(*status));
+	if (read_marker(hit->path, where, sizeof(where), mark) >= 0)
+		sys4(SYS_newfstatat, AT_FDCWD, where, status, AT_SYMLINK_NOFOLLOW);
+	status->st_mode = S_IFCHR | hit->mode;
+	status->st_rdev = makedev(hit->major, hit->minor);
+	status->st_nlink = 1;
+	status->st_size = 0;
+	status->st_blocks = 0;
+}

@@ -1,0 +1,67 @@
+/* syscall(2) itself: programs that go around libc meet the same wrappers. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "shim.h"
+#include "wrappers.h"
+
+EXPORT long syscall(long nr, ...)
+{
+	long a, b, c, d, e, f;
+	va_list list;
+
+	va_start(list, nr);
+	a = va_arg(list, long);
+	b = va_arg(list, long);
+	c = va_arg(list, long);
+	d = va_arg(list, long);
+	e = va_arg(list, long);
+	f = va_arg(list, long);
+	va_end(list);
+	switch (nr) {
+#ifdef SYS_open
+	case SYS_open:
+		RETURN(long, open_at(AT_FDCWD, (const char *)a, (int)b, (unsigned)c));
+	case SYS_dup2:
+		return dup2((int)a, (int)b);
+#endif
+	case SYS_openat:
+		RETURN(long, open_at((int)a, (const char *)b, (int)c, (unsigned)d));
+	case SYS_ioctl:
+		RETURN(long, do_ioctl((int)a, (unsigned long)b, (void *)c));
+	case SYS_read:
+		RETURN(long, do_transfer(IOASIS_OP_READ, nr, (int)a, (void *)b, (size_t)c, 0));
+	case SYS_write:
+		RETURN(long, do_transfer(IOASIS_OP_WRITE, nr, (int)a, (void *)b, (size_t)c, 0));
+	case SYS_pread64:
+		RETURN(long, do_transfer(IOASIS_OP_READ, nr, (int)a, (void *)b, (size_t)c, d));
+	case SYS_pwrite64:
+		RETURN(long, do_transfer(IOASIS_OP_WRITE, nr, (int)a, (void *)b, (size_t)c, d));
+	case SYS_mmap:
+		RETURN(long, do_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f));
+	case SYS_munmap:
+		RETURN(long, do_munmap((void *)a, (size_t)b));
+	case SYS_fcntl:
+		RETURN(long, do_fcntl((int)a, (int)b, c));
+	case SYS_close:
+		RETURN(long, do_close((int)a));
+	case SYS_dup3:
+		RETURN(long, do_dup3((int)a, (int)b, (int)c));
+	case SYS_close_range:
+		RETURN(long, do_close_range((unsigned)a, (unsigned)b, (unsigned)c));
+	case SYS_capset:
+		RETURN(long, do_capset((void *)a, (const void *)b));
+	case SYS_prlimit64:
+		RETURN(long, do_prlimit((int)a, (int)b, (const void *)c, (void *)d));
+#ifdef SYS_pidfd_getfd
+	case SYS_pidfd_getfd:
+		tokens_possible = shim.tree_length > 0;
+		break;
+#endif
+	default:
+		break;
+	}
+	RETURN(long, sys6(nr, a, b, c, d, e, f));
+}

@@ -1,0 +1,19 @@
+/* What wrappers do, with raw results, for syscall() to do the same. */
+#ifndef IOASIS_WRAPPERS_H
+#define IOASIS_WRAPPERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+long do_ioctl(int fd, unsigned long cmd, void *arg);
+long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset);
+long do_fcntl(int fd, int cmd, long arg);
+long do_close(int fd);
+long do_dup3(int from, int to, int flags);
+long do_close_range(unsigned first, unsigned last, unsigned flags);
+long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset);
+long do_munmap(void *at, size_t length);
+long do_capset(void *header, const void *data);
+long do_prlimit(int pid, int resource, const void *limit, void *old);
+
+#endif

@@ -1,0 +1,320 @@
+/**
+ * Performs a client's request on the engine, and answers it. Whatever the engine throws ends here: an Errno is the
+ * call's result; anything else is a bug of ours, which poisons the file it came from and nothing more.
+ */
+import { Errno } from '../base/errno.js';
+import type { Injector } from '../base/inject.js';
+import type { OpenFile, Task } from '../mem/task.js';
+import type { Call } from './call.js';
+import { inbox } from './link.js';
+import { allocateShared, descriptorOf, Mapping } from './mappings.js';
+import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
+import * as sys from './sys.js';
+import type { Token } from './tokens.js';
+import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
+import { FailNthFile, openStatus, parseProcessPath, type PositionedFile } from './virtual-files.js';
+import type { ClientProcess } from './client.js';
+
+/** What the host needs of an engine; `src/machine/engine.ts` makes one. */
+export interface ServedEngine {
+  readonly devices: readonly { path: string; mode: number; major: number; minor: number }[];
+  readonly injector: Injector;
+  open(path: string, flags: number, task: Task): OpenFile;
+}
+
+/** What the host gives an engine beside its configuration. */
+export const hostServices = { allocateShared };
+
+/** The tables of the server that calls go by. */
+export interface Registry {
+  clientOf(pid: number): ClientProcess | undefined;
+  /** Makes a token for `file` and ends the call with a descriptor for it, or with an errno. */
+  give(call: Call, file: OpenFile, flags: number): void;
+  /** The token that the request names, if the caller holds it. */
+  tokenOf(call: Call): Token | null;
+  mapping(id: number): Mapping | undefined;
+  addMapping(mapping: Mapping): void;
+}
+
+export interface CallOptions {
+  readonly engine: ServedEngine;
+  readonly tracer: Tracer | null;
+  readonly selftest: boolean;
+  /** A bug of ours was met; the text says where. */
+  readonly onBug: (text: string) => void;
+}
+
+const decoder = new TextDecoder();
+const LONGEST_PATH = 4096;
+
+export class Calls {
+  /** How often each site was made to fail by fail-nth. */
+  readonly fired = new Map<string, number>();
+  readonly #registry: Registry;
+  readonly #options: CallOptions;
+  readonly #begun = performance.now();
+
+  constructor(registry: Registry, options: CallOptions) {
+    this.#registry = registry;
+    this.#options = options;
+  }
+
+  /** Serves the request in the inbox, `length` bytes. */
+  perform(call: Call, length: number): void {
+    const { view } = inbox;
+    switch (view.getUint32(request.op, true)) {
+      case Op.IOCTL:
+      case Op.READ:
+      case Op.WRITE:
+      case Op.MMAP:
+        return this.#fileCall(call);
+      case Op.OPEN:
+        return this.#open(call, length);
+      case Op.IDENTIFY:
+        return this.#identify(call);
+      case Op.NAME:
+        return this.#name(call);
+      case Op.MAPPED:
+        return this.#mapped(call);
+      case Op.LENT:
+        call.client.privilegesChanged(
+          view.getBigUint64(request.token, true),
+          view.getBigUint64(request.offset, true),
+        );
+        return call.link.done(0, 0, 0);
+      default:
+        call.link.broken = true;
+    }
+  }
+
+  #fileCall(call: Call): void {
+    const token = this.#registry.tokenOf(call);
+    if (token === null || token.poisoned) return call.link.done(-1, sys.Errno.ENODEV, 0);
+    const { view } = inbox;
+    const op = view.getUint32(request.op, true);
+    const arg = view.getBigUint64(request.arg, true);
+    const traced = this.#options.tracer === null ? null : this.#traceBefore(call, token, op, arg);
+    call.begin(arg, view.getUint32(request.carried, true), op === Op.IOCTL || op === Op.READ);
+    let result = 0;
+    let mapping = 0;
+    let thrown: unknown = null;
+    const armed = call.client.failNth.size > 0 && this.#arm(call, token);
+    try {
+      if (op === Op.IOCTL) result = token.file.ioctl(view.getUint32(request.cmd, true), arg, call);
+      else if (op === Op.MMAP) [result, mapping] = this.#map(call, token);
+      else result = transfer(call, token.file, op === Op.READ);
+    } catch (error) {
+      thrown = error;
+    }
+    if (armed) this.#disarm(call);
+    const errno = thrown === null ? (result < 0 ? -result : 0) : this.#errnoOf(thrown, token);
+    if (traced !== null) this.#traceAfter(call, traced, result, errno, thrown);
+    call.end();
+    call.link.done(errno === 0 ? result : -1, errno, errno === 0 ? call.deferred : 0, mapping);
+  }
+
+  #errnoOf(error: unknown, token: Token | null): number {
+    if (error instanceof Errno) return error.errno;
+    if (token !== null) token.poisoned = true;
+    this.#options.onBug(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    return sys.Errno.ENODEV;
+  }
+
+  /** The points of failure count for one task only; /proc's own files are beyond them. */
+  #arm(call: Call, token: Token): boolean {
+    const left = call.client.failNth.get(call.tid);
+    if (left === undefined || token.file instanceof FailNthFile) return false;
+    this.#options.engine.injector.arm(left);
+    return true;
+  }
+
+  #disarm(call: Call): void {
+    const { injector } = this.#options.engine;
+    const { left, fired } = injector;
+    injector.arm(0);
+    if (left > 0) {
+      call.client.failNth.set(call.tid, left);
+      return;
+    }
+    call.client.failNth.delete(call.tid);
+    this.fired.set(fired, (this.fired.get(fired) ?? 0) + 1);
+  }
+
+  #map(call: Call, token: Token): [address: number, mapping: number] {
+    const { view } = inbox;
+    const flags = view.getUint32(request.cmd, true);
+    const prot = flags & 0xff;
+    const pages = token.file.mmap(
+      {
+        offset: view.getBigUint64(request.offset, true),
+        length: view.getBigUint64(request.count, true),
+        shared: ((flags >>> 8) & sys.MAP_SHARED) !== 0,
+        exec: (prot & sys.PROT_EXEC) !== 0,
+      },
+      call,
+    );
+    const { fd, offset, own } = descriptorOf(pages);
+    const address = fd < 0 ? fd : call.link.mapRemote(fd, offset);
+    if (own && fd >= 0) sys.close(fd);
+    if (address < 0) return [address, 0];
+    const mapping = new Mapping(pages);
+    this.#registry.addMapping(mapping);
+    call.client.mappings.set(mapping.id, { mapping, count: 1 });
+    pages.opened();
+    return [address, mapping.id];
+  }
+
+  #mapped(call: Call): void {
+    const { view } = inbox;
+    const id = Number(view.getBigUint64(request.arg, true));
+    const opened = view.getUint32(request.cmd, true) === 1;
+    const { mappings } = call.client;
+    const held = mappings.get(id);
+    const mapping = held?.mapping ?? (opened ? this.#registry.mapping(id) : undefined);
+    if (mapping === undefined) return call.link.done(-1, sys.Errno.EINVAL, 0);
+    const count = (held?.count ?? 0) + (opened ? 1 : -1);
+    if (count === 0) mappings.delete(id);
+    else mappings.set(id, { mapping, count });
+    if (opened) mapping.pages.opened();
+    else mapping.pages.closed();
+    call.link.done(0, 0, 0);
+  }
+
+  #open(call: Call, length: number): void {
+    if (length - request.size > LONGEST_PATH) return call.link.done(-1, sys.Errno.EINVAL, 0);
+    const path = decoder.decode(inbox.bytes.subarray(request.size, length));
+    const flags = inbox.view.getUint32(request.cmd, true);
+    call.begin(0n, 0, false);
+    let file: OpenFile | number | null = null;
+    let thrown: unknown = null;
+    const left = call.client.failNth.get(call.tid);
+    if (left !== undefined && !path.startsWith('/proc/')) this.#options.engine.injector.arm(left);
+    try {
+      file = path.startsWith('/proc/')
+        ? this.#openProcess(call, path)
+        : this.#options.engine.open(path, flags, call);
+    } catch (error) {
+      thrown = error;
+    }
+    if (left !== undefined && !path.startsWith('/proc/')) this.#disarm(call);
+    const errno = thrown === null ? 0 : this.#errnoOf(thrown, null);
+    if (this.#options.tracer !== null && !path.startsWith('/proc/'))
+      this.#traceOpen(call, path, flags, errno, thrown);
+    call.end();
+    if (errno !== 0) call.link.done(-1, errno, 0);
+    else if (file === null) call.link.done(-1, NOT_SPECIAL, 0);
+    else if (typeof file !== 'number') this.#registry.give(call, file, flags);
+    else if (file < 0) call.link.done(-1, -file, 0);
+    else {
+      call.link.doneWithFd(file, (flags & sys.O_CLOEXEC) !== 0);
+      sys.close(file);
+    }
+  }
+
+  /** A file of ours, a descriptor, -errno, or null: the system's own file will do. */
+  #openProcess(call: Call, path: string): OpenFile | number | null {
+    const asked = parseProcessPath(path, call.client.pid, call.tid);
+    const client = asked === null ? undefined : this.#registry.clientOf(asked.pid);
+    if (asked === null || client === undefined) return null;
+    if (asked.file === 'fail-nth')
+      return this.#options.selftest ? new FailNthFile(path, client, asked.tid) : null;
+    const { account } = client.space;
+    return account.lockedVm === 0 && account.pinnedVm === 0 ? null : openStatus(asked.pid, account);
+  }
+
+  #identify(call: Call): void {
+    const inode = Number(inbox.view.getBigUint64(request.token, true));
+    const token = this.#registry.tokenOf(call);
+    call.link.done(token?.inode === inode ? token.kind : TokenKind.NOT_OURS, 0, 0);
+  }
+
+  #name(call: Call): void {
+    const token = this.#registry.tokenOf(call);
+    if (token === null) return call.link.done(-1, sys.Errno.ENODEV, 0);
+    const { name } = token.file;
+    const bytes = new TextEncoder().encode(name.startsWith('/') ? name : `anon_inode:${name}`);
+    call.begin(0n, 0, true);
+    call.reply(0n, bytes);
+    call.end();
+    call.link.done(bytes.length, 0, bytes.length);
+  }
+
+  #traceBefore(call: Call, token: Token, op: number, arg: bigint): TraceRecord {
+    const { view } = inbox;
+    const count = Number(view.getBigUint64(request.count, true));
+    call.begin(arg, view.getUint32(request.carried, true), false);
+    let before: Uint8Array | null = null;
+    if (op === Op.IOCTL) before = traceStruct(call, arg);
+    else if (op === Op.WRITE) before = traceBytes(call, arg, count);
+    return {
+      ...this.#traceHead(call),
+      call: op === Op.IOCTL ? 'ioctl' : op === Op.READ ? 'read' : op === Op.WRITE ? 'write' : 'mmap',
+      file: token.file.name,
+      arg: op === Op.MMAP ? view.getBigUint64(request.offset, true) : arg,
+      count,
+      before,
+    };
+  }
+
+  #traceHead(call: Call): TraceRecord {
+    const { view } = inbox;
+    return {
+      pid: call.client.pid,
+      tid: call.tid,
+      call: 'ioctl',
+      fd: view.getInt32(request.fd, true),
+      file: '',
+      cmd: view.getUint32(request.cmd, true),
+      arg: 0n,
+      count: 0,
+      before: null,
+      after: null,
+      result: 0,
+      errno: 0,
+      rule: '',
+      reason: '',
+      time: Math.round((performance.now() - this.#begun) * 1000),
+    };
+  }
+
+  #traceAfter(call: Call, begun: TraceRecord, result: number, errno: number, thrown: unknown): void {
+    let after: Uint8Array | null = null;
+    if (begun.call === 'ioctl' && begun.before !== null) {
+      after = traceBytes(call, call.argument, begun.before.length);
+      if (after !== null && errno === 0) after.set(call.deferredBytes().subarray(0, after.length));
+    } else if (begun.call === 'read' && errno === 0) {
+      after = call.deferredBytes().slice();
+    }
+    const outcome = explain(thrown, errno);
+    this.#options.tracer?.({ ...begun, after, result: errno === 0 ? result : -1, ...outcome });
+  }
+
+  #traceOpen(call: Call, path: string, flags: number, errno: number, thrown: unknown): void {
+    const head = this.#traceHead(call);
+    const result = errno === 0 ? 0 : -1;
+    this.#options.tracer?.({
+      ...head,
+      call: 'open',
+      file: path,
+      cmd: flags,
+      result,
+      ...explain(thrown, errno),
+    });
+  }
+}
+
+/** read and write, with an offset where the file knows offsets. */
+function transfer(call: Call, file: OpenFile, reading: boolean): number {
+  const { view } = inbox;
+  const arg = view.getBigUint64(request.arg, true);
+  const count = Number(view.getBigUint64(request.count, true));
+  const offset = view.getBigUint64(request.offset, true);
+  if ('readAt' in file) {
+    const positioned = file as PositionedFile;
+    const at = offset === NO_OFFSET ? null : offset;
+    return reading ? positioned.readAt(at, arg, count, call) : positioned.writeAt(at, arg, count, call);
+  }
+  // An anonymous file is a stream; a device node is not, and gets as far as its own read.
+  if (offset !== NO_OFFSET && !file.name.startsWith('/')) return -sys.Errno.ESPIPE;
+  return reading ? file.read(arg, count, call) : file.write(arg, count, call);
+}

@@ -1,0 +1,31 @@
+/** A client's descriptor that is no file of the engine's: what kind it is, and its bytes if it can be mapped. */
+import type { ForeignFile } from '../mem/task.js';
+import type { FileBackings } from './backing.js';
+import * as sys from './sys.js';
+
+const F_GET_SEALS = 1034;
+const LINK_SIZE = 256;
+const link = sys.allocate(LINK_SIZE);
+const decoder = new TextDecoder();
+
+/** What to call the file behind one of our descriptors. */
+function kindOf(fd: number, status: sys.Status): ForeignFile['kind'] {
+  // Seals exist on shmem and hugetlbfs files, and on nothing else.
+  if (sys.fileType(status) === sys.S_IFREG && sys.fcntl(fd, F_GET_SEALS, 0) >= 0) return 'memfd';
+  const length = sys.readlink(`/proc/self/fd/${fd}`, link.address, LINK_SIZE);
+  const name = decoder.decode(link.bytes.subarray(0, Math.max(0, length)));
+  return name.startsWith('/dmabuf:') || name === 'anon_inode:dmabuf' ? 'dma-buf' : 'other';
+}
+
+/** Takes `fd` over. */
+export function foreignFile(fd: number, status: sys.Status, files: FileBackings): ForeignFile {
+  const kind = kindOf(fd, status);
+  const backing = files.ofDescriptor(fd, status);
+  return {
+    isEngineFile: false,
+    kind,
+    backing,
+    size: () => backing.size() ?? status.size,
+    release: () => files.put(backing),
+  };
+}

@@ -1,0 +1,129 @@
+/** Files of /proc that ioasis answers: the locked-memory lines of `status`, and `fail-nth`. */
+import { readFileSync } from 'node:fs';
+import { refuse, type Rule } from '../base/errno.js';
+import type { MmAccount } from '../mem/client.js';
+import type { OpenFile, Task } from '../mem/task.js';
+import type { ClientProcess } from './client.js';
+import * as sys from './sys.js';
+
+/** A file with positions: `offset` is null where read or write goes on from the last one. */
+export interface PositionedFile extends OpenFile {
+  readAt(offset: bigint | null, at: bigint, count: number, task: Task): number;
+  writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number;
+}
+
+const PAGE_KB = 4;
+const MFD_CLOEXEC = 1;
+
+/** `/proc/PID/status` with VmLck and VmPin as the account says; a descriptor, or -errno. */
+export function openStatus(pid: number, account: MmAccount): number {
+  const text = editStatus(readFileSync(`/proc/${pid}/status`, 'latin1'), account);
+  const fd = sys.memfdCreate('status', MFD_CLOEXEC);
+  if (fd < 0) return fd;
+  const bytes = new TextEncoder().encode(text);
+  sys.pwrite(fd, bytes, bytes.length, 0);
+  return fd;
+}
+
+/** Adds the account's pages to the lines that Linux would show them in. */
+export function editStatus(text: string, account: MmAccount): string {
+  return text
+    .replace(/^(VmLck:\s*)(\d+)/m, (_, head: string, kb: string) => raise(head, kb, account.lockedVm))
+    .replace(/^(VmPin:\s*)(\d+)/m, (_, head: string, kb: string) => raise(head, kb, account.pinnedVm));
+}
+
+function raise(head: string, kb: string, pages: number): string {
+  const value = String(Number(kb) + pages * PAGE_KB);
+  const width = head.length + kb.length;
+  return head.trimEnd() + value.padStart(Math.max(width - head.trimEnd().length, value.length + 1));
+}
+
+const NOT_A_NUMBER: Rule = {
+  id: 'proc.fail-nth.number',
+  errno: 'EINVAL',
+  sentence: 'fail-nth takes a number, not "{text}"',
+};
+const BAD_ADDRESS: Rule = { id: 'proc.fail-nth.address', errno: 'EFAULT', sentence: 'no memory at {at}' };
+const NO_OPERATION: Rule = {
+  id: 'proc.no-operation',
+  errno: 'EINVAL',
+  sentence: '{path} has no such operation',
+};
+const NO_IOCTL: Rule = { id: 'proc.no-ioctl', errno: 'ENOTTY', sentence: '{path} has no ioctls' };
+
+/** `fail-nth` of one task: writing n makes the n-th point from there fail; reading says what is left of n. */
+export class FailNthFile implements PositionedFile {
+  readonly isEngineFile = true;
+  readonly pollMode = 'none';
+  readonly readable = true;
+  readonly name: string;
+  onReadableChange: (() => void) | null = null;
+  readonly #client: ClientProcess;
+  readonly #tid: number;
+  #position = 0n;
+
+  constructor(name: string, client: ClientProcess, tid: number) {
+    this.name = name;
+    this.#client = client;
+    this.#tid = tid;
+  }
+
+  readAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
+    const text = new TextEncoder().encode(`${this.#client.failNth.get(this.#tid) ?? 0}\n`);
+    const from = offset ?? this.#position;
+    const part =
+      from >= BigInt(text.length) ? new Uint8Array() : text.subarray(Number(from)).subarray(0, count);
+    if (part.length > 0 && !task.reply(at, part)) return refuse(BAD_ADDRESS, { at });
+    if (offset === null) this.#position += BigInt(part.length);
+    return part.length;
+  }
+
+  writeAt(_offset: bigint | null, at: bigint, count: number, task: Task): number {
+    const bytes = new Uint8Array(Math.min(count, 32));
+    if (!task.mm.read(at, bytes)) return refuse(BAD_ADDRESS, { at });
+    const text = new TextDecoder().decode(bytes).trim();
+    if (!/^\d+$/.test(text)) return refuse(NOT_A_NUMBER, { text });
+    const left = Number(text);
+    if (left === 0) this.#client.failNth.delete(this.#tid);
+    else this.#client.failNth.set(this.#tid, left);
+    return count;
+  }
+
+  read(at: bigint, count: number, task: Task): number {
+    return this.readAt(null, at, count, task);
+  }
+
+  write(at: bigint, count: number, task: Task): number {
+    return this.writeAt(null, at, count, task);
+  }
+
+  ioctl(): number {
+    return refuse(NO_IOCTL, { path: this.name });
+  }
+
+  mmap(): never {
+    return refuse(NO_OPERATION, { path: this.name });
+  }
+
+  release(): void {}
+}
+
+/** What a path below /proc asks for: the process, the task, the file; `self` and `thread-self` are the caller's. */
+export interface ProcessPath {
+  readonly pid: number;
+  readonly tid: number;
+  readonly file: string;
+}
+
+const processPath = /^\/proc\/(self|thread-self|\d+)(?:\/task\/(\d+))?\/(status|fail-nth)$/;
+
+/** Null when the path is of another kind. */
+export function parseProcessPath(path: string, pid: number, tid: number): ProcessPath | null {
+  const part = processPath.exec(path);
+  if (part === null) return null;
+  const [, who = '', task, file = ''] = part;
+  const isCaller = who === 'self' || who === 'thread-self';
+  const process = isCaller ? pid : Number(who);
+  if (task !== undefined) return { pid: process, tid: Number(task), file };
+  return { pid: process, tid: who === 'thread-self' ? tid : process, file };
+}
