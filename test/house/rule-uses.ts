@@ -7,7 +7,7 @@ export interface RuleUse {
   readonly id: string;
   /** The file that declares it, relative to the folder searched. */
   readonly catalogue: string;
-  /** `file:line` of every `rules.<id>`. */
+  /** `file:line` of every `rules.<id>`; `rules.<id>.id` only names a rule, as a site of failure does. */
   readonly places: readonly string[];
 }
 
@@ -18,16 +18,21 @@ export function withoutComments(source: string): string {
     .replace(/(^|\s)\/\/.*$/gm, '$1');
 }
 
-/** Ids declared by `export const rules = catalogue({ id: [...], ... })`. */
+const head = /^(?:export )?const (\w+) = catalogue\(\{$/m;
+
+/** Ids declared by `const rules = catalogue({ id: [...], ... })`. */
 function declared(source: string): string[] {
-  const start = source.indexOf('export const rules = catalogue({');
-  if (start < 0) return [];
-  return [...source.slice(start).matchAll(/^ {2}(\w+): \[/gm)].map((match) => match[1] as string);
+  const start = head.exec(source);
+  if (start === null) return [];
+  const table = source.slice(start.index, source.indexOf('\n});', start.index));
+  return [...table.matchAll(/^ {2}(\w+): \[/gm)].map((match) => match[1] as string);
 }
 
-/** The name by which `source` (at `file`) knows each catalogue that it imports. */
+/** The name by which `source` (at `file`) knows its own catalogue, and each that it imports. */
 function aliases(source: string, file: string): Map<string, string> {
   const found = new Map<string, string>();
+  const own = head.exec(source)?.[1];
+  if (own !== undefined) found.set(file, own);
   for (const match of source.matchAll(/import\s*\{([^}]*)\}\s*from\s*'([^']+)'/g)) {
     const name = /\brules(?:\s+as\s+(\w+))?/.exec(match[1] as string);
     if (name === null) continue;
@@ -50,7 +55,7 @@ export function ruleUses(folder: string): RuleUse[] {
   const uses = new Map<string, string[]>();
   for (const [file, source] of sources) {
     for (const [catalogue, alias] of aliases(source, file)) {
-      for (const match of source.matchAll(new RegExp(`\\b${alias}\\.(\\w+)`, 'g'))) {
+      for (const match of source.matchAll(new RegExp(`\\b${alias}\\.(\\w+)\\b(?!\\.id\\b)`, 'g'))) {
         const line = source.slice(0, match.index).split('\n').length;
         const key = `${catalogue} ${match[1] as string}`;
         uses.set(key, [...(uses.get(key) ?? []), `${file}:${line}`]);

@@ -57,12 +57,20 @@ describe('the search', () => {
       'a/use.ts',
       "import { rules } from './rules.js';\nrefuse(rules.one); // not rules.two\n/* nor\n rules.two */\nrefuse(rules.three);\n",
     );
-    plant('b/use.ts', "import { rules as others, x } from '../a/rules.js';\nrefuse(others.three);\n");
+    plant(
+      'b/use.ts',
+      "import { rules as others, x } from '../a/rules.js';\nrefuse(others.three);\npoint(others.one.id);\n",
+    );
     expect(ruleUses(folder)).toEqual([
       { id: 'one', catalogue: 'a/rules.ts', places: ['a/use.ts:2'] },
       { id: 'two', catalogue: 'a/rules.ts', places: [] },
       { id: 'three', catalogue: 'a/rules.ts', places: ['a/use.ts:5', 'b/use.ts:2'] },
     ]);
+  });
+
+  test('knows a catalogue that lies beside its uses', () => {
+    plant('a/use.ts', "const own = catalogue({\n  one: ['EPERM', 'x'],\n});\nrefuse(own.one);\n");
+    expect(ruleUses(folder)).toEqual([{ id: 'one', catalogue: 'a/use.ts', places: ['a/use.ts:4'] }]);
   });
 
   test('keeps catalogues apart that have a rule of the same name', () => {
