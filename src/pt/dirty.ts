@@ -55,7 +55,8 @@ function scanTable(table: Table, scan: DirtyScan, frame: number, level: number, 
 /**
  * How many items from `index` a dirty leaf reports. As Linux 7.2 counts (record_dirty): one less than the leaf
  * has, when it has several. iommufd's selftest depends on it: its 4 KiB pages are two items, and only the first
- * may show. OURS: a range that starts in the last item reports that item; there Linux' length is 0.
+ * may show. OURS: a range that starts in the last item reports that item. There Linux' length is 0, and the
+ * call was seen not to return.
  */
 function reportedItems(index: number, first: number, items: number, lastIndex: number): number {
   if (items === 1) return 1;

@@ -52,6 +52,14 @@ describe('windows of client memory', () => {
     expect(memory.window(backing, 2n * GIB, 5n * GIB)).toHaveLength(1);
   });
 
+  test('a run of two TiB passes over a free TiB that stands alone', () => {
+    const memory = build();
+    memory.window(new FakeBacking(1), 0n, GIB);
+    memory.window(new FakeBacking(2), 0n, GIB);
+    memory.unwindow(new FakeBacking(1), 0n, GIB);
+    expect(memory.window(new FakeBacking(3), 0n, 2n * TIB)).toHaveLength(1);
+  });
+
   test('where a neighbour is taken the run is in pieces that cover it in order', () => {
     const memory = build();
     // Every TiB has its first GiB taken, so a run of two TiB cannot be one piece.

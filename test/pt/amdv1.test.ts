@@ -93,6 +93,17 @@ describe('amdv1 entries', () => {
     }
   });
 
+  test('permissions are ANDed from the pointers down', () => {
+    const { table, memory } = build(amdv1);
+    table.map(0x1000n, 0x1000n, 0x1000n, 3);
+    const [top] = table.trace(0x1000n);
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, top!.entry & ~IW, true);
+    memory.write(top!.hpa, bytes);
+    expect(table.protAt(0x1000n)).toBe(1);
+    expect(table.trace(0x1000n).map((step) => step.prot)).toEqual([1, 1, 1]);
+  });
+
   test('a 1 TiB map on congruent addresses is two items, on 1 GiB congruent ones at most 1024', () => {
     const { table } = build(amdv1);
     table.map(1n << 40n, 1n << 40n, 1n << 40n, 3);

@@ -80,6 +80,15 @@ export function conformance(format: PageTableFormat): void {
     });
   });
 
+  describe('output addresses', () => {
+    test('a run of leaves carries over 4 GiB', () => {
+      const { table } = build(format);
+      const hpa = HPA + 0x1_0000_0000n - 3n * granule;
+      expect(table.map(0n, hpa, 8n * granule, READ)).toBe('ok');
+      for (let at = 0n; at < 8n * granule; at += granule) expect(table.iovaToPhys(at)).toBe(hpa + at);
+    });
+  });
+
   describe('refusals', () => {
     test('mapping over a leaf of any size is EADDRINUSE and leaves nothing of itself', () => {
       const { table } = build(format);
@@ -135,6 +144,26 @@ export function conformance(format: PageTableFormat): void {
       const { table } = build(format);
       table.map(0x1f_0000n, HPA + 0x1f_0000n, 0x21_0000n, READ);
       expect(table.unmap(0x1f_0000n, 0x1_0000n + granule)).toBe(0x21_0000n);
+    });
+
+    test('a range that is wider than the root unmaps nothing', () => {
+      const { table } = build(format);
+      table.map(0n, HPA, 0x1000n, READ);
+      expect(table.unmap(0n, 1n << 50n)).toBe(0n);
+      expect(table.unmap(0n, 0n)).toBe(0n);
+      expect(table.iovaToPhys(0n)).toBe(HPA);
+    });
+
+    test('a pointer to where no table is stops it', () => {
+      const { table, memory } = build(format);
+      table.map(0n, HPA, 0x1000n, READ);
+      const [top] = table.trace(0n);
+      const bytes = new Uint8Array(8);
+      new DataView(bytes.buffer).setBigUint64(0, top!.entry | (1n << 50n), true);
+      memory.write(top!.hpa, bytes);
+      expect(table.unmap(0n, 0x1000n)).toBe(0n);
+      expect(table.map(0x1000n, HPA, 0x1000n, READ)).toBe('EADDRINUSE');
+      expect(table.trace(0n).at(-1)!.kind).toBe('unreadable');
     });
 
     test('tables that the range covers are freed, the others wait for destroy', () => {
@@ -264,6 +293,16 @@ export function conformance(format: PageTableFormat): void {
         injector.arm(0);
       }
       expect(failures).toBeGreaterThanOrEqual(3);
+    });
+
+    test.runIf(format.hasDynamicTop)('a root that cannot grow for lack of memory stays as it was', () => {
+      for (const nth of [1, 2]) {
+        const { table, injector } = build(format);
+        const before = [table.rootHpa, table.topLevel, table.stats.tables];
+        injector.arm(nth);
+        expect(table.map(1n << 54n, HPA, 0x1000n, READ)).toBe('ENOMEM');
+        expect([table.rootHpa, table.topLevel, table.stats.tables]).toEqual(before);
+      }
     });
 
     test('a root that cannot be allocated is ENOMEM', () => {
