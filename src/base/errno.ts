@@ -70,7 +70,7 @@ export class Errno extends Error {
   readonly values: ReasonValues;
 
   constructor(rule: Rule, values: ReasonValues) {
-    super('', undefined);
+    super();
     this.code = rule.errno;
     this.errno = errnoNumbers[rule.errno];
     this.rule = rule.id;

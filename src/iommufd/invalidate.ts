@@ -17,8 +17,10 @@ export function hwptInvalidate(call: Call, cmd: IommuHwptInvalidate): void {
   const { data_type, data_uptr, entry_len, entry_num } = cmd;
   const array = call.userDataArray(data_type, data_uptr, entry_len, entry_num);
   const outcome = call.tx.attempt(() => invalidate(call, cmd, array));
-  call.respond(iommu_hwpt_invalidate, { ...cmd, entry_num: array.done });
-  if (outcome instanceof Errno) throw outcome;
+  const failed = outcome instanceof Errno;
+  // An answer that is put off until the call returns would be lost with the error.
+  call.respond(iommu_hwpt_invalidate, { ...cmd, entry_num: array.done }, failed);
+  if (failed) throw outcome;
 }
 
 function invalidate(call: Call, cmd: IommuHwptInvalidate, array: UserDataArray): void {
