@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
@@ -23,6 +24,10 @@ export interface EngineOptions {
   readonly memory?: MemoryMode;
   /** Whether clients get the privileges that these devices ask for. Default: unless we are root ourselves. */
   readonly lend?: boolean;
+  /** Makes the N-th point that can fail fail, in every task that connects. Default: none. */
+  readonly failNth?: number;
+  /** Only these kinds of failure count. Default: all. */
+  readonly failKinds?: readonly FaultKind[];
   /** URL of a module that exports createEngine, for tests. */
   readonly engineModule?: string;
 }
@@ -54,6 +59,8 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     memory: options.memory ?? 'direct',
     lend: options.lend ?? process.geteuid?.() !== 0,
     trace: options.trace !== undefined,
+    failNth: options.failNth ?? 0,
+    failKinds: options.failKinds ?? null,
     engineModule: options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href,
   };
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });

@@ -44,6 +44,8 @@ export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly wake: number;
   readonly memory: MemoryMode;
   readonly lend: boolean;
+  /** The N-th point of failure of every task fails; 0 is none. */
+  readonly failNth: number;
 }
 
 /** What a run was, told at its end. */
@@ -327,7 +329,9 @@ export class Server implements Descriptors, Registry {
         );
       }
     }
-    conversation.call = new Call(link, client, Number(view.getBigUint64(request.count, true)), this);
+    const tid = Number(view.getBigUint64(request.count, true));
+    if (this.#options.failNth > 0) client.failNth.set(tid, this.#options.failNth);
+    conversation.call = new Call(link, client, tid, this);
     link.done(client.cookie, 0, 0, process.pid);
   }
 

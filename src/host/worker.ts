@@ -1,6 +1,7 @@
 /** The engine's thread: makes the engine, its tree and its socket, says so, and serves until it is woken to stop. */
 import { chmodSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import { hostServices, type ServedEngine } from './calls.js';
 import { TREE_SUFFIX } from './protocol.js';
@@ -18,6 +19,10 @@ export interface WorkerOptions {
   readonly memory: MemoryMode;
   readonly lend: boolean;
   readonly trace: boolean;
+  /** For every task; 0 is none. */
+  readonly failNth: number;
+  /** Null: all. */
+  readonly failKinds: readonly FaultKind[] | null;
   /** Readable when the engine has to stop. */
   readonly wake: number;
 }
@@ -57,7 +62,9 @@ const { createEngine } = (await import(options.engineModule)) as {
 };
 const engine = createEngine(options.config, hostServices);
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
-const { lend, memory, wake } = options;
+const { lend, memory, wake, failNth, failKinds } = options;
+const { enabled } = engine.injector;
+for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
 makeTree(options.socket + TREE_SUFFIX, { devices: engine.devices, selftest, lend });
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
 const server = new Server({
@@ -68,6 +75,7 @@ const server = new Server({
   wake,
   memory,
   lend,
+  failNth,
 });
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });
