@@ -3,10 +3,11 @@
  * operations by weight; hostility is how often one is made wrong. Sequence N of seed S never depends on others.
  */
 import { Maker, type Thing } from './maker.js';
-import { deviceOps, mapFixed } from './ops-devices.js';
+import { deviceOps } from './ops-devices.js';
 import { memoryOps, type Make } from './ops-memory.js';
 import type { Sequence } from './program.js';
 import { Random } from './random.js';
+import { dirtyScene, faultScene, nestedScene, pasidScene, stage } from './scenes.js';
 
 const ops = { ...memoryOps, ...deviceOps };
 type OpName = keyof typeof ops;
@@ -17,6 +18,8 @@ interface Flavour {
   readonly hostility?: number;
   readonly singlePages?: boolean;
   readonly scene: readonly OpName[];
+  /** More often than the scene: objects that are known to work together. */
+  readonly stage?: (m: Maker, ctx: Thing) => void;
   readonly weights: Weights;
 }
 
@@ -33,6 +36,7 @@ const flavours: Record<string, Flavour> = {
   },
   domains: {
     weight: 16,
+    stage: stage,
     scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc'],
     weights: {
       ...basics, ...mapping, mockDomain: 5, replaceDomain: 4, hwptAlloc: 5, checkMap: 6, checkRefs: 3, hwInfo: 3,
@@ -42,6 +46,7 @@ const flavours: Record<string, Flavour> = {
   dirty: {
     weight: 10,
     singlePages: true,
+    stage: dirtyScene,
     scene: ['ioasAlloc', 'mockDomain', 'hwptAlloc', 'map', 'map'],
     weights: {
       ...basics, map: 8, unmap: 3, copy: 2, hwptAlloc: 5, setDirty: 7, getDirty: 12, makeDirty: 12, mockDomain: 2,
@@ -50,24 +55,26 @@ const flavours: Record<string, Flavour> = {
   }, // prettier-ignore
   nested: {
     weight: 16,
+    stage: nestedScene,
     scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc', 'viommuAlloc', 'vdeviceAlloc', 'nestedAlloc'],
     weights: {
       ...basics, ...nesting, map: 4, unmap: 2, hwptAlloc: 4, mockDomain: 4, replaceDomain: 6, hwQueueAlloc: 7,
       hwQueueTwice: 2, veventqAlloc: 5, vevent: 6, readVevent: 6, pollQueue: 3, mmapWindow: 5, munmapWindow: 3,
-      destroy: 8, accessRw: 1, createAccess: 1, faultAlloc: 1, hwInfo: 2,
+      destroy: 8, accessRw: 1, createAccess: 1, faultAlloc: 1, hwInfo: 2, dmabufGet: 1, mapFile: 2,
     },
   }, // prettier-ignore
   faults: {
     weight: 12,
+    stage: faultScene,
     scene: ['ioasAlloc', 'faultAlloc', 'mockDomain', 'hwptAlloc', 'nestedAlloc', 'replaceDomain', 'iopf'],
     weights: {
       ...basics, faultAlloc: 4, mockDomain: 3, hwptAlloc: 4, nestedAlloc: 5, replaceDomain: 8, iopf: 16, readFault: 14,
       writeFault: 12, pollQueue: 6, pasidAttach: 3, pasidDetach: 2, closeFd: 3, viommuAlloc: 2, vdeviceAlloc: 2,
-      limitFiles: 0,
-    },
+      },
   }, // prettier-ignore
   pasids: {
     weight: 10,
+    stage: pasidScene,
     scene: ['ioasAlloc', 'mockDomain', 'hwptAlloc', 'hwptAlloc', 'nestedAlloc'],
     weights: {
       ...basics, mockDomain: 4, hwptAlloc: 6, nestedAlloc: 5, viommuAlloc: 2, vdeviceAlloc: 2, replaceDomain: 5,
@@ -95,7 +102,7 @@ const flavours: Record<string, Flavour> = {
     scene: ['ioasAlloc', 'map', 'createAccess'],
     weights: {
       ...basics, map: 10, mapFile: 6, unmap: 6, vfioMap: 2, vfioIoas: 2, mockDomain: 4, changeProcess: 6, status: 10,
-      limitMemory: 3, option: 5, changeMemory: 8, accessRw: 6, accessPages: 3, storeAndHash: 2, createAccess: 2,
+      limitMemory: 3, handOver: 2, option: 5, changeMemory: 8, accessRw: 6, accessPages: 3, storeAndHash: 2, createAccess: 2,
       checkRefs: 3, copy: 2,
     },
   }, // prettier-ignore
@@ -123,21 +130,6 @@ const flavourWeights = names.map((name) => [name, (flavours[name] as Flavour).we
 /** Operations in a sequence, the ones that only store to memory not counted. */
 const LENGTH = 64;
 
-/** A nesting parent, a vIOMMU, a device that can do PASIDs: what most ways through the nested calls need. */
-function nestedScene(m: Maker, ctx: Thing, ioas: Thing): void {
-  const mock = m.ioctl('MOCK_DOMAIN_FLAGS', ctx.ref, { id: ioas.ref as never, dev_flags: 4 });
-  const mockThing = m.remember('mock', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_stdev_id'), { flags: 4 });
-  const device = m.remember('device', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_idev_id'), {
-    of: mockThing,
-    flags: 4,
-  });
-  m.remember('hwpt', ctx, m.result(mock.op, 'MOCK_DOMAIN_FLAGS', 'out_hwpt_id'), { of: ioas });
-  const flags = m.random.pick([1, 9]);
-  const parent = m.ioctl('HWPT_ALLOC', ctx.ref, { flags, dev_id: device.ref as never, pt_id: ioas.ref as never });
-  m.remember('hwpt', ctx, m.result(parent.op, 'HWPT_ALLOC', 'out_hwpt_id'), { of: ioas, flags });
-  mapFixed(m, ctx, ioas, 0x1000000, 0x10000000, 4096);
-}
-
 /** Sequence `number` of `seed`. */
 export function generateSequence(seed: number, number: number): Sequence {
   const random = new Random(seed, number);
@@ -146,13 +138,8 @@ export function generateSequence(seed: number, number: number): Sequence {
   m.singlePages = flavour.singlePages ?? false;
   m.hostility = 0;
   const ctx = m.remember('ctx', null, m.returned(m.add('open', [2n])));
-  const scene = [...flavour.scene];
-  if (scene.includes('mockDomain') && random.chance(60)) {
-    ops.ioasAlloc(m, ctx);
-    nestedScene(m, ctx, m.all('ioas')[0] as Thing);
-    scene.splice(0, 2);
-  }
-  for (const name of scene) ops[name](m, ctx);
+  if (flavour.stage !== undefined && random.chance(65)) flavour.stage(m, ctx);
+  else for (const name of flavour.scene) ops[name](m, ctx);
   m.hostility = random.chance(15) ? 0 : (flavour.hostility ?? 28);
   const weights = Object.entries(flavour.weights) as [OpName, number][];
   const makes = weights.map(([name, weight]) => [ops[name] as Make, weight] as const);

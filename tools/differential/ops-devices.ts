@@ -2,7 +2,7 @@
 import { mmapSlots } from './layouts.js';
 import type { Operand, Ref } from './program.js';
 import type { Maker, Thing, Value } from './maker.js';
-import { FIXED, idOf, someIova, type Make } from './ops-memory.js';
+import { idOf, someIova, type Make } from './ops-memory.js';
 
 const SELFTEST_HWPT = 0xdead;
 const SELFTEST = 0xdeadbeef;
@@ -64,6 +64,7 @@ function hwptData(m: Maker): number {
 }
 
 const hwptAlloc: Make = (m, ctx) => {
+  if (m.one('device', ctx) === null && m.random.chance(80)) return mockDomain(m, ctx);
   const r = m.random;
   const ioas = m.one('ioas', ctx);
   const flags = r.weighted([
@@ -93,6 +94,7 @@ const hwptAlloc: Make = (m, ctx) => {
 };
 
 const nestedAlloc: Make = (m, ctx) => {
+  if (m.one('device', ctx) === null && m.random.chance(80)) return mockDomain(m, ctx);
   const r = m.random;
   const viommu = r.chance(55) ? m.one('viommu', ctx) : null;
   const parent = viommu ?? m.one('hwpt', ctx, (t) => (t.flags & NEST_PARENT) !== 0) ?? m.one('hwpt', ctx);
@@ -227,6 +229,7 @@ const faultAlloc: Make = (m, ctx) => {
 };
 
 const iopf: Make = (m, ctx) => {
+  if (m.one('device', ctx) === null && m.random.chance(80)) return mockDomain(m, ctx);
   const r = m.random;
   m.ioctl('TRIGGER_IOPF', ctx.ref, {
     dev_id: idOf(m.one('device', ctx), m),
@@ -250,10 +253,12 @@ function readQueue(m: Maker, fd: Operand, counts: readonly number[]): void {
 }
 
 const readFault: Make = (m, ctx) => {
+  if (m.one('fault', ctx) === null && m.random.chance(80)) return faultAlloc(m, ctx);
   readQueue(m, queueFd(m, ctx, 'fault'), [40, 40, 80, 120, 400, 4000, 0, 39, 41, 8]);
 };
 
 const writeFault: Make = (m, ctx) => {
+  if (m.one('fault', ctx) === null && m.random.chance(80)) return faultAlloc(m, ctx);
   const r = m.random;
   const count = r.pick([1, 1, 1, 2, 3]);
   const bytes = new Uint8Array(count * 8);
@@ -280,6 +285,7 @@ const pollQueue: Make = (m, ctx) => {
 };
 
 const viommuAlloc: Make = (m, ctx) => {
+  if (m.one('device', ctx) === null && m.random.chance(80)) return mockDomain(m, ctx);
   const r = m.random;
   const parent = m.one('hwpt', ctx, (t) => (t.flags & NEST_PARENT) !== 0) ?? m.one('hwpt', ctx);
   const data = r.chance(60);
@@ -308,6 +314,7 @@ const viommuAlloc: Make = (m, ctx) => {
 };
 
 const vdeviceAlloc: Make = (m, ctx) => {
+  if (m.one('viommu', ctx) === null && m.random.chance(80)) return viommuAlloc(m, ctx);
   const r = m.random;
   const { op, clean } = m.ioctl('VDEVICE_ALLOC', ctx.ref, {
     viommu_id: idOf(m.one('viommu', ctx), m),
@@ -324,6 +331,7 @@ const vdeviceAlloc: Make = (m, ctx) => {
 };
 
 const veventqAlloc: Make = (m, ctx) => {
+  if (m.one('viommu', ctx) === null && m.random.chance(80)) return viommuAlloc(m, ctx);
   const r = m.random;
   const { op, clean } = m.ioctl('VEVENTQ_ALLOC', ctx.ref, {
     viommu_id: idOf(m.one('viommu', ctx), m),
@@ -345,12 +353,26 @@ const vevent: Make = (m, ctx) => {
 };
 
 const readVevent: Make = (m, ctx) => {
+  if (m.one('veventq', ctx) === null && m.random.chance(80)) return veventqAlloc(m, ctx);
   readQueue(m, queueFd(m, ctx, 'veventq'), [12, 12, 24, 36, 100, 8, 20, 7, 11, 0, 4000]);
 };
 
 const hwQueueAlloc: Make = (m, ctx) => {
+  if (m.one('viommu', ctx) === null && m.random.chance(80)) return viommuAlloc(m, ctx);
   const r = m.random;
   const viommu = m.one('viommu', ctx);
+  if (r.chance(4)) {
+    // Ends at the last address there is: the overflow shows only when the length is rounded up to pages.
+    const below = r.pick([0, 64, 2048]);
+    const values = { viommu_id: idOf(viommu, m), type: SELFTEST, nesting_parent_iova: below };
+    m.ioctl(
+      'HW_QUEUE_ALLOC',
+      ctx.ref,
+      { ...values, length: 2n ** 64n - BigInt(Math.max(1, below)) },
+      { keep: ['length', 'nesting_parent_iova'] },
+    );
+    return;
+  }
   const mapped = m.one('map', ctx, (t) => t.of === viommu?.of) ?? m.one('map', ctx);
   const start = mapped === null ? someIova(m) & ~0xfffn : m.plus(mapped.ref, r.pick([0, 0, 64, 1024]));
   const { op, clean } = m.ioctl(
@@ -398,6 +420,7 @@ const hwQueueTwice: Make = (m, ctx) => {
 };
 
 const mmapWindow: Make = (m, ctx) => {
+  if (m.one('window', ctx) === null && m.random.chance(80)) return viommuAlloc(m, ctx);
   const r = m.random;
   const window = m.one('window', ctx);
   const offset = window === null || r.chance(15) ? BigInt(r.pick([0, 4096, 8192, 12288])) : (window.ref as bigint);
@@ -469,6 +492,7 @@ const checkMap: Make = (m, ctx) => {
 };
 
 const checkIotlb: Make = (m, ctx) => {
+  if (m.one('nested', ctx) === null && m.random.chance(80)) return nestedAlloc(m, ctx);
   m.ioctl('MD_CHECK_IOTLB', ctx.ref, {
     id: idOf(m.one('nested', ctx), m),
     iotlb_id: m.random.below(5),
@@ -491,6 +515,7 @@ const dmabufGet: Make = (m, ctx) => {
 };
 
 const dmabufRevoke: Make = (m, ctx) => {
+  if (m.one('dmabuf') === null && m.random.chance(80)) return dmabufGet(m, ctx);
   const dmabuf = m.one('dmabuf');
   const fd: Value = dmabuf === null ? m.random.pick([3, 8, 99]) : { ...(dmabuf.ref as Ref), width: 4 };
   m.ioctl('DMABUF_REVOKE', ctx.ref, { dmabuf_fd: fd, revoked: m.random.chance(70) ? 1 : 0 });
@@ -537,12 +562,6 @@ const openContext: Make = (m, ctx) => {
     m.add('close', [m.random.chance(96) ? m.returned(op) : ctx.ref]);
   }
 };
-
-/** An IOAS that has what devices need: used by the prologues. */
-export function mapFixed(m: Maker, ctx: Thing, ioas: Thing, iova: number, va: number, length: number): void {
-  m.ioctl('IOAS_MAP', ctx.ref, { flags: FIXED | 6, ioas_id: idOf(ioas, m), user_va: va, length, iova });
-  m.remember('map', ctx, BigInt(iova), { of: ioas, length, va });
-}
 
 export const deviceOps = {
   mockDomain,

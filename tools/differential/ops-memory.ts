@@ -6,7 +6,7 @@ import type { Maker, Thing, Value } from './maker.js';
 /** Adds one operation (and what it needs) to the sequence in context `ctx`. */
 export type Make = (m: Maker, ctx: Thing) => void;
 
-export const FIXED = 1;
+const FIXED = 1;
 const WRITE = 2;
 const READ = 4;
 const VA_MASK = 0xfff;
@@ -257,7 +257,7 @@ const vfioPlain: Make = (m, ctx) => {
 
 const createAccess: Make = (m, ctx) => {
   const ioas = m.one('ioas', ctx);
-  const flags = m.random.below(2);
+  const flags = m.random.chance(60) ? 1 : 0;
   const { op, clean } = m.ioctl('CREATE_ACCESS', ctx.ref, { id: idOf(ioas, m), flags });
   if (clean) {
     const fd = m.result(op, 'CREATE_ACCESS', 'out_access_fd');
@@ -287,6 +287,7 @@ const nthArea = (m: Maker): bigint => BigInt(m.random.below(4)) | (BigInt(m.rand
 const accessRw: Make = (m, ctx) => {
   const r = m.random;
   const access = m.one('access', ctx);
+  if (access === null && r.chance(80)) return createAccess(m, ctx);
   const { iova, length } = accessRange(m, ctx, access);
   const at = r.chance(80) ? 0x10600000 + r.below(8) * 64 : m.address();
   const nth = r.chance(4);
@@ -303,6 +304,7 @@ const accessRw: Make = (m, ctx) => {
 const accessPages: Make = (m, ctx) => {
   const r = m.random;
   const access = m.one('access', ctx, (t) => (t.flags & 1) === 1) ?? m.one('access', ctx);
+  if ((access === null || (access.flags & 1) === 0) && r.chance(80)) return createAccess(m, ctx);
   const { iova, length, va } = accessRange(m, ctx, access);
   const nth = r.chance(4);
   const { op, clean } = m.ioctl('ACCESS_PAGES', ctx.ref, {
@@ -320,6 +322,7 @@ const accessPages: Make = (m, ctx) => {
 
 const destroyPages: Make = (m, ctx) => {
   const pages = m.one('pages', ctx);
+  if (pages === null && m.random.chance(80)) return accessPages(m, ctx);
   const { clean } = m.ioctl('DESTROY_ACCESS_PAGES', ctx.ref, {
     id: idOf(pages?.of ?? m.one('access', ctx), m),
     access_pages_id: pages === null ? m.random.below(3) : idOf(pages, m),
@@ -384,9 +387,28 @@ const status: Make = (m) => {
 };
 
 /** Lowers the limit on locked memory and gives up the right to exceed it. */
-const limitMemory: Make = (m) => {
+const limitMemory: Make = (m, ctx) => {
   m.add('rlimit', [8n, BigInt(m.random.pick([0, 1, 4, 16, 64]) * 4096)]);
   m.add('dropcaps', [m.random.pick([1n << 14n, (1n << 14n) | (1n << 24n), 1n << 24n])]);
+  if (m.random.chance(30)) m.ioctl('IOAS_CHANGE_PROCESS', ctx.ref, {}, { child: true });
+};
+
+/** Only files mapped, then handed to a process that may lock less. */
+const handOver: Make = (m, ctx) => {
+  const op = m.add('open', [2n]);
+  const other = m.remember('ctx', null, m.returned(op));
+  if (m.random.chance(50)) m.ioctl('OPTION', other.ref, { val64: 1 });
+  ioasAlloc(m, other);
+  const ioas = m.all('ioas', other)[0] ?? null;
+  for (let i = 0; i < 2; i++) {
+    const iova = 0x1000000 + i * 0x10000;
+    m.ioctl('IOAS_MAP_FILE', other.ref, { flags: 7, ioas_id: idOf(ioas, m), fd: 3 + i, length: 32768, iova });
+  }
+  m.ioctl('MOCK_DOMAIN', other.ref, { id: idOf(ioas, m) });
+  status(m, ctx);
+  limitMemory(m, other);
+  m.ioctl('IOAS_CHANGE_PROCESS', other.ref, {}, { child: m.random.chance(80) });
+  status(m, ctx);
 };
 
 const limitFiles: Make = (m) => {
@@ -420,5 +442,6 @@ export const memoryOps = {
   changeMemory,
   status,
   limitMemory,
+  handOver,
   limitFiles,
 } as const satisfies Record<string, Make>;

@@ -218,7 +218,8 @@ static int make_files(void)
 
 		if (fd != 3 + i || ftruncate(fd, files[i].size))
 			return -1;
-		for (size_t at = 0; at + 8 <= files[i].size; at += PAGE)
+		/* The rest of the big one stays a hole. */
+		for (size_t at = 0; at + 8 <= files[i].size && at < 16 * PAGE; at += PAGE)
 			if (pwrite(fd, &word, 8, at) != 8)
 				return -1;
 		if (fcntl(fd, F_ADD_SEALS, files[i].seals))
@@ -257,7 +258,7 @@ static int make_regions(void)
 #define TEST_CMD 0x3ba0
 enum { TEST_SET_TEMP_MEMORY_LIMIT = 9, TEST_PASID_ATTACH = 18, TEST_PASID_REPLACE, TEST_PASID_DETACH };
 struct test_cmd {
-	uint32_t size, op, id, reserved, pasid, pt_id, rest[8];
+	uint32_t size, op, id, reserved, pasid, pt_id, rest[12];
 };
 static struct {
 	int fd;
@@ -408,6 +409,18 @@ static int64_t call(enum kind kind, const uint64_t *a, struct answer *answer)
 	}
 }
 
+/* The nout bytes at `at`; 0xee where they cannot be read. */
+static void copy_out(struct answer *a, uint64_t at)
+{
+	for (uint64_t done = 0; done < a->nout;) {
+		size_t part = in_page(at + done, a->nout - done);
+
+		if (!copy_in_page(a->out + done, (void *)(at + done), part))
+			memset(a->out + done, 0xee, part);
+		done += part;
+	}
+}
+
 static void perform(const struct op_header *op, const uint64_t *args, const uint8_t *bytes, struct answer *a)
 {
 	uint64_t at = op->kind == OP_IOCTL ? args[2] : args[0];
@@ -420,20 +433,17 @@ static void perform(const struct op_header *op, const uint64_t *args, const uint
 		a->error = errno;
 	if (op->kind == OP_IOCTL && op->span) {
 		a->nout = op->span < OUT_BYTES ? op->span : OUT_BYTES;
-		for (uint64_t done = 0; done < a->nout;) {
-			size_t part = in_page(at + done, a->nout - done);
-
-			if (!copy_in_page(a->out + done, (void *)(at + done), part))
-				memset(a->out + done, 0xee, part);
-			done += part;
-		}
+		copy_out(a, at);
 		if (op->span > OUT_BYTES)
 			a->watch = hash_memory(at + OUT_BYTES, op->span - OUT_BYTES);
 	}
 	if (op->kind == OP_IOCTL && op->nargs >= 5)
 		a->watch = mix(a->watch, hash_memory(args[3], args[4]));
-	if (op->kind == OP_READ && a->result > 0)
+	if (op->kind == OP_READ && a->result > 0) {
+		a->nout = a->result < OUT_BYTES ? a->result : OUT_BYTES;
+		copy_out(a, args[1]);
 		a->watch = hash_memory(args[1], a->result);
+	}
 	if (op->kind == OP_IOCTL && (uint32_t)args[1] == TEST_CMD && !a->error)
 		note_test_cmd(args[0], a);
 }
