@@ -106,9 +106,9 @@ export class Calls {
     } catch (error) {
       thrown = error;
     }
-    if (armed) this.#disarm(call);
+    const injected = armed ? this.#disarm(call) : {};
     const errno = thrown === null ? (result < 0 ? -result : 0) : this.#errnoOf(thrown, token);
-    if (traced !== null) this.#traceAfter(call, traced, result, errno, thrown);
+    if (traced !== null) this.#traceAfter(call, { ...traced, ...injected }, result, errno, thrown);
     call.end();
     call.link.done(errno === 0 ? result : -1, errno, errno === 0 ? call.deferred : 0, mapping);
   }
@@ -128,16 +128,18 @@ export class Calls {
     return true;
   }
 
-  #disarm(call: Call): void {
+  /** What the call's trace says of a failure that was injected. */
+  #disarm(call: Call): Pick<TraceRecord, 'injected'> {
     const { injector } = this.#options.engine;
     const { left, fired } = injector;
     injector.arm(0);
     if (left > 0) {
       call.client.failNth.set(call.tid, left);
-      return;
+      return {};
     }
     call.client.failNth.delete(call.tid);
     this.fired.set(fired, (this.fired.get(fired) ?? 0) + 1);
+    return { injected: fired };
   }
 
   #map(call: Call, token: Token): [address: number, mapping: number] {
@@ -196,10 +198,10 @@ export class Calls {
     } catch (error) {
       thrown = error;
     }
-    if (left !== undefined && !path.startsWith('/proc/')) this.#disarm(call);
+    const injected = left !== undefined && !path.startsWith('/proc/') ? this.#disarm(call) : {};
     const errno = thrown === null ? 0 : this.#errnoOf(thrown, null);
     if (this.#options.tracer !== null && !path.startsWith('/proc/'))
-      this.#traceOpen(call, path, flags, errno, thrown);
+      this.#traceOpen({ ...this.#traceHead(call), ...injected }, path, flags, errno, thrown);
     call.end();
     if (errno !== 0) call.link.done(-1, errno, 0);
     else if (file === null) call.link.done(-1, NOT_SPECIAL, 0);
@@ -289,8 +291,7 @@ export class Calls {
     this.#options.tracer?.({ ...begun, after, result: errno === 0 ? result : -1, ...outcome });
   }
 
-  #traceOpen(call: Call, path: string, flags: number, errno: number, thrown: unknown): void {
-    const head = this.#traceHead(call);
+  #traceOpen(head: TraceRecord, path: string, flags: number, errno: number, thrown: unknown): void {
     const result = errno === 0 ? 0 : -1;
     this.#options.tracer?.({
       ...head,

@@ -23,6 +23,8 @@ export interface TraceRecord {
   /** The rule that was broken, or ''. */
   readonly rule: string;
   readonly reason: string;
+  /** The site that was made to fail during the call. */
+  readonly injected?: string;
   /** Microseconds since the engine started. */
   readonly time: number;
 }

@@ -48,7 +48,8 @@ async function runSuite(
     const result = await runProgram(command, { env: user.env, timeoutMs });
     const tap = parseTap(result.output);
     const here = { hugePages, sameLinux: programs.version.startsWith(`${expected.linux}.`) };
-    let verdicts = judge(tap, expected.suites[suite] as Expectation, here);
+    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
+    let verdicts = judgeEnding(judge(tap, expected.suites[suite] as Expectation, here), ending);
     let sweeps: Sweep[] = [];
     if (swept) {
       const processes = existsSync(trace) ? sitesByProcess(readFileSync(trace, 'utf8')) : [];
@@ -58,8 +59,6 @@ async function runSuite(
       );
       verdicts = judgeSweeps(verdicts, sweeps);
     }
-    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
-    verdicts = judgeEnding(verdicts, ending);
     const { passed, failed, skipped } = count(verdicts);
     const seconds = (result.milliseconds / 1000).toFixed(1);
     console.log(
