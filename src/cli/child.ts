@@ -3,18 +3,18 @@
  * Invariant: the promise settles only when the program has ended, so nothing it uses is taken away before.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import type { HeldSignals } from './signals.js';
 
 /** Statuses that are not the program's; see chroot(1), env(1), timeout(1). */
 export const Status = { timeout: 124, failed: 125, notExecutable: 126, notFound: 127, signal: 128 } as const;
 
-const forwarded = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** From SIGTERM to SIGKILL, for a program that outlives its time. */
 const graceMs = 2000;
 
 export interface ChildOptions {
   readonly env: NodeJS.ProcessEnv;
+  readonly signals: HeldSignals;
   /** No limit when undefined. */
   readonly timeoutSeconds?: number | undefined;
 }
@@ -24,10 +24,9 @@ export function runChild(command: readonly string[], options: ChildOptions): Pro
   const [program = '', ...args] = command;
   return new Promise((resolve) => {
     const child = spawn(program, args, { stdio: 'inherit', env: options.env });
-    const stopForwarding = forwardSignals(child);
+    options.signals.giveTo(child);
     const clock = startClock(child, options.timeoutSeconds);
     const end = (status: number): void => {
-      stopForwarding();
       clock.stop();
       resolve(status);
     };
@@ -55,28 +54,6 @@ function notStarted(program: string, error: NodeJS.ErrnoException): number {
   };
   process.stderr.write(`ioasis: ${program}: cannot execute: ${why[error.code ?? ''] ?? error.message}\n`);
   return Status.notExecutable;
-}
-
-function forwardSignals(child: ChildProcess): () => void {
-  const handlers = forwarded.map((signal) => {
-    const handler = (): void => {
-      if (signal !== 'SIGINT' || !sharesTerminal()) child.kill(signal);
-    };
-    process.on(signal, handler);
-    return () => process.off(signal, handler);
-  });
-  return () => handlers.forEach((stop) => stop());
-}
-
-/**
- * True if ioasis is in the foreground of a terminal: there Ctrl-C is sent to the whole process group, so the program
- * has got it already, and a second one would be "I really mean it" to many programs.
- */
-function sharesTerminal(): boolean {
-  const stat = readFileSync('/proc/self/stat', 'latin1');
-  // After the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[2] === fields[5];
 }
 
 function startClock(child: ChildProcess, seconds: number | undefined): { over: boolean; stop(): void } {

@@ -20,7 +20,7 @@ export interface OptionSpec {
   readonly bare?: string;
   /** `--no-NAME` exists too, and the switch is on unless that is given. */
   readonly negatable?: boolean;
-  /** The environment variable that is used when the option is not given. */
+  /** The environment variable that the command looks at when the option is not given. */
   readonly env?: string;
   /** One line, no full stop. */
   readonly summary: string;
@@ -152,8 +152,8 @@ const run: CommandSpec = {
       summary: 'make the N-th point that can fail fail, in every task',
       detail:
         'For the error paths of your own program. Counts the points where Linux could run out of memory or meet a ' +
-        'bad pointer, in each task from its first call on. Run with 1, 2, 3, ... until the trace shows no ' +
-        'injected failure any more: then every error path has been taken once.',
+        'bad pointer, in each task from its first call on. At the end it says what failed. Run with 1, 2, 3, ... ' +
+        'until nothing does: then every error path has been taken once.',
     },
     {
       name: 'fail-kind',
@@ -193,8 +193,10 @@ const daemon: CommandSpec = {
   operands: [],
   options: [
     {
-      ...socketOption,
-      summary: 'where to listen',
+      name: 'socket',
+      value: 'PATH',
+      kind: 'path',
+      summary: 'where to listen, in a directory that is yours alone',
       detail: 'Without it, a socket in a new private directory below XDG_RUNTIME_DIR or TMPDIR.',
     },
     ...engineOptions.slice(0, 1),
@@ -206,8 +208,8 @@ const daemon: CommandSpec = {
     ['125', 'the engine could not start'],
   ],
   examples: [
-    { text: 'One engine, two programs', command: 'ioasis daemon --socket /tmp/ioasis.sock' },
-    { text: 'in another terminal', command: 'ioasis run --socket /tmp/ioasis.sock -- ./my-driver' },
+    { text: 'One engine, two programs', command: 'ioasis daemon --socket ~/.ioasis/socket' },
+    { text: 'in another terminal', command: 'ioasis run --socket ~/.ioasis/socket -- ./my-driver' },
   ],
   load: async () => (await import('./daemon.js')).daemon,
 };
@@ -243,7 +245,7 @@ const rules: CommandSpec = {
     ['0', 'printed'],
     ['1', 'no rule has that id'],
   ],
-  examples: [{ text: 'What can unmap be refused for?', command: 'ioasis rules ioas.unmap' }],
+  examples: [{ text: 'What can unmap be refused for?', command: 'ioasis rules unmap' }],
   load: async () => (await import('./rules.js')).listRules,
 };
 

@@ -101,7 +101,7 @@ function addOption(command: Command, spec: OptionSpec): void {
   const value = spec.value === undefined ? '' : ` <${spec.value}>`;
   const option = new Option(`${letter}--${spec.name}${value}`, spec.summary);
   spellings.set(option, optionSpelling(spec));
-  if (spec.env !== undefined) option.env(spec.env);
+  if (spec.env !== undefined) environments.set(option, spec.env);
   const convert = converter(spec);
   if (convert !== null) option.argParser(convert);
   if (spec.negatable === true) option.default(true);
@@ -111,6 +111,8 @@ function addOption(command: Command, spec: OptionSpec): void {
 
 /** How the table writes an option; commander's own spelling of optional values invites `--trace program`. */
 const spellings = new WeakMap<Option, string>();
+/** Environment variables that a command itself looks at. */
+const environments = new WeakMap<Option, string>();
 
 class TableHelp extends Help {
   override subcommandTerm(command: Command): string {
@@ -122,7 +124,8 @@ class TableHelp extends Help {
   }
 
   override optionDescription(option: Option): string {
-    return option.envVar === undefined ? option.description : `${option.description} [env: ${option.envVar}]`;
+    const env = environments.get(option);
+    return env === undefined ? option.description : `${option.description} [env: ${env}]`;
   }
 
   override visibleArguments(command: Command): ReturnType<Help['visibleArguments']>[number][] {

@@ -5,7 +5,7 @@
 import { findIoctl } from '../wire/ioctls.js';
 import { plainFields, splitFields } from './arguments.js';
 import { errnoName } from './errno-text.js';
-import type { TraceRecord } from './record.js';
+import type { TraceRecord } from '../host/trace.js';
 
 /** The object, without a line end. */
 export function formatJson(record: TraceRecord): string {
@@ -18,12 +18,14 @@ export function traceObject(record: TraceRecord): Record<string, unknown> {
     v: 1,
     pid: record.pid,
     tid: record.tid,
+    time: Math.round(record.time),
     call: record.call,
     ...(record.fd < 0 ? {} : { fd: record.fd }),
     file: record.file,
     ...callObject(record),
     result: record.errno === 0 ? record.result : -1,
     ...(record.errno === 0 ? {} : { error: errorObject(record) }),
+    ...(record.injected === undefined ? {} : { injected: record.injected }),
   };
 }
 
@@ -34,6 +36,8 @@ function errorObject({ errno, rule, reason }: TraceRecord): Record<string, unkno
 
 function callObject(record: TraceRecord): Record<string, unknown> {
   switch (record.call) {
+    case 'open':
+      return { flags: record.cmd };
     case 'ioctl':
       return ioctlObject(record);
     case 'read':

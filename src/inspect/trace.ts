@@ -8,7 +8,7 @@ import type { Struct } from '../wire/struct.js';
 import * as iommufd from '../wire/uapi/iommufd.gen.js';
 import { printFields, splitFields } from './arguments.js';
 import { errnoText } from './errno-text.js';
-import type { TraceRecord } from './record.js';
+import type { TraceRecord } from '../host/trace.js';
 
 /** What a line needs of a way to colour; {@link plainInk} leaves everything as it is. */
 export interface Ink {
@@ -25,14 +25,15 @@ export const plainInk: Ink = { call: same, file: same, error: same, reason: same
 /** `[pid 17] ioctl(4</dev/iommu>, IOMMU_IOAS_ALLOC, {size=12, flags=0} => {out_ioas_id=1}) = 0`, no line end. */
 export function formatText(record: TraceRecord, ink: Ink = plainInk): string {
   const head = `${ink.quiet(`[pid ${record.tid}]`)} ${ink.call(record.call)}`;
-  return `${head}(${callArguments(record, ink).join(', ')}) = ${callResult(record, ink)}`;
+  const injected = record.injected === undefined ? '' : ink.error(` (INJECTED: ${comment(record.injected)})`);
+  return `${head}(${callArguments(record, ink).join(', ')}) = ${callResult(record, ink)}${injected}`;
 }
 
 function callArguments(record: TraceRecord, ink: Ink): string[] {
   const file = describeFd(record.fd, record, ink);
   switch (record.call) {
     case 'open':
-      return [quoted(record.file)];
+      return [quoted(record.file), openFlags(record.cmd)];
     case 'ioctl':
       return [file, ...ioctlArguments(record)];
     case 'read':
@@ -44,6 +45,14 @@ function callArguments(record: TraceRecord, ink: Ink): string[] {
     default:
       return [file];
   }
+}
+
+const accessModes = ['O_RDONLY', 'O_WRONLY', 'O_RDWR', 'O_ACCMODE'];
+const openFlagNames = { O_NONBLOCK: 0o4000, O_CLOEXEC: 0o2000000 };
+
+function openFlags(flags: number): string {
+  const names = Object.entries(openFlagNames).filter(([, bit]) => (flags & bit) !== 0);
+  return [accessModes[flags & 3], ...names.map(([name]) => name)].join('|');
 }
 
 function describeFd(fd: number, { file }: TraceRecord, ink: Ink): string {
@@ -67,7 +76,8 @@ function callResult(record: TraceRecord, ink: Ink): string {
     const why = record.rule === '' ? '' : ink.reason(` /* ${record.rule}: ${comment(record.reason)} */`);
     return `${ink.error(`-1 ${errnoText(record.errno)}`)}${why}`;
   }
-  if (record.call === 'open') return describeFd(record.result, record, ink);
+  // The number of the new descriptor is chosen in the program, once the engine has answered.
+  if (record.call === 'open') return ink.file(`<${quoted(record.file).slice(1, -1)}>`);
   return record.call === 'mmap' ? hex(BigInt(record.result)) : String(record.result);
 }
 

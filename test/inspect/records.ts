@@ -1,5 +1,5 @@
 /** Sample records, as the host makes them. */
-import type { TraceRecord } from '../../src/inspect/record.js';
+import type { TraceRecord } from '../../src/host/trace.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as uapi from '../../src/wire/uapi/iommufd.gen.js';
 import * as test from '../../src/wire/uapi/iommufd_test.gen.js';
@@ -20,6 +20,7 @@ export function record(fields: Partial<TraceRecord>): TraceRecord {
     errno: 0,
     rule: '',
     reason: '',
+    time: 12.5,
     ...fields,
   };
 }
@@ -76,7 +77,7 @@ export const mockDomain = ioctl(
   { out_stdev_id: 2, out_hwpt_id: 4, out_idev_id: 3 },
 );
 export const unknownIoctl = record({ cmd: 0x3bff, errno: 25, result: -1, arg: 0n });
-export const opened = record({ call: 'open', fd: -1, result: 4 });
+export const opened = record({ call: 'open', fd: -1, cmd: 0o2000002, result: 0 });
 export const closed = record({ call: 'close' });
 export const faultRead = record({
   call: 'read',

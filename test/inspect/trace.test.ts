@@ -62,7 +62,7 @@ describe('a line of text', () => {
   });
 
   test('tells opens, closes, queues and mappings', () => {
-    expect(text(records.opened)).toBe('open("/dev/iommu") = 4</dev/iommu>');
+    expect(text(records.opened)).toBe('open("/dev/iommu", O_RDWR|O_CLOEXEC) = </dev/iommu>');
     expect(text(records.closed)).toBe('close(4</dev/iommu>) = 0');
     expect(text(records.faultRead)).toBe(
       'read(4<[iommufd-pgfault]>, [{flags=LAST_PAGE, dev_id=2, pasid=0, grpid=7, perm=READ|WRITE, addr=0xdead000, ' +
@@ -101,6 +101,7 @@ describe('a line of JSON', () => {
       v: 1,
       pid: 17,
       tid: 18,
+      time: 13,
       call: 'ioctl',
       fd: 4,
       file: '/dev/iommu',
