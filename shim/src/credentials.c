@@ -87,13 +87,26 @@ EXPORT int capset(cap_user_header_t header, const cap_user_data_t data)
 	RETURN(int, do_capset(header, data));
 }
 
-/* Changing who we are changes what we may; where nothing is lent the daemon looks again. */
+/*
+ * Changing who we are changes what we may. Where nothing is lent the daemon looks again; where root was lent what
+ * it lacked, it gives that up with being root, as Linux would have it.
+ */
+static void identity_changed(bool was_root)
+{
+	if (shim.lends && was_root && sys0(SYS_geteuid) != 0)
+		lent.capabilities = 0;
+	else if (shim.lends)
+		return;
+	tell();
+}
+
 #define IDENTITY(name, parameters, arguments)                                                                \
 	EXPORT int name parameters                                                                           \
 	{                                                                                                    \
+		bool was_root = sys0(SYS_geteuid) == 0;                                                      \
 		int result = NEXT(name) arguments;                                                           \
-		if (result == 0 && !shim.lends)                                                              \
-			tell();                                                                              \
+		if (result == 0)                                                                             \
+			identity_changed(was_root);                                                          \
 		return result;                                                                               \
 	}
 IDENTITY(setuid, (uid_t uid), (uid))

@@ -1,5 +1,5 @@
 /** Starts the engine in a thread of its own and stops it. Few imports: this is on the way of every `run`. */
-import { lstatSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,7 @@ export interface EngineOptions {
   /** Called for every call of a client. */
   readonly trace?: Tracer;
   readonly memory?: MemoryMode;
-  /** Whether clients get the privileges that these devices ask for. Default: unless we are root ourselves. */
+  /** Whether clients get the privileges that these devices ask for. Default: unless we hold them all ourselves. */
   readonly lend?: boolean;
   /** Makes the N-th point that can fail fail, in every task that connects. Default: none. */
   readonly failNth?: number;
@@ -42,6 +42,15 @@ export interface RunningEngine {
 
 const shimPath = fileURLToPath(new URL('../../shim/build/libioasis.so', import.meta.url));
 
+/** CAP_IPC_LOCK, CAP_SYS_RAWIO and CAP_SYS_RESOURCE: root in a container often lacks the last. */
+const NEEDED_CAPABILITIES = (1n << 14n) | (1n << 17n) | (1n << 24n);
+
+function holdsAllPrivileges(): boolean {
+  const found = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'));
+  const effective = BigInt(`0x${found?.[1] ?? '0'}`);
+  return (effective & NEEDED_CAPABILITIES) === NEEDED_CAPABILITIES;
+}
+
 /** Where the socket goes, and what is to be removed in the end. */
 interface Place {
   readonly socket: string;
@@ -57,7 +66,7 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     wake,
     config: options.config,
     memory: options.memory ?? 'direct',
-    lend: options.lend ?? process.geteuid?.() !== 0,
+    lend: options.lend ?? !holdsAllPrivileges(),
     trace: options.trace !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,
