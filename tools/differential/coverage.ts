@@ -7,6 +7,9 @@ const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) =
 errnoNames.set(52, 'EBADE');
 errnoNames.set(77, 'EBADFD');
 
+/** 'EINVAL' for 22. */
+export const errnoName = (errno: number): string => errnoNames.get(errno) ?? String(errno);
+
 /** Counts by operation name, then by errno name. */
 export type Coverage = Map<string, Map<string, number>>;
 
@@ -22,7 +25,7 @@ export function cover(coverage: Coverage, sequence: Sequence, answer: BriefAnswe
     const errno = errnoOf(answer, index);
     const name = nameOf(op);
     const row = coverage.get(name) ?? new Map<string, number>();
-    const key = errno === 0 ? 'ok' : (errnoNames.get(errno) ?? String(errno));
+    const key = errno === 0 ? 'ok' : errnoName(errno);
     row.set(key, (row.get(key) ?? 0) + 1);
     coverage.set(name, row);
   }

@@ -24,9 +24,25 @@ interface Flavour {
 }
 
 const basics: Weights = { ioasAlloc: 2, destroy: 3, closeFd: 1, oddCall: 1, openContext: 1, memoryLimit: 1 };
-const mapping: Weights = { map: 12, unmap: 6, copy: 5, mapFile: 4, ranges: 3, allow: 2, addReserved: 2, option: 2 };
+const mapping: Weights = {
+  map: 12,
+  unmap: 6,
+  copy: 5,
+  mapFile: 4,
+  ranges: 3,
+  allow: 2,
+  addReserved: 2,
+  option: 2,
+};
 const accesses: Weights = { createAccess: 3, accessRw: 10, accessPages: 5, destroyPages: 3, replaceIoas: 1 };
-const nesting: Weights = { nestedAlloc: 6, viommuAlloc: 5, vdeviceAlloc: 5, invalidate: 8, checkIotlb: 4, checkCache: 4 };
+const nesting: Weights = {
+  nestedAlloc: 6,
+  viommuAlloc: 5,
+  vdeviceAlloc: 5,
+  invalidate: 8,
+  checkIotlb: 4,
+  checkCache: 4,
+};
 
 const flavours: Record<string, Flavour> = {
   memory: {
@@ -117,7 +133,16 @@ const flavours: Record<string, Flavour> = {
   everything: {
     weight: 10,
     hostility: 45,
-    scene: ['ioasAlloc', 'mockDomain', 'map', 'hwptAlloc', 'faultAlloc', 'createAccess', 'viommuAlloc', 'nestedAlloc'],
+    scene: [
+      'ioasAlloc',
+      'mockDomain',
+      'map',
+      'hwptAlloc',
+      'faultAlloc',
+      'createAccess',
+      'viommuAlloc',
+      'nestedAlloc',
+    ],
     weights: Object.fromEntries(
       (Object.keys(ops) as OpName[]).filter((name) => name !== 'limitFiles').map((name) => [name, 1]),
     ),

@@ -3,7 +3,15 @@
  * programs in its initramfs, and reads what the player prints from a serial port. One boot plays one file.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { copyFileSync, createReadStream, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -13,14 +21,19 @@ import { repoRoot } from '../lib/repo.js';
 const cache = join(repoRoot, '.cache', 'differential');
 
 /** What a tinyconfig needs on top. IOMMUFD_TEST wants DEBUG_KERNEL and FAULT_INJECTION. */
-const options = `64BIT SMP PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE BINFMT_ELF BINFMT_SCRIPT BLK_DEV_INITRD RD_GZIP
+const options =
+  `64BIT SMP PRINTK TTY SERIAL_8250 SERIAL_8250_CONSOLE BINFMT_ELF BINFMT_SCRIPT BLK_DEV_INITRD RD_GZIP
   PROC_FS PROC_PAGE_MONITOR SYSFS DEVTMPFS TMPFS SHMEM MEMFD_CREATE TRANSPARENT_HUGEPAGE EPOLL EVENTFD SIGNALFD
   TIMERFD FUTEX POSIX_TIMERS MULTIUSER PCI PCI_MSI PCI_PASID PCI_PRI PCI_ATS ACPI DEBUG_KERNEL DEBUG_FS BUG KALLSYMS
   FAULT_INJECTION RUNTIME_TESTING_MENU IOMMU_SUPPORT IOMMUFD IOMMUFD_TEST INTEL_IOMMU INTEL_IOMMU_SVM AMD_IOMMU
   VFIO VFIO_DEVICE_CDEV VFIO_GROUP VFIO_CONTAINER HIGH_RES_TIMERS DMA_SHARED_BUFFER UDMABUF`.split(/\s+/);
 
 function run(command: string, args: readonly string[], cwd: string): void {
-  const { status, stderr, stdout, error } = spawnSync(command, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28 });
+  const { status, stderr, stdout, error } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
   if (error !== undefined) throw error;
   if (status !== 0) {
     throw new Error(`${command} ${args.join(' ')}: exit ${status}\n${`${stdout}${stderr}`.slice(-2000)}`);
@@ -39,7 +52,11 @@ function buildKernel(): string {
   const source = join(cache, name);
   const make = (...args: string[]): void => run('make', ['-C', source, `O=${build}`, ...args], cache);
   make('tinyconfig');
-  run(join(source, 'scripts', 'config'), ['--file', join(build, '.config'), ...options.flatMap((o) => ['-e', o])], cache);
+  run(
+    join(source, 'scripts', 'config'),
+    ['--file', join(build, '.config'), ...options.flatMap((o) => ['-e', o])],
+    cache,
+  );
   make('olddefconfig');
   make(`-j${availableParallelism()}`, 'bzImage');
   copyFileSync(join(build, 'arch', 'x86', 'boot', 'bzImage'), image);
@@ -92,6 +109,9 @@ function buildPlayer(): string {
   return player;
 }
 
+/** A boot that takes longer hangs. */
+const TIMEOUT_MS = 20 * 60_000;
+
 let boots = 0;
 
 /** Plays `program` on Linux; returns the lines that the player printed. `mode` is player.c's first argument. */
@@ -99,22 +119,29 @@ export async function playOnKernel(program: Uint8Array, mode: 'brief' | 'full'):
   const kernel = process.env['IOASIS_KERNEL'] ?? buildKernel();
   const work = join(cache, `boot-${process.pid}-${boots++}`);
   mkdirSync(work, { recursive: true });
-  const paths = { initrd: join(work, 'initrd'), answers: join(work, 'answers'), console: join(work, 'console') };
+  const paths = {
+    initrd: join(work, 'initrd'),
+    answers: join(work, 'answers'),
+    console: join(work, 'console'),
+  };
   writeFileSync(paths.initrd, initramfs(buildPlayer(), mode, program));
   const memory = process.env['IOASIS_KERNEL_MEMORY'] ?? '3G';
   const args = `-machine q35,accel=tcg -cpu max -m ${memory} -smp 2 -display none -monitor none -no-reboot
-    -serial file:${paths.console} -serial file:${paths.answers} -kernel ${kernel} -initrd ${paths.initrd}`.split(/\s+/);
+    -serial file:${paths.console} -serial file:${paths.answers} -kernel ${kernel} -initrd ${paths.initrd}`.split(
+    /\s+/,
+  );
   const append = ['-append', 'console=ttyS0 panic=-1 quiet nokaslr rcupdate.rcu_expedited=1'];
   const guest = spawn('qemu-system-x86_64', [...args, ...append], { stdio: 'ignore' });
+  const timer = setTimeout(() => guest.kill('SIGKILL'), TIMEOUT_MS);
   await new Promise<void>((resolve, reject) => {
     guest.on('error', reject);
     guest.on('exit', () => resolve());
-  });
+  }).finally(() => clearTimeout(timer));
   const lines: string[] = [];
   for await (const line of createInterface({ input: createReadStream(paths.answers) })) lines.push(line);
   const talk = readFileSync(paths.console, 'utf8');
   if (!lines.includes('end')) throw new Error(`the guest ended early:\n${talk.slice(-3000)}`);
-  if (talk.trim() !== '') process.stderr.write(`the guest's console said:\n${talk}`);
+  if (/BUG|WARNING|Oops/.test(talk)) process.stderr.write(`the guest's console said:\n${talk}`);
   rmSync(work, { recursive: true });
   return lines.filter((line) => line !== 'end');
 }

@@ -1,24 +1,142 @@
-/** placeholder */
-import { generateSequence } from './generate.js';
-import { encodeProgram } from './program.js';
-import { playOnKernel } from './kernel.js';
-import { readBrief } from './answers.js';
+/**
+ * `npm run differential`: plays random programs on Linux and on ioasis and prints what differs. Exit status 1 when
+ * anything does. `--twice` compares Linux with itself: what differs then is not the program's to know.
+ */
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runWithPackages } from '../lib/debian.js';
+import { repoRoot } from '../lib/repo.js';
+import { countDifferences, differences, sameBrief, type Difference } from './compare.js';
 import { cover, coverageTable, type Coverage } from './coverage.js';
+import { exclusions, generateSequence } from './generate.js';
+import { minimise, remaining } from './minimise.js';
+import { describeOp, type Sequence } from './program.js';
+import { writeRecording } from './record.js';
+import { ioasis, linux, linuxAgain, playBrief, playFull, type Play } from './worlds.js';
 
-const n = Number(process.argv[2] ?? 100);
-const t0 = Date.now();
-const seqs = Array.from({ length: n }, (_, i) => generateSequence(1, i));
-const prog = encodeProgram(seqs);
-const t1 = Date.now();
-console.log('generated', seqs.reduce((s, q) => s + q.ops.length, 0), 'ops', prog.length, 'bytes', t1 - t0, 'ms');
-const lines = await playOnKernel(prog, 'brief');
-const t2 = Date.now();
-console.log('kernel', t2 - t1, 'ms', lines.length, lines.filter((l) => !l.startsWith('B')));
-const lines2 = await playOnKernel(prog, 'brief');
-let diff = 0;
-lines.forEach((l, i) => { if (l !== lines2[i]) diff++; });
-console.log('diff', diff);
-const cov: Coverage = new Map();
-const ans = readBrief(lines);
-for (const s of seqs) cover(cov, s, ans.get(s.number)!);
-console.log(coverageTable(cov));
+/** Sequences in one boot. */
+const BATCH = 1500;
+/** Differing sequences of a batch that are looked at closely. */
+const CLOSE_LOOKS = 300;
+/** Examples shown of each kind of difference. */
+const SHOWN_PER_KIND = 3;
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+interface Settings {
+  readonly ops: number;
+  readonly seed: number;
+  readonly first: number;
+  readonly minimise: boolean;
+  readonly other: Play;
+  /** How often each kind of difference was the first of its sequence. */
+  readonly kinds: Map<string, number>;
+}
+
+/** Sequences from number `first` on, until they hold `ops` operations. */
+function sequencesFor(seed: number, first: number, ops: number): Sequence[] {
+  const sequences: Sequence[] = [];
+  for (let left = ops, number = first; left > 0 && sequences.length < BATCH; number++) {
+    const sequence = generateSequence(seed, number);
+    sequences.push(sequence);
+    left -= sequence.ops.length;
+  }
+  return sequences;
+}
+
+/** Shows the first difference of each; what follows it in its sequence may only follow from it. */
+async function lookClosely(settings: Settings, suspects: readonly Sequence[]): Promise<void> {
+  const [a, b] = await Promise.all([playFull(linux, suspects), playFull(settings.other, suspects)]);
+  for (const sequence of suspects) {
+    const [left, right] = [a.get(sequence.number), b.get(sequence.number)];
+    if (left === undefined || right === undefined) {
+      say(`seed ${settings.seed} sequence ${sequence.number}: no answer`);
+      continue;
+    }
+    const first = differences(sequence, left, right)[0];
+    if (first === undefined) {
+      say(`seed ${settings.seed} sequence ${sequence.number}: differed at first, not when played again`);
+      continue;
+    }
+    const seen = settings.kinds.get(first.kind) ?? 0;
+    settings.kinds.set(first.kind, seen + 1);
+    if (seen >= SHOWN_PER_KIND) continue;
+    say(`seed ${settings.seed} sequence ${first.sequence} op ${first.index}: ${first.text}`);
+    if (settings.minimise && seen === 0) await showMinimised(settings, sequence, first);
+  }
+}
+
+async function showMinimised(settings: Settings, sequence: Sequence, first: Difference): Promise<void> {
+  const small = await minimise(linux, settings.other, sequence, first.index);
+  say(`  needed for op ${first.index}:`);
+  for (const [index, op] of remaining(small)) say(`    ${index}: ${describeOp(op)}`);
+}
+
+async function compareWorlds(
+  settings: Settings,
+  coverage: Coverage,
+): Promise<{ ops: number; lines: number }> {
+  let ops = 0;
+  let lines = 0;
+  for (let number = settings.first; ops < settings.ops;) {
+    const sequences = sequencesFor(settings.seed, number, settings.ops - ops);
+    const [a, b] = await Promise.all([playBrief(linux, sequences), playBrief(settings.other, sequences)]);
+    const suspects: Sequence[] = [];
+    for (const sequence of sequences) {
+      const [left, right] = [a.get(sequence.number), b.get(sequence.number)];
+      ops += sequence.ops.length;
+      if (left !== undefined) cover(coverage, sequence, left);
+      if (sameBrief(left, right)) continue;
+      lines += countDifferences(left, right);
+      suspects.push(sequence);
+    }
+    number += sequences.length;
+    if (suspects.length > 0) await lookClosely(settings, suspects.slice(0, CLOSE_LOOKS));
+    process.stderr.write(`${ops} operations played, ${lines} lines differ\n`);
+  }
+  return { ops, lines };
+}
+
+async function record(seed: number, ops: number): Promise<void> {
+  const sequences = sequencesFor(seed, 0, ops);
+  const folder = join(repoRoot, 'test', 'differential');
+  writeRecording(folder, sequences, await playFull(linux, sequences));
+  say(`${sequences.reduce((sum, s) => sum + s.ops.length, 0)} operations recorded in ${folder}`);
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      ops: { type: 'string', default: '100000' },
+      seed: { type: 'string', default: '1' },
+      first: { type: 'string', default: '0' },
+      minimise: { type: 'boolean', default: false },
+      record: { type: 'boolean', default: false },
+      twice: { type: 'boolean', default: false },
+      coverage: { type: 'boolean', default: false },
+    },
+  });
+  const seed = Number(values.seed);
+  if (values.record) {
+    await record(seed, 20_000);
+    return 0;
+  }
+  const coverage: Coverage = new Map();
+  const settings: Settings = {
+    ops: Number(values.ops),
+    seed,
+    first: Number(values.first),
+    minimise: values.minimise,
+    other: values.twice ? linuxAgain : ioasis,
+    kinds: new Map(),
+  };
+  const { ops, lines } = await compareWorlds(settings, coverage);
+  for (const [kind, count] of [...settings.kinds].toSorted(([, x], [, y]) => y - x))
+    say(`${count} x ${kind}`);
+  if (values.coverage) say(coverageTable(coverage));
+  for (const { what, why } of exclusions) say(`left out: ${what} (${why})`);
+  say(`${ops} operations, ${lines} lines differ`);
+  return lines === 0 ? 0 : 1;
+}
+
+await runWithPackages(main);

@@ -87,7 +87,9 @@ const bounds32 = [
   0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 255, 256, 1023, 1024, 1025, 65535, 65536, 0xfffff, 0x100000, 0x80000,
   0x80001, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff,
 ]; // prettier-ignore
-const sizes = [0, 1, 3, 4, 8, 64, 72, 76, 80, 128, 4095, 4096, 4097, 65536, 0x7fffffff, 0x80000000, 0xffffffff];
+const sizes = [
+  0, 1, 3, 4, 8, 64, 72, 76, 80, 128, 4095, 4096, 4097, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
+];
 
 const isId = (name: string): boolean => /(^|_)id$/.test(name) && !/^(virt|iotlb|cache|option)_/.test(name);
 const isPointer = (name: string): boolean => /ptr$|_va$|^vaddr$|^data$|^allowed_iovas$/.test(name);
@@ -199,7 +201,13 @@ export class Maker {
       const value = values[field.name] ?? this.#unset(layout, field);
       fields.set(field, value);
     }
-    const call = { fd, code: BigInt(layout.code), at: BigInt(STRUCTS), flags: options.child ? 1 : 0, tail: -1 };
+    const call = {
+      fd,
+      code: BigInt(layout.code),
+      at: BigInt(STRUCTS),
+      flags: options.child ? 1 : 0,
+      tail: -1,
+    };
     const mutations = this.#mutations();
     for (let i = 0; i < mutations; i++) this.#mutate(layout, fields, call, options);
     const span = Math.max(options.span ?? 0, layout.size, call.tail + 1);
@@ -232,7 +240,11 @@ export class Maker {
     return 0;
   }
 
-  #pack(fields: ReadonlyMap<Field, Value>, span: number, tail: number): { bytes: Uint8Array; refs: BytesRef[] } {
+  #pack(
+    fields: ReadonlyMap<Field, Value>,
+    span: number,
+    tail: number,
+  ): { bytes: Uint8Array; refs: BytesRef[] } {
     const bytes = new Uint8Array(span);
     const refs: BytesRef[] = [];
     for (const [field, value] of fields) {
@@ -293,7 +305,8 @@ export class Maker {
     const r = this.random;
     if (isId(field.name) && r.chance(80)) return this.wrongId();
     if (isPointer(field.name) && r.chance(60)) return r.pick(badAddresses);
-    if (field.name === 'flags' && r.chance(70)) return (typeof old === 'number' ? old : 0) ^ (1 << r.below(5));
+    if (field.name === 'flags' && r.chance(70))
+      return (typeof old === 'number' ? old : 0) ^ (1 << r.below(5));
     if (field.width === 8) {
       if (r.chance(35)) return this.#near(old);
       return r.pick(bounds64);
@@ -312,7 +325,14 @@ export class Maker {
     const size = layout.fields[0];
     if (size === undefined || layout.size === 0) return;
     const r = this.random;
-    const near = [layout.min - 1, layout.min, layout.min + 1, layout.size - 1, layout.size + 1, layout.size + 8];
+    const near = [
+      layout.min - 1,
+      layout.min,
+      layout.min + 1,
+      layout.size - 1,
+      layout.size + 1,
+      layout.size + 8,
+    ];
     fields.set(size, r.chance(65) ? Math.max(0, r.pick(near)) : r.pick(sizes));
     if (r.chance(15)) call.tail = layout.size + r.below(16);
   }

@@ -99,7 +99,8 @@ const nestedAlloc: Make = (m, ctx) => {
   const viommu = r.chance(55) ? m.one('viommu', ctx) : null;
   const parent = viommu ?? m.one('hwpt', ctx, (t) => (t.flags & NEST_PARENT) !== 0) ?? m.one('hwpt', ctx);
   const fault = r.chance(35) ? m.one('fault', ctx) : null;
-  const flags = (fault === null ? 0 : FAULT_VALID) | (r.chance(25) ? PASID : 0) | (r.chance(4) ? r.below(16) : 0);
+  const flags =
+    (fault === null ? 0 : FAULT_VALID) | (r.chance(25) ? PASID : 0) | (r.chance(4) ? r.below(16) : 0);
   const { op, clean } = m.ioctl('HWPT_ALLOC', ctx.ref, {
     flags,
     dev_id: idOf(m.one('device', ctx), m),
@@ -139,7 +140,10 @@ const setDirty: Make = (m, ctx) => {
 };
 
 /** A range that bitmaps are asked for: around a mapping of the table's IOAS. */
-function dirtyRange(m: Maker, ctx: Thing): { hwpt: Thing | null; iova: Operand; length: number; pageSize: number } {
+function dirtyRange(
+  m: Maker,
+  ctx: Thing,
+): { hwpt: Thing | null; iova: Operand; length: number; pageSize: number } {
   const r = m.random;
   const hwpt = m.one('hwpt', ctx, (t) => (t.flags & DIRTY) !== 0) ?? m.one('hwpt', ctx);
   const mapped = m.one('map', ctx, (t) => t.of === hwpt?.of) ?? m.one('map', ctx);
@@ -308,7 +312,9 @@ const viommuAlloc: Make = (m, ctx) => {
     { watch: { at, length: 32 } },
   );
   if (!clean) return;
-  const viommu = m.remember('viommu', ctx, m.result(op, 'VIOMMU_ALLOC', 'out_viommu_id'), { of: parent?.of ?? null });
+  const viommu = m.remember('viommu', ctx, m.result(op, 'VIOMMU_ALLOC', 'out_viommu_id'), {
+    of: parent?.of ?? null,
+  });
   // Offsets are given from one page upward; whether this one was, the answer tells.
   if (data) m.remember('window', ctx, BigInt(r.pick([4096, 4096, 12288, 20480])), { of: viommu });
 };
@@ -423,7 +429,8 @@ const mmapWindow: Make = (m, ctx) => {
   if (m.one('window', ctx) === null && m.random.chance(80)) return viommuAlloc(m, ctx);
   const r = m.random;
   const window = m.one('window', ctx);
-  const offset = window === null || r.chance(15) ? BigInt(r.pick([0, 4096, 8192, 12288])) : (window.ref as bigint);
+  const offset =
+    window === null || r.chance(15) ? BigInt(r.pick([0, 4096, 8192, 12288])) : (window.ref as bigint);
   const length = r.weighted([
     [8192, 80],
     [4096, 10],
@@ -551,7 +558,8 @@ const oddCall: Make = (m, ctx) => {
   else if (what === 1) m.add('lseek', [fd, BigInt(r.below(3)), BigInt(r.below(3))]);
   else if (what === 2) m.add('read', [fd, 0x10600000n, 40n, 2n ** 64n - 1n]);
   else if (what === 3) m.add('write', [fd, 0x10600000n, 8n, 2n ** 64n - 1n]);
-  else m.add('ioctl', [fd, BigInt(r.pick([0x3b80, 0x3b64, 0x5421, 0x3ba0])), BigInt(r.pick([0, 0x10500000]))]);
+  else
+    m.add('ioctl', [fd, BigInt(r.pick([0x3b80, 0x3b64, 0x5421, 0x3ba0])), BigInt(r.pick([0, 0x10500000]))]);
 };
 
 const openContext: Make = (m, ctx) => {

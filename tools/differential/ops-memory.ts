@@ -62,7 +62,14 @@ function mapFlags(m: Maker): number {
   return access | (m.random.chance(60) ? FIXED : 0);
 }
 
-function rememberMap(m: Maker, ctx: Thing, ioas: Thing | null, iova: Operand, length: number, va: number): void {
+function rememberMap(
+  m: Maker,
+  ctx: Thing,
+  ioas: Thing | null,
+  iova: Operand,
+  length: number,
+  va: number,
+): void {
   m.remember('map', ctx, iova, { of: ioas, length, va });
 }
 
@@ -266,7 +273,11 @@ const createAccess: Make = (m, ctx) => {
 };
 
 /** A range in what the access sees: an IOVA and a length, mostly mapped. */
-function accessRange(m: Maker, ctx: Thing, access: Thing | null): { iova: Value; length: number; va: number } {
+function accessRange(
+  m: Maker,
+  ctx: Thing,
+  access: Thing | null,
+): { iova: Value; length: number; va: number } {
   const r = m.random;
   const mapped = m.one('map', ctx, (t) => t.of === access?.of) ?? m.one('map', ctx);
   if (mapped === null) return { iova: someIova(m), length: r.pick([1, 8, 4096]), va: m.address() };

@@ -175,7 +175,7 @@ function decodeOp(view: DataView, start: number): { op: Op; next: number } {
 export function decodeProgram(file: Uint8Array): Sequence[] {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const sequences: Sequence[] = [];
-  for (let at = 8; at < file.length; ) {
+  for (let at = 8; at < file.length;) {
     const count = view.getUint32(at + 8, true);
     const number = view.getUint32(at + 4, true);
     const last = at + 12 + view.getUint32(at, true);

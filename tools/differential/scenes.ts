@@ -79,16 +79,26 @@ export function nestedScene(m: Maker, ctx: Thing): void {
     dev_id: idOf(s.device, m),
     hwpt_id: idOf(parent, m),
   }).op;
-  const viommu = m.remember('viommu', ctx, m.result(viommuOp, 'VIOMMU_ALLOC', 'out_viommu_id'), { of: s.ioas });
+  const viommu = m.remember('viommu', ctx, m.result(viommuOp, 'VIOMMU_ALLOC', 'out_viommu_id'), {
+    of: s.ioas,
+  });
   if (m.random.chance(80)) {
-    const values = { viommu_id: idOf(viommu, m), dev_id: idOf(s.device, m), virt_id: m.random.pick([1, 2, 0]) };
+    const values = {
+      viommu_id: idOf(viommu, m),
+      dev_id: idOf(s.device, m),
+      virt_id: m.random.pick([1, 2, 0]),
+    };
     const { op } = m.ioctl('VDEVICE_ALLOC', ctx.ref, values);
     m.remember('vdevice', ctx, m.result(op, 'VDEVICE_ALLOC', 'out_vdevice_id'));
   }
   const nested = allocNested(m, s, viommu, 0, null);
   if (m.random.chance(80)) attach(m, s, nested);
   if (m.random.chance(30)) return;
-  const values = { viommu_id: idOf(viommu, m), type: SELFTEST_EVENT, veventq_depth: m.random.pick([1, 2, 4]) };
+  const values = {
+    viommu_id: idOf(viommu, m),
+    type: SELFTEST_EVENT,
+    veventq_depth: m.random.pick([1, 2, 4]),
+  };
   const { op } = m.ioctl('VEVENTQ_ALLOC', ctx.ref, values);
   const fd = m.result(op, 'VEVENTQ_ALLOC', 'out_veventq_fd');
   m.remember('veventq', ctx, m.result(op, 'VEVENTQ_ALLOC', 'out_veventq_id'), { fd });
