@@ -35,7 +35,7 @@ export class PackageGone extends Error {
 }
 
 /** Exit code of a tool that ends with {@link PackageGone}; 1 is for a tool that found something. */
-export const packageGoneExit = 2;
+const packageGoneExit = 2;
 
 /**
  * Runs a tool's body. Ends the process with {@link packageGoneExit} and one line of explanation if it throws
