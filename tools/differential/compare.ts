@@ -20,17 +20,22 @@ export function sameBrief(linux: BriefAnswer | undefined, other: BriefAnswer | u
   return linux.died === other.died && Buffer.compare(linux.bytes, other.bytes) === 0;
 }
 
-/** Operations of a sequence that differ, the end counted as one. */
-export function countDifferences(linux: BriefAnswer | undefined, other: BriefAnswer | undefined): number {
-  if (linux === undefined || other === undefined) return 1;
-  let count = linux.died === other.died ? 0 : 1;
+/** Indices of the operations that differ, the memory at the end counted as one; [0] where an answer is missing. */
+export function differingOps(linux: BriefAnswer | undefined, other: BriefAnswer | undefined): number[] {
+  if (linux === undefined || other === undefined) return [0];
   const words = Math.max(linux.bytes.length, other.bytes.length) / 4;
+  const found: number[] = [];
   for (let i = 0; i < words; i++) {
-    const from = i * 4;
-    if (Buffer.compare(linux.bytes.subarray(from, from + 4), other.bytes.subarray(from, from + 4)) !== 0)
-      count++;
+    const [a, b] = [linux, other].map((answer) => answer.bytes.subarray(i * 4, i * 4 + 4));
+    if (Buffer.compare(a as Uint8Array, b as Uint8Array) !== 0) found.push(i);
   }
-  return count;
+  return found.length === 0 && linux.died !== other.died ? [words - 1] : found;
+}
+
+function read(from: Uint8Array, at: number, width: number): bigint {
+  let value = 0n;
+  for (let i = width - 1; i >= 0; i--) value = (value << 8n) | BigInt(from[at + i] ?? 0);
+  return value;
 }
 
 function structText(op: Op, hex: string, otherHex: string): string {
@@ -38,11 +43,6 @@ function structText(op: Op, hex: string, otherHex: string): string {
   if (layout === null || op.span === 0) return hex;
   const bytes = Buffer.from(hex === '-' ? '' : hex, 'hex');
   const others = Buffer.from(otherHex === '-' ? '' : otherHex, 'hex');
-  const read = (from: Buffer, at: number, width: number): bigint => {
-    let value = 0n;
-    for (let i = width - 1; i >= 0; i--) value = (value << 8n) | BigInt(from[at + i] ?? 0);
-    return value;
-  };
   const differing = layout.fields.filter((f) => read(bytes, f.at, f.width) !== read(others, f.at, f.width));
   const named = differing.map((f) => `${f.name}=0x${read(bytes, f.at, f.width).toString(16)}`);
   if (named.length === 0 && hex !== otherHex) named.push(hex);

@@ -75,12 +75,13 @@ dmesg | grep -A 3 -e WARNING: -e BUG: -e Oops | head -60
 poweroff -f
 `;
 
+const field = (value: number): string => value.toString(16).padStart(8, '0');
+const padded = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
+
 /** A cpio (newc) entry, for a guest that reads it once: owners and times are 0. */
 function cpioEntry(name: string, mode: number, data: Uint8Array): Buffer {
-  const field = (value: number): string => value.toString(16).padStart(8, '0');
   const numbers = [0, mode, 0, 0, 1, 0, data.length, 0, 0, 0, 0, name.length + 1, 0];
   const head = Buffer.from(`070701${numbers.map(field).join('')}${name}\0`);
-  const padded = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
   return Buffer.concat([padded(head), padded(data)]);
 }
 

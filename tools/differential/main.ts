@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runWithPackages } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
-import { countDifferences, differences, sameBrief, type Difference } from './compare.js';
+import { differences, differingOps, sameBrief, type Difference } from './compare.js';
 import { cover, coverageTable, type Coverage } from './coverage.js';
 import { exclusions, generateSequence } from './generate.js';
 import { minimise, remaining } from './minimise.js';
@@ -33,6 +33,12 @@ interface Settings {
   readonly kinds: Map<string, number>;
 }
 
+/** A sequence whose brief answers differ, and in which operations. */
+interface Suspect {
+  readonly sequence: Sequence;
+  readonly ops: readonly number[];
+}
+
 /** Sequences from number `first` on, until they hold `ops` operations. */
 function sequencesFor(seed: number, first: number, ops: number): Sequence[] {
   const sequences: Sequence[] = [];
@@ -45,9 +51,10 @@ function sequencesFor(seed: number, first: number, ops: number): Sequence[] {
 }
 
 /** Shows the first difference of each; what follows it in its sequence may only follow from it. */
-async function lookClosely(settings: Settings, suspects: readonly Sequence[]): Promise<void> {
-  const [a, b] = await Promise.all([playFull(linux, suspects), playFull(settings.other, suspects)]);
-  for (const sequence of suspects) {
+async function lookClosely(settings: Settings, suspects: readonly Suspect[]): Promise<void> {
+  const sequences = suspects.map((s) => s.sequence);
+  const [a, b] = await Promise.all([playFull(linux, sequences), playFull(settings.other, sequences)]);
+  for (const { sequence, ops } of suspects) {
     const [left, right] = [a.get(sequence.number), b.get(sequence.number)];
     if (left === undefined || right === undefined) {
       say(`seed ${settings.seed} sequence ${sequence.number}: no answer`);
@@ -55,7 +62,9 @@ async function lookClosely(settings: Settings, suspects: readonly Sequence[]): P
     }
     const first = differences(sequence, left, right)[0];
     if (first === undefined) {
-      say(`seed ${settings.seed} sequence ${sequence.number}: differed at first, not when played again`);
+      say(
+        `seed ${settings.seed} sequence ${sequence.number}: differed in op ${ops.join()}, but not when played again`,
+      );
       continue;
     }
     const seen = settings.kinds.get(first.kind) ?? 0;
@@ -81,14 +90,15 @@ async function compareWorlds(
   for (let number = settings.first; ops < settings.ops;) {
     const sequences = sequencesFor(settings.seed, number, settings.ops - ops);
     const [a, b] = await Promise.all([playBrief(linux, sequences), playBrief(settings.other, sequences)]);
-    const suspects: Sequence[] = [];
+    const suspects: Suspect[] = [];
     for (const sequence of sequences) {
       const [left, right] = [a.get(sequence.number), b.get(sequence.number)];
       ops += sequence.ops.length;
       if (left !== undefined) cover(coverage, sequence, left);
       if (sameBrief(left, right)) continue;
-      lines += countDifferences(left, right);
-      suspects.push(sequence);
+      const found = differingOps(left, right);
+      lines += found.length;
+      suspects.push({ sequence, ops: found });
     }
     number += sequences.length;
     if (suspects.length > 0) await lookClosely(settings, suspects.slice(0, CLOSE_LOOKS));
