@@ -101,4 +101,14 @@ describe('the documentation', () => {
     const rows = [...read('docs/requirements.md').matchAll(/^\| R(\d+) \|/gm)].map((row) => Number(row[1]));
     expect(rows).toEqual(Array.from({ length: 46 }, (_, index) => index + 1));
   });
+
+  test('says of no requirement that its own test shows it when that test does not name it', () => {
+    const shown = read('docs/requirements.md').matchAll(
+      /^\| (R\d+) \|.*`test\/house\/requirements\.test\.ts`/gm,
+    );
+    const tests = read('test/house/requirements.test.ts');
+    expect([...shown].filter(([, id]) => !new RegExp(`\\b${id}\\b`).test(tests)).map(([, id]) => id)).toEqual(
+      [],
+    );
+  });
 });
