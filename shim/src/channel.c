@@ -1,7 +1,7 @@
 /*
- * The way to the daemon: one connection for each thread, made at its first call. All signals are blocked while it
- * talks, because a handler that called us would read the answer meant for somebody else; they are let in about
- * once a second, so that a daemon that hangs does not make its clients deaf.
+ * The way to the daemon: one connection for each thread, made at its first call. Once the program has a signal
+ * handler, all signals are blocked while we talk, because a handler that called us would read the answer meant for
+ * somebody else; they are let in about once a second, so that a daemon that hangs does not make its clients deaf.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -50,6 +50,9 @@ static _Atomic uint64_t image_cookie;
 static _Atomic int naming;
 static _Atomic int key_made;
 static pthread_key_t exit_key;
+
+/* The program has a signal handler, or had one. */
+static _Atomic bool handlers;
 
 static __thread struct slot *own_slot __attribute__((tls_model("initial-exec")));
 static __thread unsigned own_generation __attribute__((tls_model("initial-exec")));
@@ -224,10 +227,11 @@ static long connect_daemon(void)
 
 static long transfer(int fd, struct call *call);
 
-static long say_hello(int fd, unsigned long signals)
+static long say_hello(int fd, const struct call *for_call)
 {
 	struct call hello = {
-		.signals = signals,
+		.signals = for_call->signals,
+		.blocks = for_call->blocks,
 		.request = { .op = IOASIS_OP_HELLO,
 			     .cmd = IOASIS_PROTOCOL_VERSION,
 			     .arg = atomic_load(&image_cookie),
@@ -269,7 +273,7 @@ static struct slot *take_slot(void)
 }
 
 /* This thread's slot with a live connection in it, held busy; or NULL and *error. */
-static struct slot *enter(unsigned long signals, long *error)
+static struct slot *enter(const struct call *call, long *error)
 {
 	unsigned generation = current_generation();
 	struct slot *slot = own_slot;
@@ -297,7 +301,7 @@ static struct slot *enter(unsigned long signals, long *error)
 	if (fd >= 0) {
 		mark_fd((int)fd, true);
 		atomic_store(&slot->fd, (int)fd);
-		*error = say_hello((int)fd, signals);
+		*error = say_hello((int)fd, call);
 		if (*error == 0)
 			return slot;
 		if (*error == -EPIPE)
@@ -467,11 +471,13 @@ static long serve(int fd, const struct call *call, const struct received *in)
 	}
 }
 
-static void let_signals_in(const unsigned long *mask)
+static void let_signals_in(const struct call *call)
 {
 	unsigned long all = ALL_SIGNALS;
 
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_BYTES);
+	if (!call->blocks)
+		return;
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_BYTES);
 }
 
@@ -494,7 +500,7 @@ static long transfer(int fd, struct call *call)
 			continue;
 		}
 		if (got == -EAGAIN)
-			let_signals_in(&call->signals);
+			let_signals_in(call);
 		if (got == -EAGAIN || got == -EINTR)
 			continue;
 		if (got < (long)sizeof(in.head))
@@ -520,8 +526,10 @@ long channel_call(struct call *call)
 	struct slot *slot;
 	long result = -ENODEV;
 
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
-	slot = enter(call->signals, &result);
+	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);
+	if (call->blocks)
+		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
+	slot = enter(call, &result);
 	if (slot) {
 		result = transfer(atomic_load_explicit(&slot->fd, memory_order_relaxed), call);
 		atomic_store_explicit(&slot->busy, 0, memory_order_release);
@@ -531,8 +539,14 @@ long channel_call(struct call *call)
 			result = -ENODEV;
 		}
 	}
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
+	if (call->blocks)
+		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
 	return result;
+}
+
+void channel_handler_set(void)
+{
+	atomic_store(&handlers, true);
 }
 
 /* True once this image has talked to the daemon. */

@@ -54,12 +54,14 @@ struct call {
 	void *reply_at;		/* reply bytes land here; a bad address makes the call EFAULT */
 	size_t reply_max;
 	uint64_t count;		/* out: the count of the final answer */
-	unsigned long signals;	/* the mask to come back to */
+	unsigned long signals;	/* the mask to come back to, if blocks */
+	bool blocks;
 };
 
 /* channel.c: channel_call returns the result or -errno; -ENODEV when the daemon is gone. */
 long channel_call(struct call *call);
 bool channel_open(void);
+void channel_handler_set(void);
 bool channel_owns(int fd);
 int channel_next(int fd);
 void channel_move_away(int fd);

@@ -51,6 +51,9 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_dup3((int)a, (int)b, (int)c));
 	case SYS_close_range:
 		RETURN(long, do_close_range((unsigned)a, (unsigned)b, (unsigned)c));
+	case SYS_rt_sigaction:
+		channel_handler_set();
+		break;
 	case SYS_capset:
 		RETURN(long, do_capset((void *)a, (const void *)b));
 	case SYS_prlimit64:

@@ -90,8 +90,8 @@ export class Server implements Descriptors, Registry {
   /** Serves until the wake descriptor is readable, then lets everything go. */
   run(): Report {
     while (this.#running) this.#turn(-1);
-    for (const token of [...this.#tokens.values()]) this.#release(token);
-    for (const client of [...this.#clients.values()]) this.#retire(client);
+    for (const token of this.#tokens.values()) this.#release(token);
+    for (const client of this.#clients.values()) this.#retire(client);
     for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
     this.#files.clear();
     this.#endings.close();
@@ -138,7 +138,7 @@ export class Server implements Descriptors, Registry {
   }
 
   find(call: Call, fd: number): OpenFile | ForeignFile | null {
-    const taken = call.link.take(fd);
+    const taken = fd === (fd | 0) ? call.link.take(fd) : -1;
     if (taken < 0) return null;
     const status = sys.fstat(taken);
     const token = status === null ? undefined : this.#tokenAt(status);
@@ -276,12 +276,11 @@ export class Server implements Descriptors, Registry {
 
   #converse(conversation: Conversation, ending: boolean): void {
     const { link } = conversation;
-    let length: number;
-    do {
-      length = link.receive();
-      if (length > 0) this.#request(conversation, length);
-    } while (length > 0 && ending && !link.broken);
-    if (length >= 0 && !ending && !link.broken) return;
+    let length = link.receive();
+    // An ending is told once: what was sent before it has to be taken now.
+    for (; length > 0; length = ending && !link.broken ? link.receive() : 0)
+      this.#request(conversation, length);
+    if (length === 0 && !ending && !link.broken) return;
     this.#watched.delete(conversation.key);
     this.#user(conversation.uid).links -= 1;
     link.close();

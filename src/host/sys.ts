@@ -17,13 +17,21 @@ type NativeCall = (...args: Arg[]) => number;
 
 const libc = koffi.load(null);
 
-/** Binds `name`; a result of -1 becomes -errno. */
+const judge = (value: number): number => (value === -1 ? -koffi.errno() : value);
+
+/** Binds `name`; a result of -1 becomes -errno. Spelled out by arity, because a spread costs as much as the call. */
 function bind(name: string, result: string, args: string[]): NativeCall {
-  const native = libc.func(name, result, args);
-  return (...values) => {
-    const value = native(...values) as number;
-    return value === -1 ? -koffi.errno() : value;
-  };
+  const native = libc.func(name, result, args) as NativeCall;
+  switch (args.length) {
+    case 3:
+      return (a, b, c) => judge(native(a!, b!, c!));
+    case 4:
+      return (a, b, c, d) => judge(native(a!, b!, c!, d!));
+    case 6:
+      return (a, b, c, d, e, f) => judge(native(a!, b!, c!, d!, e!, f!));
+    default:
+      return (...values) => judge(native(...values));
+  }
 }
 
 const mmapNative = libc.func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']);
@@ -102,8 +110,8 @@ export const listen = bind('listen', 'int', ['int', 'int']);
 export const accept4 = bind('accept4', 'int', ['int', 'int64_t', 'int64_t', 'int']);
 export const getsockopt = bind('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']);
 export const setsockopt = bind('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int']);
-export const recv = bind('recv', 'int64_t', ['int', 'int64_t', 'int64_t', 'int']);
-export const send = bind('send', 'int64_t', ['int', 'int64_t', 'int64_t', 'int']);
+export const recv = bind('recv', 'int', ['int', 'int64_t', 'int64_t', 'int']);
+export const send = bind('send', 'int', ['int', 'int64_t', 'int64_t', 'int']);
 export const recvmsg = bind('recvmsg', 'int64_t', ['int', 'int64_t', 'int']);
 export const sendmsg = bind('sendmsg', 'int64_t', ['int', 'int64_t', 'int']);
 export const epollCreate = bind('epoll_create1', 'int', ['int']);

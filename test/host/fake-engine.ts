@@ -1,80 +1,272 @@
 /**
- * An engine with no IOMMU in it, for tests of the host alone: its ioctls read and write memory, give and take
- * descriptors, and refuse, as the real ones do. `struct fake { u32 size; u32 a; u64 b; u64 c; u64 d; }`, 32 bytes.
+ * An engine with no IOMMU in it, for tests of the host alone: its calls read and write memory, give and take
+ * descriptors, map pages and refuse, as the real ones do. All take `struct fake`; see programs/fake.h.
  */
 import { refuse, type Rule } from '#ioasis/base/errno.js';
 import { Injector } from '#ioasis/base/inject.js';
-import type { MmapRequest, OpenFile, SharedPages, Task } from '#ioasis/mem/task.js';
+import type { Run } from '#ioasis/mem/client.js';
+import type { Capability, MmapRequest, OpenFile, SharedPages, Task } from '#ioasis/mem/task.js';
 
-export const SIZE = 32;
+const SIZE = 40;
 const TYPE = 0x3b00;
-export const FakeCall = {
-  /** b = b + 1 */
-  ADD: TYPE | 0x80,
-  /** Copies c bytes (at most 1 MiB) from address b to address d. */
-  COPY: TYPE | 0x81,
-} as const;
+const rule = (errno: Rule['errno'], id: string): Rule => ({ id, errno, sentence: `${id} {why}` });
+const rules = {
+  unknown: rule('ENOTTY', 'fake.unknown'),
+  fault: rule('EFAULT', 'fake.fault'),
+  invalid: rule('EINVAL', 'fake.invalid'),
+  noFile: rule('ENOENT', 'fake.no-file'),
+  badFd: rule('EBADF', 'fake.bad-fd'),
+  tooMany: rule('EMFILE', 'fake.too-many'),
+  noMemory: rule('ENOMEM', 'fake.no-memory'),
+  noMapping: rule('ENXIO', 'fake.no-mapping'),
+  busy: rule('EBUSY', 'fake.busy'),
+};
 
-const rule = (errno: Rule['errno'], id: string): Rule => ({ id, errno, sentence: id });
-const UNKNOWN = rule('ENOTTY', 'fake.unknown');
-const FAULT = rule('EFAULT', 'fake.fault');
-const NO_FILE = rule('ENOENT', 'fake.no-file');
+/** The struct of the call under way; calls do not overlap. */
+const bytes = new Uint8Array(SIZE);
+const view = new DataView(bytes.buffer);
+const setA = (value: number): void => view.setUint32(4, value, true);
+const b = (): bigint => view.getBigUint64(8, true);
+const c = (): bigint => view.getBigUint64(16, true);
+const d = (): bigint => view.getBigUint64(24, true);
+
+interface Shared {
+  live: number;
+  released: number;
+}
+
+interface Services {
+  allocateShared(length: number): Uint8Array;
+}
+
+const capabilities: Capability[] = ['CAP_IPC_LOCK', 'CAP_SYS_RESOURCE', 'CAP_SYS_RAWIO'];
 
 class FakeFile implements OpenFile {
   readonly isEngineFile = true;
-  readonly name: string;
-  readonly pollMode: OpenFile['pollMode'];
   readable = false;
   onReadableChange: (() => void) | null = null;
+  readonly #pages: Uint8Array;
+  #mapped = 0;
+  #runs: Run[] = [];
 
-  constructor(name: string, pollMode: OpenFile['pollMode']) {
-    this.name = name;
-    this.pollMode = pollMode;
+  constructor(
+    readonly name: string,
+    readonly pollMode: OpenFile['pollMode'],
+    readonly engine: { shared: Shared; injector: Injector; services: Services },
+  ) {
+    engine.shared.live += 1;
+    this.#pages = pollMode === 'none' ? engine.services.allocateShared(4096) : new Uint8Array();
   }
 
   ioctl(cmd: number, arg: bigint, task: Task): number {
-    const bytes = new Uint8Array(SIZE);
-    const view = new DataView(bytes.buffer);
-    if (!task.mm.read(arg, bytes)) return refuse(FAULT);
-    const b = view.getBigUint64(8, true);
-    switch (cmd) {
-      case FakeCall.ADD:
-        view.setBigUint64(8, b + 1n, true);
-        break;
-      case FakeCall.COPY: {
-        const data = new Uint8Array(Number(view.getBigUint64(16, true)) % (1 << 20));
-        if (!task.mm.read(b, data) || !task.mm.write(view.getBigUint64(24, true), data)) return refuse(FAULT);
-        break;
-      }
-      default:
-        return refuse(UNKNOWN);
-    }
-    if (!task.reply(arg, bytes)) return refuse(FAULT);
+    if (cmd === (TYPE | 0x64)) return Number(arg);
+    if (!task.mm.read(arg, bytes)) return refuse(rules.fault, { why: 'struct' });
+    const handler = handlers[cmd - TYPE];
+    if (handler === undefined) return refuse(rules.unknown, { why: cmd });
+    const result = handler.call(this, task);
+    if (!task.reply(arg, bytes)) return refuse(rules.fault, { why: 'answer' });
+    return result;
+  }
+
+  copy(task: Task): number {
+    const data = new Uint8Array(Number(c()));
+    if (!task.mm.read(b(), data) || !task.mm.write(d(), data)) return refuse(rules.fault, { why: 'copy' });
     return 0;
   }
 
-  read(_at: bigint, _count: number, _task: Task): number {
-    return refuse(UNKNOWN);
+  give(task: Task): number {
+    const modes = ['none', 'in', 'in-out'] as const;
+    const file = new FakeFile('[fake-queue]', modes[Number(b())] ?? 'none', this.engine);
+    const fd = task.installFd(file, c() === 1n);
+    if (fd === null) {
+      file.release();
+      return refuse(rules.tooMany);
+    }
+    setA(fd);
+    if (d() !== 1n) return 0;
+    task.removeFd(fd);
+    return refuse(rules.invalid, { why: 'taken back' });
   }
 
-  write(_at: bigint, _count: number, _task: Task): number {
-    return refuse(UNKNOWN);
+  /** a: what descriptor b is: 1 ours, 2 memfd, 3 dma-buf, 4 other; c: its size; e: the byte at offset d. */
+  take(task: Task): number {
+    const file = task.fileOf(Number(b()));
+    if (file === null) return refuse(rules.badFd);
+    if (file.isEngineFile) {
+      setA(1);
+      return 0;
+    }
+    setA({ memfd: 2, 'dma-buf': 3, other: 4 }[file.kind]);
+    view.setBigUint64(16, file.size(), true);
+    const one = new Uint8Array(1);
+    view.setBigUint64(32, file.backing.read(d(), one) ? BigInt(one[0] ?? 0) : ~0n & 0xffn, true);
+    file.release();
+    return 0;
   }
 
-  mmap(_request: MmapRequest, _task: Task): SharedPages {
-    return refuse(UNKNOWN);
+  /** Makes the file at descriptor b readable (c 1) or not (c 0). */
+  show(task: Task): number {
+    const file = task.fileOf(Number(b()));
+    if (!(file instanceof FakeFile)) return refuse(rules.badFd);
+    file.readable = c() === 1n;
+    file.onReadableChange?.();
+    return 0;
   }
 
-  release(): void {}
+  /** Remembers what backs c bytes at b, for writing if d is 1; a: how many runs. */
+  pin(task: Task): number {
+    const runs = task.mm.resolve(b(), c(), d() === 1n);
+    if (runs === null) return refuse(rules.fault, { why: 'pin' });
+    this.#runs = runs;
+    setA(runs.length);
+    view.setBigUint64(32, BigInt(runs[0]?.backing.id ?? 0), true);
+    return 0;
+  }
+
+  /** A device's store of one byte (c) at b bytes into what was pinned; a: 1 if it went there. */
+  store(): number {
+    let skip = b();
+    for (const run of this.#runs) {
+      if (skip < run.length) {
+        setA(run.backing.write(run.offset + skip, new Uint8Array([Number(c())])) ? 1 : 0);
+        return 0;
+      }
+      skip -= run.length;
+    }
+    return refuse(rules.invalid, { why: 'behind the end' });
+  }
+
+  load(): number {
+    const one = new Uint8Array(1);
+    const run = this.#runs[0];
+    setA(run !== undefined && run.backing.read(run.offset + b(), one) ? 1 : 0);
+    view.setBigUint64(16, BigInt(one[0] ?? 0), true);
+    return 0;
+  }
+
+  credentials(task: Task): number {
+    setA(capabilities.reduce((mask, name, i) => mask | (task.capable(name) ? 1 << i : 0), 0));
+    view.setBigUint64(8, task.memlockLimit, true);
+    view.setUint32(16, task.mm.id, true);
+    return 0;
+  }
+
+  /** Three points of failure, then success. */
+  points(): number {
+    for (const site of ['first', 'second', 'third']) {
+      if (this.engine.injector.point('failslab', site)) return refuse(rules.noMemory);
+    }
+    return 0;
+  }
+
+  account(task: Task): number {
+    task.mm.account.pinnedVm = Number(b());
+    task.mm.account.lockedVm = Number(c());
+    return 0;
+  }
+
+  /** b: live mappings of this file; c: open files; d: released files; e: the first byte of the shared page. */
+  look(): number {
+    view.setBigUint64(8, BigInt(this.#mapped), true);
+    view.setBigUint64(16, BigInt(this.engine.shared.live), true);
+    view.setBigUint64(24, BigInt(this.engine.shared.released), true);
+    view.setBigUint64(32, BigInt(this.#pages[0] ?? 0), true);
+    return 0;
+  }
+
+  read(at: bigint, count: number, task: Task): number {
+    if (this.pollMode === 'none') return refuse(rules.invalid, { why: 'read' });
+    const data = new Uint8Array(count).fill(0x52);
+    return task.reply(at, data) ? count : refuse(rules.fault, { why: 'read' });
+  }
+
+  write(at: bigint, count: number, task: Task): number {
+    if (this.pollMode !== 'in-out') return refuse(rules.invalid, { why: 'write' });
+    const data = new Uint8Array(count);
+    return task.mm.read(at, data)
+      ? data.filter((byte) => byte === 0x57).length
+      : refuse(rules.fault, { why: 'write' });
+  }
+
+  mmap(request: MmapRequest, _task: Task): SharedPages {
+    if (request.offset !== 0n || request.length !== 4096n) return refuse(rules.noMapping);
+    return {
+      bytes: this.#pages,
+      opened: () => {
+        this.#mapped += 1;
+      },
+      closed: () => {
+        this.#mapped -= 1;
+      },
+    };
+  }
+
+  release(): void {
+    this.engine.shared.live -= 1;
+    this.engine.shared.released += 1;
+  }
 }
 
-export function createEngine(_config: unknown) {
+const handlers: Record<number, (this: FakeFile, task: Task) => number> = {
+  0x80: () => {
+    view.setUint32(8, view.getUint32(8, true) + 1, true);
+    return 0;
+  },
+  0x81(task) {
+    return this.copy(task);
+  },
+  0x82(task) {
+    return this.give(task);
+  },
+  0x83(task) {
+    return this.take(task);
+  },
+  0x84(task) {
+    return this.show(task);
+  },
+  0x85() {
+    throw new Error('a bug of the engine');
+  },
+  0x86(task) {
+    return this.pin(task);
+  },
+  0x87() {
+    return this.store();
+  },
+  0x88() {
+    return this.load();
+  },
+  0x89(task) {
+    return this.credentials(task);
+  },
+  0x8a() {
+    return this.points();
+  },
+  0x8b(task) {
+    return this.account(task);
+  },
+  0x8c() {
+    return this.look();
+  },
+  /** Keeps the engine busy for b milliseconds. */
+  0x8d() {
+    for (const end = Date.now() + Number(b()); Date.now() < end;);
+    return 0;
+  },
+};
+
+export function createEngine(_config: unknown, services: Services) {
+  const injector = new Injector();
+  const engine = { shared: { live: 0, released: 0 }, injector, services };
   return {
-    injector: new Injector(),
-    devices: [{ path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 }],
+    injector,
+    devices: [
+      { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 },
+      { path: '/dev/vfio/devices/vfio0', mode: 0o600, major: 511, minor: 0 },
+    ],
     open(path: string, _flags: number, _task: Task): OpenFile {
-      if (path !== '/dev/iommu') return refuse(NO_FILE);
-      return new FakeFile('/dev/iommu', 'none');
+      if (path !== '/dev/iommu' && path !== '/dev/vfio/devices/vfio0') return refuse(rules.noFile);
+      return new FakeFile(path, 'none', engine);
     },
   };
 }

@@ -1,0 +1,24 @@
+/** C programs as clients, each in both ways of reaching memory. What is checked stands in the programs. */
+import { describe, expect, test } from 'vitest';
+import { compile, run, startFake, success } from './world.js';
+
+const programs: Readonly<Record<string, string>> = {
+  addresses: 'every bad pointer is EFAULT and every good one works',
+  files: 'names and descriptors behave as a character device and anonymous files do',
+  threads: 'sixteen threads on small stacks get their own answers',
+  processes: 'fork, vfork, exec, dup2 onto anything, closefrom and SCM_RIGHTS keep a descriptor what it is',
+  polls: 'poll, select and epoll follow the engine, and a bug ends one file with ENODEV',
+  memory: 'one file is one backing, nothing grows, and shared pages are counted',
+  proc: 'status shows pinned memory and fail-nth counts for its task',
+};
+
+describe.each(['direct', 'verbs'] as const)('memory reached by way of %s', (memory) => {
+  test.each(Object.entries(programs))('%s: %s', { timeout: 60_000 }, async (name) => {
+    const program = compile(name);
+    const engine = await startFake({ memory });
+    const ended = await run(engine, program);
+    const report = await engine.stop();
+    expect(ended).toEqual(success);
+    expect(report.bugs.filter((bug) => !bug.includes('a bug of the engine'))).toEqual([]);
+  });
+});
