@@ -1,0 +1,158 @@
+/**
+ * The processes of a benchmark: C programs built into .cache, an ioasis daemon, and clients that work in batches
+ * (native/batch.h). What is pinned is pinned with everything that it starts.
+ */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import { repoRoot } from '../tools/lib/repo.js';
+
+const cache = join(repoRoot, '.cache/bench');
+export const cli = join(repoRoot, 'dist/cli/main.js');
+const shim = join(repoRoot, 'shim/build/libioasis.so');
+
+/** The one CPU of pinned measurements; null leaves the choice to the system. */
+export type Cpu = number | null;
+
+/** Compiles the C programs. */
+export function buildPrograms(): void {
+  mkdirSync(cache, { recursive: true });
+  writeFileSync(join(cache, 'ioasis.h'), execFileSync(process.execPath, [cli, 'header']));
+  for (const name of ['echo-client', 'echo-server', 'ioctl-client']) {
+    const source = join(repoRoot, 'bench/native', `${name}.c`);
+    execFileSync(process.env['CC'] ?? 'cc', ['-O2', '-I', cache, '-o', join(cache, name), source]);
+  }
+}
+
+const program = (name: string): string => join(cache, name);
+
+/** A process that says one line when it is ready, and perhaps more lines later. */
+class Running {
+  readonly child: ChildProcess;
+  readonly #lines: Interface;
+  readonly #waiting: ((line: string) => void)[] = [];
+  readonly #ended: Promise<void>;
+
+  constructor(command: readonly string[], cpu: Cpu, env: NodeJS.ProcessEnv = process.env) {
+    const [file, ...args] = cpu === null ? command : ['taskset', '-c', String(cpu), ...command];
+    this.child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+    this.#lines = createInterface({ input: this.child.stdout! });
+    this.#lines.on('line', (line) => this.#waiting.shift()?.(line));
+    this.#ended = new Promise((resolve) => {
+      this.child.once('exit', () => {
+        for (const waiting of this.#waiting.splice(0)) waiting('');
+        resolve();
+      });
+    });
+  }
+
+  /** The next line; '' when the program has ended. */
+  line(): Promise<string> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async stop(signal: NodeJS.Signals): Promise<void> {
+    this.child.kill(signal);
+    await this.#ended;
+    this.#lines.close();
+  }
+}
+
+/** When a batch began and ended, ns of the system's clock. */
+export interface Batch {
+  readonly begun: number;
+  readonly ended: number;
+}
+
+/** A program that does what it does as often as it is told. */
+export class BatchClient {
+  readonly #running: Running;
+
+  private constructor(running: Running) {
+    this.#running = running;
+  }
+
+  static async start(command: readonly string[], cpu: Cpu, env?: NodeJS.ProcessEnv): Promise<BatchClient> {
+    const running = new Running(command, cpu, env);
+    if ((await running.line()) !== 'ready') throw new Error(`${command.join(' ')} did not start`);
+    return new BatchClient(running);
+  }
+
+  async batch(operations: number): Promise<Batch> {
+    this.#running.child.stdin!.write(`${operations}\n`);
+    const [begun = NaN, ended = NaN] = (await this.#running.line()).split(' ').map(Number);
+    if (Number.isNaN(ended)) throw new Error('a client ended in the middle of a batch');
+    return { begun, ended };
+  }
+
+  stop(): Promise<void> {
+    return this.#running.stop('SIGTERM');
+  }
+}
+
+/** Ns for each operation of all clients together, when they work at the same time. */
+export async function together(clients: readonly BatchClient[], operations: number): Promise<number> {
+  const batches = await Promise.all(clients.map((client) => client.batch(operations)));
+  const begun = Math.min(...batches.map((batch) => batch.begun));
+  const ended = Math.max(...batches.map((batch) => batch.ended));
+  return (ended - begun) / (operations * clients.length);
+}
+
+export interface EchoServer {
+  client(): Promise<BatchClient>;
+  stop(): Promise<void>;
+}
+
+/** The peer: a C server for C clients. */
+export async function startEcho(kind: 'blocking' | 'epoll', cpu: Cpu): Promise<EchoServer> {
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+  const socket = join(folder, 'socket');
+  const running = new Running([program('echo-server'), socket, kind], cpu);
+  await running.line();
+  return {
+    client: () => BatchClient.start([program('echo-client'), socket], cpu),
+    async stop() {
+      await running.stop('SIGTERM');
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+export interface Daemon {
+  /** Starts native/ioctl-client.c through the shim. */
+  client(work: 'option' | 'areas' | 'objects', count: number): Promise<BatchClient>;
+  /** Ns of CPU time that all threads have used. */
+  cpuTime(): number;
+  stop(): Promise<void>;
+}
+
+/** `ioasis daemon`, pinned or not, as are its clients. */
+export async function startDaemon(cpu: Cpu): Promise<Daemon> {
+  const running = new Running([process.execPath, cli, 'daemon'], cpu);
+  const socket = / on (\S+)$/.exec(await running.line())?.[1];
+  if (socket === undefined) throw new Error('the daemon did not start');
+  const env = { ...process.env, LD_PRELOAD: shim, IOASIS_SOCKET: socket };
+  return {
+    client(work, count) {
+      const client = [program('ioctl-client'), work, String(count)];
+      // taskset itself runs without the shim.
+      const preload = ['env', `LD_PRELOAD=${shim}`, `IOASIS_SOCKET=${socket}`];
+      return cpu === null
+        ? BatchClient.start(client, cpu, env)
+        : BatchClient.start([...preload, ...client], cpu);
+    },
+    cpuTime: () => cpuTimeOf(running.child.pid!),
+    stop: () => running.stop('SIGTERM'),
+  };
+}
+
+/** The first figure of schedstat is what a thread has run. */
+function cpuTimeOf(pid: number): number {
+  let total = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    total += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+  }
+  return total;
+}

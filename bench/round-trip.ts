@@ -1,0 +1,94 @@
+/** One ioctl through the shim, and eight clients at once, beside C programs that only echo; and an idle engine. */
+import {
+  startDaemon,
+  startEcho,
+  together,
+  type BatchClient,
+  type Cpu,
+  type Daemon,
+  type EchoServer,
+} from './programs.js';
+import { asMicroseconds, asRatio, figure, limited, median, medianRatio, note, title } from './report.js';
+
+const ROUNDS = 21;
+const OPERATIONS = 3000;
+const WARM_UP = 20_000;
+
+interface Contest {
+  readonly name: string;
+  readonly cpu: Cpu;
+  readonly clients: number;
+  /** The most that ours may take, as a multiple of the echo. */
+  readonly most: number;
+}
+
+const contests: readonly Contest[] = [
+  { name: '1 client, client and engine on one CPU', cpu: 0, clients: 1, most: 1.4 },
+  { name: '1 client, not pinned', cpu: null, clients: 1, most: 1.2 },
+  { name: '8 clients at once, not pinned', cpu: null, clients: 8, most: 1.3 },
+];
+
+/** The clients of one side. */
+function several(count: number, start: () => Promise<BatchClient>): Promise<BatchClient[]> {
+  return Promise.all(Array.from({ length: count }, start));
+}
+
+async function contest({ name, cpu, clients, most }: Contest): Promise<void> {
+  const echo: EchoServer = await startEcho(clients === 1 ? 'blocking' : 'epoll', cpu);
+  const daemon: Daemon = await startDaemon(cpu);
+  const sides = [
+    await several(clients, () => echo.client()),
+    await several(clients, () => daemon.client('option', 1)),
+    await several(clients, () => daemon.client('areas', 1000)),
+  ] as const;
+  const times: [number[], number[], number[]] = [[], [], []];
+  const operations = Math.ceil(OPERATIONS / clients);
+  for (const side of sides) await together(side, Math.ceil(WARM_UP / clients));
+  for (let round = 0; round < ROUNDS; round++) {
+    for (let i = 0; i < sides.length; i++) times[i]!.push(await together(sides[i]!, operations));
+  }
+  for (const client of sides.flat()) await client.stop();
+  await daemon.stop();
+  await echo.stop();
+  const [echoed, options, areas] = times;
+  // An operation on an area is two ioctls.
+  const maps = areas.map((time) => time / 2);
+  note(name);
+  figure('  C echo', asMicroseconds(median(echoed)));
+  figure('  IOMMU_OPTION', asMicroseconds(median(options)));
+  figure('  IOMMU_IOAS_MAP or UNMAP', asMicroseconds(median(maps)));
+  limited('  IOMMU_OPTION / echo', medianRatio(options, echoed), most, asRatio);
+  limited('  IOMMU_IOAS_MAP or UNMAP / echo', medianRatio(maps, echoed), most, asRatio);
+}
+
+const IDLE_SECONDS = 3;
+
+/** A daemon with a client that does nothing. */
+async function idle(): Promise<void> {
+  const daemon = await startDaemon(null);
+  const client = await daemon.client('areas', 1000);
+  await client.batch(WARM_UP);
+  // What the start and the work have left behind (compilation, collection) is not idling.
+  await pause(2);
+  const before = daemon.cpuTime();
+  await pause(IDLE_SECONDS);
+  const share = (daemon.cpuTime() - before) / (IDLE_SECONDS * 1e9);
+  await client.stop();
+  await daemon.stop();
+  limited(
+    `idle engine, CPU over ${IDLE_SECONDS} s`,
+    Math.round(share * 1000) / 10,
+    0,
+    (percent) => `${percent} %`,
+  );
+}
+
+function pause(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+export async function run(): Promise<void> {
+  title('round trip: 64 bytes and back, Unix SOCK_SEQPACKET');
+  for (const each of contests) await contest(each);
+  await idle();
+}
