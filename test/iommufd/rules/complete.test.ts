@@ -1,0 +1,37 @@
+/** Every rule of the object model and of the units below it has a case that breaks it, or a reason why none can. */
+import { expect, test } from 'vitest';
+import { rules as coreRules } from '../../../src/hw/rules.js';
+import { rules as mockRules } from '../../../src/hw/mock/rules.js';
+import { rules as iommufdRules } from '../../../src/iommufd/rules.js';
+import { createEngine } from '../../../src/machine/engine.js';
+import { LocalClient } from '../../../src/machine/local-client.js';
+import { unitCases } from '../../hw/cases.js';
+import { groups } from './all.js';
+
+/** Checks that Linux makes and that nothing can fail, here as there. */
+const unreachable: Readonly<Record<string, string>> = {
+  object_ids: 'takes 2^31 objects in one context',
+  map_slice_wraps: 'the whole range was checked, and every slice lies in it',
+  pin_dma_buf: 'whoever pins has asked first whether it is a dma-buf',
+  access_pin_read_only: 'a writable area never shows pages that are not (map_read_only_source)',
+  access_rw_read_only: 'a writable area never shows pages that are not (map_read_only_source)',
+  cut_large_pages: 'nothing is cut before large pages are off (VFIO_TYPE1_IOMMU)',
+};
+
+const declared = [...Object.keys(iommufdRules), ...Object.keys(coreRules), ...Object.keys(mockRules)];
+const covered = [...Object.values(groups), unitCases].flatMap((cases) => Object.keys(cases));
+
+test('every rule has a case, and every case a rule', () => {
+  expect([...covered, ...Object.keys(unreachable)].toSorted()).toEqual(declared.toSorted());
+});
+
+test('few rules cannot be broken', () => {
+  expect(Object.keys(unreachable).length).toBeLessThanOrEqual(6);
+});
+
+test('open_path: a device file that the machine has not is ENOENT', () => {
+  const client = new LocalClient(createEngine({ selftest: false }));
+  expect(() => client.open('/dev/vfio/vfio')).toThrow(
+    expect.objectContaining({ code: 'ENOENT', rule: 'open_path' }),
+  );
+});
