@@ -149,7 +149,8 @@ export class Calls {
     const pages = token.file.mmap(
       {
         offset: view.getBigUint64(request.offset, true),
-        length: view.getBigUint64(request.count, true),
+        // mmap(2) maps whole pages.
+        length: (view.getBigUint64(request.count, true) + 4095n) & ~4095n,
         shared: ((flags >>> 8) & sys.MAP_SHARED) !== 0,
         exec: (prot & sys.PROT_EXEC) !== 0,
       },
