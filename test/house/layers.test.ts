@@ -101,9 +101,7 @@ describe('a planted import is found', () => {
   test('that closes a cycle', () => {
     plant('base/ring-a.ts', "import './ring-b.js';\n");
     plant('base/ring-b.ts', "import { a } from './ring-a.js';\n");
-    expect(checkLayers(copy, table)).toEqual([
-      'cycle: src/base/ring-a.ts -> src/base/ring-b.ts -> src/base/ring-a.ts',
-    ]);
+    expect(newProblems()).toContain('cycle: src/base/ring-a.ts -> src/base/ring-b.ts -> src/base/ring-a.ts');
   });
 });
 
