@@ -8,6 +8,7 @@ import type { Task } from '../mem/task.js';
 import type { UserData, UserDataArray } from '../hw/unit.js';
 import type { Context } from './context.js';
 import type { IommufdObject } from './object.js';
+import { shortage } from './shortage.js';
 import { Transaction } from './transaction.js';
 import { rules } from './rules.js';
 
@@ -68,16 +69,17 @@ export class Call {
   /** The bytes that {@link copyStructIn} decodes: always `size` of them. */
   copyStructBytes(size: number, at: bigint, length: number): Uint8Array {
     if (length > size) this.#checkZeroTail(at, size, length);
-    if (length >= size) return this.copyIn(at, size, rules.struct_unreadable);
+    const known = this.copyIn(at, length < size ? length : size, rules.struct_unreadable);
+    if (known.length === size) return known;
     const bytes = new Uint8Array(size);
-    bytes.set(this.copyIn(at, length, rules.struct_unreadable));
+    bytes.set(known);
     return bytes;
   }
 
   /** Page by page, so that a huge length costs no memory, and a non-zero byte before a hole is seen first. */
   #checkZeroTail(at: bigint, known: number, size: number): void {
     const end = at + BigInt(size);
-    if (end > TASK_SIZE) refuse(rules.struct_tail_unreadable, { at, length: size });
+    if (end > TASK_SIZE) refuse(rules.struct_beyond_memory, { at, length: size });
     let from = at + BigInt(known);
     while (from < end) {
       const pageEnd = (from | PAGE_MASK_LOW) + 1n;
@@ -109,7 +111,8 @@ export class Call {
 
   /** A point where Linux allocates; `site` names it. ENOMEM when it is made to fail. */
   alloc(site: string): void {
-    if (this.context.env.injector.point('failslab', site)) refuse(rules.no_memory, { what: site });
+    const refusal = shortage(this.context.env.injector, 'failslab', site);
+    if (refusal !== null) refuse(refusal.rule, refusal.values);
   }
 
   /** iommufd_should_fail() at a named site. */

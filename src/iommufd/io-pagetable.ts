@@ -12,6 +12,7 @@ import type { Call } from './call.js';
 import type { Context } from './context.js';
 import type { Pages } from './pages.js';
 import { ReservedRanges, type AddressRange } from './reserved.js';
+import { shortage } from './shortage.js';
 import { PAGE_SIZE, U64_MAX, misaligned, pageOffset } from './units.js';
 import { rules } from './rules.js';
 
@@ -307,10 +308,7 @@ export class IoPagetable {
     }
     const limit = this.context.env.limits.ranges;
     if (this.reserved.count >= limit) return { rule: rules.range_limit, values: { limit } };
-    if (this.context.env.injector.point('failslab', 'iopt_reserved')) {
-      return { rule: rules.no_memory, values: { what: 'iopt_reserved' } };
-    }
-    return null;
+    return shortage(this.context.env.injector, 'failslab', 'iopt_reserved');
   }
 
   /** Makes `domain` show this address space: alignment, aperture, then all that is mapped. */

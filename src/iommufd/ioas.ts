@@ -72,7 +72,11 @@ export function ioasIovaRanges(call: Call, cmd: IommuIoasIovaRanges): void {
     count += 1;
   }
   const room = cmd.num_iovas;
-  call.respond(iommu_ioas_iova_ranges, { ...cmd, num_iovas: count, out_iova_alignment: table.alignment }, count > room);
+  call.respond(
+    iommu_ioas_iova_ranges,
+    { ...cmd, num_iovas: count, out_iova_alignment: table.alignment },
+    count > room,
+  );
   if (count > room) refuse(rules.iova_ranges_room, { ranges: count, room });
 }
 

@@ -10,6 +10,7 @@ import { charge, uncharge, type Payer } from './accounting.js';
 import type { AccountMode } from './context.js';
 import type { DmaBuf } from './dma-buf.js';
 import type { Env } from './env.js';
+import { shortage } from './shortage.js';
 import { SpanSet, uncovered, type IndexRange } from './spans.js';
 import { pageToBytes } from './units.js';
 import { rules } from './rules.js';
@@ -82,10 +83,9 @@ export class Pages {
    */
   pin(first: number, last: number): Refusal | null {
     const { injector } = this.env;
-    if (injector.point('fail_iommufd', 'pfn batch'))
-      return { rule: rules.no_memory, values: { what: 'pfn batch' } };
-    if (injector.point('failslab', 'page list'))
-      return { rule: rules.no_memory, values: { what: 'page list' } };
+    const short =
+      shortage(injector, 'fail_iommufd', 'pfn batch') ?? shortage(injector, 'failslab', 'page list');
+    if (short !== null) return short;
     for (const hole of this.#unpinned(first, last)) {
       const refusal = this.#pinHole(hole);
       if (refusal !== null) return refusal;
@@ -213,10 +213,8 @@ export class Pages {
   pay(): Refusal | null {
     const more = this.pinnedCount - this.paidCount;
     if (more === 0) return null;
-    if (this.env.injector.point('fail_iommufd', 'locked_vm')) {
-      return { rule: rules.no_memory, values: { what: 'locked_vm' } };
-    }
-    const refusal = charge(this.payer, this.accountMode, more);
+    const refusal =
+      shortage(this.env.injector, 'fail_iommufd', 'locked_vm') ?? charge(this.payer, this.accountMode, more);
     if (refusal === null) this.paidCount = this.pinnedCount;
     return refusal;
   }

@@ -14,6 +14,7 @@ export const rules = catalogue({
     'EFAULT',
     'the {length} bytes at {at} behind the known part of the struct cannot be read',
   ],
+  struct_beyond_memory: ['EFAULT', 'the {length} bytes at {at} do not lie below the end of user addresses'],
   struct_tail_not_zero: [
     'E2BIG',
     'size {size} is above the known {known}, and the byte at {at} behind that is not 0',

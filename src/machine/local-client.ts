@@ -17,7 +17,8 @@ import {
 import { LocalMemory, SparsePages } from './local-memory.js';
 
 export const rules = catalogue({
-  bad_descriptor: ['EBADF', 'descriptor {fd} is not open, or is no file of the engine'],
+  bad_descriptor: ['EBADF', 'descriptor {fd} is not open'],
+  foreign_descriptor: ['EBADF', 'descriptor {fd} is no file of the engine'],
 });
 
 /** What a client needs of an engine. */
@@ -140,8 +141,7 @@ export class LocalClient implements Task {
 
   /** close(2). There is no dup here, so the file is released. */
   close(fd: number): void {
-    const file = this.fileOf(fd);
-    if (file === null) return refuse(rules.bad_descriptor, { fd });
+    const file = this.#file(fd);
     this.#files.delete(fd);
     if (file.isEngineFile) file.release();
   }
@@ -151,9 +151,13 @@ export class LocalClient implements Task {
     for (const fd of this.#files.keys()) this.close(fd);
   }
 
+  #file(fd: number): OpenFile | ForeignFile {
+    return this.fileOf(fd) ?? refuse(rules.bad_descriptor, { fd });
+  }
+
   #engineFile(fd: number): OpenFile {
-    const file = this.fileOf(fd);
-    if (file === null || !file.isEngineFile) return refuse(rules.bad_descriptor, { fd });
+    const file = this.#file(fd);
+    if (!file.isEngineFile) return refuse(rules.foreign_descriptor, { fd });
     return file;
   }
 

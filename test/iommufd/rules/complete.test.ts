@@ -29,6 +29,14 @@ test('few rules cannot be broken', () => {
   expect(Object.keys(unreachable).length).toBeLessThanOrEqual(6);
 });
 
+test('foreign_descriptor: a file of somebody else takes none of the calls of the engine', () => {
+  const client = new LocalClient(createEngine({ selftest: false }));
+  const { fd } = client.memfd(4096);
+  expect(() => client.ioctl(fd, 0, 0n)).toThrow(
+    expect.objectContaining({ code: 'EBADF', rule: 'foreign_descriptor' }),
+  );
+});
+
 test('open_path: a device file that the machine has not is ENOENT', () => {
   const client = new LocalClient(createEngine({ selftest: false }));
   expect(() => client.open('/dev/vfio/vfio')).toThrow(

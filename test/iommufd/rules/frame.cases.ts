@@ -54,6 +54,11 @@ export const frameCases: Cases = {
     const at = sized(w, 100, 0, 60);
     return () => w.client.ioctl(w.fd, u.IOMMU_IOAS_ALLOC, at);
   }),
+  struct_beyond_memory: refused('EFAULT', (w) => {
+    // Memory that says of itself, wherever it lies, that it is a struct of 4 GiB.
+    w.client.memory.read = (_at, into) => into.fill(0xff).length > 0;
+    return () => w.client.ioctl(w.fd, u.IOMMU_IOAS_ALLOC, 0x7fff_ffff_0000n);
+  }),
   struct_tail_not_zero: refused('E2BIG', (w) => {
     const at = sized(w, 5000, 1);
     return () => w.client.ioctl(w.fd, u.IOMMU_IOAS_ALLOC, at);
