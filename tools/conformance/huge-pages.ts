@@ -25,10 +25,18 @@ function write(pages: number): void {
 /** Runs `body` with whether enough huge pages are there; the setting is afterwards what it was. */
 export async function withHugePages<T>(body: (available: boolean) => Promise<T>): Promise<T> {
   const before = read();
-  if (before < wanted) write(wanted);
+  if (before >= wanted) return body(true);
+  const giveBack = (): void => write(before);
+  const interrupted = (): never => {
+    giveBack();
+    process.exit(1);
+  };
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  write(wanted);
   try {
     return await body(read() >= wanted);
   } finally {
-    if (before < wanted) write(before);
+    giveBack();
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
   }
 }
