@@ -17,6 +17,8 @@ export interface ChildOptions {
   readonly signals: HeldSignals;
   /** No limit when undefined. */
   readonly timeoutSeconds?: number | undefined;
+  /** Once this resolves the program has nothing to run on any more, and is ended. */
+  readonly engineEnded?: Promise<void>;
 }
 
 /** Runs `command` (the program, then its arguments); resolves with the status to end with. */
@@ -26,7 +28,10 @@ export function runChild(command: readonly string[], options: ChildOptions): Pro
     const child = spawn(program, args, { stdio: 'inherit', env: options.env });
     options.signals.giveTo(child);
     const clock = startClock(child, options.timeoutSeconds);
+    let running = true;
+    void options.engineEnded?.then(() => running && terminate(child));
     const end = (status: number): void => {
+      running = false;
       clock.stop();
       resolve(status);
     };
@@ -56,14 +61,26 @@ function notStarted(program: string, error: NodeJS.ErrnoException): number {
   return Status.notExecutable;
 }
 
-function startClock(child: ChildProcess, seconds: number | undefined): { over: boolean; stop(): void } {
-  if (seconds === undefined) return { over: false, stop: () => {} };
-  let timer = setTimeout(() => {
+interface Clock {
+  over: boolean;
+  stop(): void;
+}
+
+function startClock(child: ChildProcess, seconds: number | undefined): Clock {
+  const clock: Clock = { over: false, stop: () => {} };
+  if (seconds === undefined) return clock;
+  const timer = setTimeout(() => {
     clock.over = true;
     process.stderr.write(`ioasis: ${seconds} s are over, the program is ended\n`);
-    child.kill('SIGTERM');
-    timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+    terminate(child);
   }, seconds * 1000);
-  const clock = { over: false, stop: () => clearTimeout(timer) };
+  clock.stop = () => clearTimeout(timer);
   return clock;
+}
+
+/** Asks the program to end, and makes it after a while. */
+function terminate(child: ChildProcess): void {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  child.once('exit', () => clearTimeout(timer));
 }

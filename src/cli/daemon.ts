@@ -22,7 +22,7 @@ export async function daemon({ options }: Invocation): Promise<number> {
     ...(socket === undefined ? {} : { socket }),
   });
   process.stdout.write(greeting(engine.socket));
-  await ended;
+  await Promise.race([ended, engine.ended]);
   const { bugs } = await engine.stop();
   output?.close();
   for (const bug of bugs) process.stderr.write(`ioasis: a bug of ioasis, please report it: ${bug}\n`);

@@ -42,9 +42,10 @@ export async function runOnEngine(
   timeoutSeconds?: number,
 ): Promise<EngineRun> {
   const signals = holdSignals();
-  const engine = await startEngine(options);
+  const engine = await startEngine({ ...options, early: true });
   const env = clientEnvironment(engine.socket);
-  const status = await runChild(command, { env, signals, timeoutSeconds });
+  const { ended: engineEnded } = engine;
+  const status = await runChild(command, { env, signals, timeoutSeconds, engineEnded });
   const { bugs, fired } = await engine.stop();
   signals.release();
   for (const bug of bugs) process.stderr.write(`ioasis: a bug of ioasis, please report it: ${bug}\n`);

@@ -1,5 +1,8 @@
-/** Starts the engine in a thread of its own and stops it. Few imports: this is on the way of every `run`. */
-import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+/**
+ * Starts the engine in a thread of its own and stops it. On the way of every `run`, so it imports nothing native, and
+ * a thread can be prepared before anybody knows what it is for.
+ */
+import { closeSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,9 +11,8 @@ import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
-import * as sys from './sys.js';
 import type { Tracer } from './trace.js';
-import type { WorkerMessage, WorkerOptions } from './worker.js';
+import type { WorkerDescriptors, WorkerMessage, WorkerOptions } from './worker.js';
 
 export interface EngineOptions {
   /** What the engine is made with. */
@@ -28,6 +30,8 @@ export interface EngineOptions {
   readonly failNth?: number;
   /** Only these kinds of failure count. Default: all. */
   readonly failKinds?: readonly FaultKind[];
+  /** Resolve as soon as clients can connect; their calls then wait until the engine is loaded. Default: false. */
+  readonly early?: boolean;
   /** URL of a module that exports createEngine, for tests. */
   readonly engineModule?: string;
 }
@@ -36,6 +40,8 @@ export interface RunningEngine {
   readonly socket: string;
   /** What a client program needs in its environment. */
   readonly env: Readonly<Record<string, string>>;
+  /** Resolves when the engine's thread has ended, also when it did so by itself; then `stop` says why. */
+  readonly ended: Promise<void>;
   /** Ends every client's devices and removes the socket. */
   stop(): Promise<Report>;
 }
@@ -57,73 +63,130 @@ interface Place {
   readonly made: readonly string[];
 }
 
-/** Starts an engine; resolves when clients can connect. */
+let prepared: Worker | null = null;
+
+/** Starts the thread that the next {@link startEngine} will use. It does not keep the process alive until then. */
+export function prepareEngine(): void {
+  prepared ??= newWorker();
+  prepared.unref();
+}
+
+function newWorker(): Worker {
+  return new Worker(new URL('./worker.js', import.meta.url));
+}
+
+/** Starts an engine; resolves when it is ready, or with `early` when clients can connect. */
 export async function startEngine(options: EngineOptions): Promise<RunningEngine> {
-  const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
+  const worker = prepared ?? newWorker();
+  prepared = null;
+  worker.ref();
   const place = findPlace(options);
-  const workerData: WorkerOptions = {
+  const workerOptions: WorkerOptions = {
     socket: place.socket,
-    wake,
     config: options.config,
     memory: options.memory ?? 'direct',
     lend: options.lend ?? !holdsAllPrivileges(),
     trace: options.trace !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,
-    engineModule: options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href,
+    engineModule: options.engineModule ?? null,
   };
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
-  const life = watch(worker, options.trace);
+  const life = new Life(worker, options.trace);
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
+  worker.postMessage(workerOptions);
   try {
-    await life.ready;
+    await (options.early === true ? life.listening : life.ready);
   } catch (error) {
-    sys.close(wake);
     remove(place);
     throw error;
   }
   return {
     socket: place.socket,
     env: { LD_PRELOAD: shimPath, IOASIS_SOCKET: place.socket },
+    ended: life.ended,
     async stop() {
-      signal(wake);
-      const report = await life.ended;
-      sys.close(wake);
-      remove(place);
-      return report;
+      try {
+        return await life.end();
+      } finally {
+        remove(place);
+      }
     },
   };
 }
 
-/** Two moments of the engine's thread; each rejects if it dies before. */
-function watch(worker: Worker, trace: Tracer | undefined): { ready: Promise<void>; ended: Promise<Report> } {
-  let report: Report | null = null;
-  let failure: Error | null = null;
-  let ready: () => void = () => {};
-  let failed: (error: Error) => void = () => {};
-  worker.on('message', (message: WorkerMessage) => {
-    if (message.kind === 'ready') ready();
-    else if (message.kind === 'trace') trace?.(message.record);
-    else report = message.report;
-  });
-  worker.on('error', (error: Error) => {
-    failure = error;
-    failed(error);
-  });
-  const ended = new Promise<Report>((resolveEnd, rejectEnd) => {
-    worker.on('exit', () => {
-      if (report !== null) resolveEnd(report);
-      else rejectEnd(failure ?? new Error('the engine ended by itself'));
+/** What becomes of the engine's thread. Each of its moments rejects if the thread dies before. */
+class Life {
+  readonly listening: Promise<void>;
+  readonly ready: Promise<void>;
+  readonly ended: Promise<void>;
+  readonly #worker: Worker;
+  #descriptors: WorkerDescriptors | null = null;
+  #isReady = false;
+  #report: Report | null = null;
+  #failure: Error | null = null;
+
+  constructor(worker: Worker, trace: Tracer | undefined) {
+    this.#worker = worker;
+    const failure = new Promise<never>((_, reject) => worker.once('error', reject));
+    const gone = handled(
+      new Promise<never>((_, reject) => {
+        worker.once('exit', () => reject(new Error('the engine ended by itself')));
+      }),
+    );
+    const reached = (kind: WorkerMessage['kind']): Promise<void> => {
+      const moment = new Promise<void>((resolveMoment) => {
+        worker.on('message', (message: WorkerMessage) => {
+          if (message.kind === kind) resolveMoment();
+        });
+      });
+      return handled(Promise.race([moment, failure, gone]));
+    };
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'trace') trace?.(message.record);
+      else if (message.kind === 'report') this.#report = message.report;
+      else if (message.kind === 'listening') this.#descriptors = message.descriptors;
+      else this.#isReady = true;
     });
-  });
-  // Whoever stops the engine hears of it; until then it is no unhandled rejection.
-  ended.catch(() => {});
-  return {
-    ready: new Promise<void>((resolveReady, rejectReady) => {
-      ready = resolveReady;
-      failed = rejectReady;
-    }),
-    ended,
-  };
+    this.listening = reached('listening');
+    this.ready = reached('ready');
+    failure.catch((error: Error) => (this.#failure = error));
+    this.ended = new Promise((resolveEnd) => {
+      worker.once('exit', () => {
+        // Native descriptors outlive the thread; clients that wait for it have to learn that nobody will answer.
+        this.#close();
+        resolveEnd();
+      });
+    });
+  }
+
+  /** Ends the thread. An engine that was still loading has served nobody, so it is not waited for. */
+  async end(): Promise<Report> {
+    const loading = !this.#isReady;
+    if (this.#descriptors !== null) writeSync(this.#descriptors.wake, one);
+    if (loading) await this.#worker.terminate();
+    await this.ended;
+    if (this.#report !== null) return this.#report;
+    if (this.#failure !== null || !loading) throw this.#failure ?? new Error('the engine ended by itself');
+    return { bugs: [], fired: {}, calls: 0 };
+  }
+
+  #close(): void {
+    if (this.#descriptors === null) return;
+    const { wake, listener } = this.#descriptors;
+    this.#descriptors = null;
+    closeSync(wake);
+    // A server that ended in order has closed it.
+    if (this.#report === null) closeSync(listener);
+  }
+}
+
+/** What an eventfd is written. */
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+
+/** `promise`, whose rejection is somebody's business later, if at all. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }
 
 function findPlace(options: EngineOptions): Place {
@@ -148,10 +211,4 @@ function requirePrivate(dir: string): void {
 
 function remove(place: Place): void {
   for (const path of place.made) rmSync(path, { recursive: true, force: true });
-}
-
-function signal(wake: number): void {
-  const one = sys.allocate(8);
-  one.view.setUint32(0, 1, true);
-  sys.write(wake, one.address, 8);
 }

@@ -1,11 +1,15 @@
-/** The engine's thread: makes the engine, its tree and its socket, says so, and serves until it is woken to stop. */
+/**
+ * The engine's thread: makes the tree and the socket, says so, loads the engine, and serves until it is woken to stop.
+ * Imports that are not needed to listen come after that: a program can start while they are on their way.
+ */
 import { chmodSync } from 'node:fs';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
-import { hostServices, type ServedEngine } from './calls.js';
+import type { hostServices, ServedEngine } from './calls.js';
+import { devices } from '../machine/devices.js';
 import { TREE_SUFFIX } from './protocol.js';
-import { Server, type Report } from './server.js';
+import type { Report } from './server.js';
 import * as sys from './sys.js';
 import type { TraceRecord } from './trace.js';
 import { makeTree } from './tree.js';
@@ -13,8 +17,8 @@ import { makeTree } from './tree.js';
 /** What the main thread tells the engine's thread at its start. */
 export interface WorkerOptions {
   readonly socket: string;
-  /** A module that exports createEngine(config, hostServices). */
-  readonly engineModule: string;
+  /** URL of a module that exports createEngine(config, hostServices); null is ioasis' own. */
+  readonly engineModule: string | null;
   readonly config: unknown;
   readonly memory: MemoryMode;
   readonly lend: boolean;
@@ -23,11 +27,16 @@ export interface WorkerOptions {
   readonly failNth: number;
   /** Null: all. */
   readonly failKinds: readonly FaultKind[] | null;
-  /** Readable when the engine has to stop. */
+}
+
+export interface WorkerDescriptors {
+  /** An eventfd: the engine stops when it is written. */
   readonly wake: number;
+  readonly listener: number;
 }
 
 export type WorkerMessage =
+  | { readonly kind: 'listening'; readonly descriptors: WorkerDescriptors }
   | { readonly kind: 'ready' }
   | { readonly kind: 'trace'; readonly record: TraceRecord }
   | { readonly kind: 'report'; readonly report: Report };
@@ -53,29 +62,38 @@ function listenAt(path: string): number {
 }
 
 function post(message: WorkerMessage): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
   parentPort?.postMessage(message);
 }
 
-const options = workerData as WorkerOptions;
-const { createEngine } = (await import(options.engineModule)) as {
+interface EngineModule {
   createEngine(config: unknown, services: typeof hostServices): ServedEngine;
-};
-const engine = createEngine(options.config, hostServices);
+}
+
+async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
+  const [{ createEngine }, { hostServices: services }] = await Promise.all([
+    import(
+      options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href
+    ) as Promise<EngineModule>,
+    import('./calls.js'),
+  ]);
+  return createEngine(options.config, services);
+}
+
+const options = await new Promise<WorkerOptions>((resolve) => parentPort?.once('message', resolve));
+const { lend, memory, failNth, failKinds } = options;
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
-const { lend, memory, wake, failNth, failKinds } = options;
+// Which devices there are is known without the engine only where the engine is our own.
+const foreign = options.engineModule === null ? null : await makeEngine(options);
+makeTree(options.socket + TREE_SUFFIX, { devices: foreign?.devices ?? devices, selftest, lend });
+const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
+const listener = listenAt(options.socket);
+post({ kind: 'listening', descriptors: { wake, listener } });
+const engine = foreign ?? (await makeEngine(options));
 const { enabled } = engine.injector;
 for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
-makeTree(options.socket + TREE_SUFFIX, { devices: engine.devices, selftest, lend });
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
-const server = new Server({
-  engine,
-  tracer,
-  selftest,
-  listener: listenAt(options.socket),
-  wake,
-  memory,
-  lend,
-  failNth,
-});
+const { Server } = await import('./server.js');
+const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, failNth });
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

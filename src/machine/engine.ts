@@ -12,6 +12,7 @@ import { defaultLimits, type Env, type Limits } from '../iommufd/env.js';
 import { iommufdIoctls, selftestIoctls } from '../iommufd/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
+import { devices, type DeviceNode } from './devices.js';
 
 const rules = catalogue({
   open_path: ['ENOENT', 'this machine has no device file {path}'],
@@ -21,15 +22,6 @@ export interface EngineConfig {
   /** Offers the mock IOMMU and IOMMU_TEST_CMD. */
   readonly selftest: boolean;
   readonly limits?: Partial<Limits>;
-}
-
-/** A device file that programs find. */
-export interface DeviceNode {
-  readonly path: string;
-  /** Permission bits. */
-  readonly mode: number;
-  readonly major: number;
-  readonly minor: number;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -47,9 +39,6 @@ export interface Engine {
   open(path: string, flags: number, task: Task): OpenFile;
   leaks(): LeakReport;
 }
-
-/** Linux gives /dev/iommu a dynamic minor of the misc major. */
-const devices: readonly DeviceNode[] = [{ path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 }];
 
 export function createEngine(config: EngineConfig): Engine {
   const injector = new Injector();
