@@ -81,6 +81,11 @@ function moveRows(from: Int32Array, fromAt: number, to: Int32Array, toAt: number
   else for (let word = 0; word < rows * ROW; word++) to[toAt + word] = from[fromAt + word]!;
 }
 
+/** A leaf without rows, which all empty maps share: there are many of them. It is never written to. */
+const emptyLeaf = new Int32Array(NODE);
+emptyLeaf[NEXT] = NONE;
+emptyLeaf[PREV] = NONE;
+
 export class IntervalNodes {
   chunks: Int32Array[] = [];
   root = NONE;
@@ -99,13 +104,14 @@ export class IntervalNodes {
 
   clear(): void {
     const first = this.chunks[0];
-    const keep = first !== undefined && first.length <= KEPT_NODES * NODE;
-    this.chunks = [keep ? first : new Int32Array(NODE)];
-    this.#used = 0;
+    const keep = first !== undefined && first !== emptyLeaf && first.length <= KEPT_NODES * NODE;
+    this.chunks = [keep ? first : emptyLeaf];
+    this.#used = 1;
     this.#free = NONE;
     this.height = 0;
     this.#lastLeaf = NONE;
-    this.root = this.#alloc();
+    this.root = 0;
+    if (keep) this.#reset(0);
   }
 
   chunkOf(node: number): Int32Array {
@@ -200,6 +206,7 @@ export class IntervalNodes {
    * Inserts that run in one direction leave full leaves behind; others halve.
    */
   put(leaf: number, row: number): void {
+    if (this.chunks[0] === emptyLeaf) this.chunks[0] = emptyLeaf.slice();
     if (leaf !== this.#lastLeaf) this.#run = 0;
     else this.#run = row === this.#lastRow + 1 ? 1 : row === this.#lastRow ? -1 : 0;
     this.#lastLeaf = leaf;

@@ -16,10 +16,20 @@ const PAGE_MASK_LOW = 4095n;
 /** TASK_SIZE_MAX of x86-64 with four levels: no user address lies at or above it. */
 const TASK_SIZE = 0x7ffffffff000n;
 
+/**
+ * Room for one struct of each length, on its way in or out. Calls run one after the other and nobody keeps these
+ * bytes, and a new array for each struct would be the largest part of what a call costs.
+ */
+const rooms: (Uint8Array | undefined)[] = [];
+
+function roomFor(length: number): Uint8Array {
+  return (rooms[length] ??= new Uint8Array(length));
+}
+
 export class Call {
   readonly tx = new Transaction();
-  /** Objects of this call that nobody else sees yet. */
-  readonly #made: IommufdObject[] = [];
+  /** Objects of this call that nobody else sees yet; null: none so far. */
+  #made: IommufdObject[] | null = null;
 
   constructor(
     readonly context: Context,
@@ -33,25 +43,48 @@ export class Call {
   /** Takes an id for `object`, which everybody sees once the call succeeds; until then it can be undone. */
   reserve<T extends IommufdObject>(object: T): T {
     this.context.objects.reserve(this, object);
-    this.#made.push(object);
-    this.tx.onAbort(() => this.#made.splice(this.#made.indexOf(object), 1));
+    (this.#made ??= []).push(object);
+    this.tx.onAbort(() => {
+      if (!object.published) this.#forget(object);
+    });
     return object;
+  }
+
+  /**
+   * Lets everybody see a new object while the call still runs, as Linux does with a device that a driver binds:
+   * its own id is then found, and refused for what it is.
+   */
+  publishEarly(object: IommufdObject): void {
+    const { objects } = this.context;
+    objects.publish(object);
+    this.#forget(object);
+    this.tx.onAbort(() => objects.retract(object));
   }
 
   /** What was done so far stays, whatever happens next, and new objects are seen by everybody. */
   commit(): void {
     this.tx.commit();
+    if (this.#made === null) return;
     for (const object of this.#made) this.context.objects.publish(object);
-    this.#made.length = 0;
+    this.#made = null;
+  }
+
+  #forget(object: IommufdObject): void {
+    this.#made?.splice(this.#made.indexOf(object), 1);
   }
 
   /** copy_from_user: `length` bytes; EFAULT by `rule`. */
   copyIn(at: bigint, length: number, rule: Rule): Uint8Array {
     const bytes = new Uint8Array(length);
-    if (length === 0) return bytes;
+    this.#fill(bytes, at, rule);
+    return bytes;
+  }
+
+  #fill(bytes: Uint8Array, at: bigint, rule: Rule): void {
+    const { length } = bytes;
+    if (length === 0) return;
     const failed = this.context.env.injector.point('fail_usercopy', rule.id);
     if (failed || !this.task.mm.read(at, bytes)) refuse(rule, { at, length });
-    return bytes;
   }
 
   /** copy_to_user, at once; EFAULT by `rule`. */
@@ -63,17 +96,26 @@ export class Call {
 
   /** copy_struct_from_user: shorter ones are zero-extended, a longer one must end in zeros (E2BIG). */
   copyStructIn<T>(struct: Struct<T>, at: bigint, length: number): T {
-    return struct.decode(this.copyStructBytes(struct.size, at, length));
+    const bytes = roomFor(struct.size);
+    this.#fillStruct(bytes, at, length);
+    return struct.decode(bytes);
   }
 
   /** The bytes that {@link copyStructIn} decodes: always `size` of them. */
   copyStructBytes(size: number, at: bigint, length: number): Uint8Array {
-    if (length > size) this.#checkZeroTail(at, size, length);
-    const known = this.copyIn(at, length < size ? length : size, rules.struct_unreadable);
-    if (known.length === size) return known;
     const bytes = new Uint8Array(size);
-    bytes.set(known);
+    this.#fillStruct(bytes, at, length);
     return bytes;
+  }
+
+  #fillStruct(bytes: Uint8Array, at: bigint, length: number): void {
+    const size = bytes.length;
+    if (length > size) this.#checkZeroTail(at, size, length);
+    if (length >= size) return this.#fill(bytes, at, rules.struct_unreadable);
+    const known = roomFor(length);
+    this.#fill(known, at, rules.struct_unreadable);
+    bytes.fill(0);
+    bytes.set(known);
   }
 
   /** Page by page, so that a huge length costs no memory, and a non-zero byte before a hole is seen first. */
@@ -95,14 +137,15 @@ export class Call {
    * to know at once whether that worked (`now`), because they must not leave the object behind when it did not.
    */
   respond<T>(struct: Struct<T>, value: T, now = false): void {
-    const bytes = new Uint8Array(struct.size);
+    const bytes = roomFor(struct.size);
+    bytes.fill(0);
     struct.encode(value, bytes);
     this.respondBytes(bytes, now);
   }
 
   /** {@link respond} for a struct that is bytes already. */
   respondBytes(bytes: Uint8Array, now: boolean): void {
-    const answer = bytes.subarray(0, Math.min(this.userSize, bytes.length));
+    const answer = this.userSize < bytes.length ? bytes.subarray(0, this.userSize) : bytes;
     const failed = this.context.env.injector.point('fail_usercopy', rules.answer_unwritable.id);
     const written =
       !failed && (now ? this.task.mm.write(this.arg, answer) : this.task.reply(this.arg, answer));

@@ -5,25 +5,26 @@
 import { Errno } from '../base/errno.js';
 
 export class Transaction {
-  readonly #undo: (() => void)[] = [];
+  /** Null: nothing so far. */
+  #undo: (() => void)[] | null = null;
 
   /** Registers `undo` for a step that has just succeeded. */
   onAbort(undo: () => void): void {
-    this.#undo.push(undo);
+    (this.#undo ??= []).push(undo);
   }
 
   /** Undoes everything back to `mark`. */
   rollback(mark = 0): void {
-    while (this.#undo.length > mark) this.#undo.pop()!();
+    while (this.#undo !== null && this.#undo.length > mark) this.#undo.pop()!();
   }
 
   commit(): void {
-    this.#undo.length = 0;
+    this.#undo = null;
   }
 
   /** Runs `step` on its own: when it refuses, only its own changes are undone and the refusal is returned. */
   attempt<T>(step: () => T): T | Errno {
-    const mark = this.#undo.length;
+    const mark = this.#undo?.length ?? 0;
     try {
       return step();
     } catch (error) {
