@@ -444,8 +444,13 @@ static long serve_map(int fd, const struct call *call, const struct received *in
 
 static int accept_fd(const struct received *in)
 {
+	struct stat status;
+
 	if (in->fd >= 0 && !(in->head.flags & IOASIS_CLOEXEC))
 		sys3(SYS_fcntl, in->fd, F_SETFD, 0);
+	/* It is known from the start, so that it stays ours even if the daemon is never heard of again. */
+	if (in->fd >= 0 && in->head.count != IOASIS_NOT_OURS && sys2(SYS_fstat, in->fd, &status) == 0)
+		token_learn(status.st_ino, (int)in->head.count);
 	return in->fd;
 }
 
@@ -486,7 +491,12 @@ static long transfer(int fd, struct call *call)
 {
 	struct received in;
 	size_t room = call->reply_max;
+	bool reset = false;
 	long got = send_request(fd, call);
+
+	/* Before it hung up the daemon may have said why. */
+	if (got == -EPIPE)
+		got = 0;
 
 	while (got >= 0 || got == -EAGAIN || got == -EINTR) {
 		in.head.verb = NOT_RECEIVED;
@@ -503,6 +513,11 @@ static long transfer(int fd, struct call *call)
 			let_signals_in(call);
 		if (got == -EAGAIN || got == -EINTR)
 			continue;
+		if (got == -ECONNRESET && !reset) {
+			reset = true;
+			got = 0;
+			continue;
+		}
 		if (got < (long)sizeof(in.head))
 			break;
 		if (in.head.verb == IOASIS_VERB_DONE) {

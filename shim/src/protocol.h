@@ -42,14 +42,14 @@ enum ioasis_verb {
 	IOASIS_VERB_READ = 1,	/* send count bytes from address value */
 	IOASIS_VERB_WRITE = 2,	/* the next message is count bytes for address value */
 	IOASIS_VERB_TAKE = 3,	/* send descriptor fd */
-	IOASIS_VERB_GIVE = 4,	/* here is a descriptor; answer its number */
+	IOASIS_VERB_GIVE = 4,	/* here is a descriptor, count is its kind; answer its number */
 	IOASIS_VERB_CLOSE = 5,	/* close descriptor fd */
 	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this, from offset value, where mmap wants it */
 };
 
 /* Flags of an answer. */
 #define IOASIS_CLOEXEC 1	/* GIVE, DONE with a descriptor: close on exec */
-#define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it */
+#define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it, count its kind */
 
 /* Kinds of token, the value of a DONE to IDENTIFY. The access mode (O_ACCMODE) is in bits 4..5. */
 #define IOASIS_NOT_OURS 0

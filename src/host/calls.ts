@@ -7,7 +7,7 @@ import type { Injector } from '../base/inject.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
 import { inbox } from './link.js';
-import { allocateShared, descriptorOf, Mapping } from './mappings.js';
+import { allocateShared, descriptorOf, freeShared, Mapping } from './mappings.js';
 import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
@@ -23,7 +23,7 @@ export interface ServedEngine {
 }
 
 /** What the host gives an engine beside its configuration. */
-export const hostServices = { allocateShared };
+export const hostServices = { allocateShared, freeShared };
 
 /** The tables of the server that calls go by. */
 export interface Registry {
@@ -34,6 +34,8 @@ export interface Registry {
   tokenOf(call: Call): Token | null;
   mapping(id: number): Mapping | undefined;
   addMapping(mapping: Mapping): void;
+  /** One mapping less. */
+  unmapped(mapping: Mapping): void;
 }
 
 export interface CallOptions {
@@ -160,10 +162,10 @@ export class Calls {
     const address = fd < 0 ? fd : call.link.mapRemote(fd, offset);
     if (own && fd >= 0) sys.close(fd);
     if (address < 0) return [address, 0];
-    const mapping = new Mapping(pages);
+    const mapping = new Mapping(token, pages);
     this.#registry.addMapping(mapping);
     call.client.mappings.set(mapping.id, { mapping, count: 1 });
-    pages.opened();
+    mapping.opened();
     return [address, mapping.id];
   }
 
@@ -178,8 +180,8 @@ export class Calls {
     const count = (held?.count ?? 0) + (opened ? 1 : -1);
     if (count === 0) mappings.delete(id);
     else mappings.set(id, { mapping, count });
-    if (opened) mapping.pages.opened();
-    else mapping.pages.closed();
+    if (opened) mapping.opened();
+    else this.#registry.unmapped(mapping);
     call.link.done(0, 0, 0);
   }
 
@@ -209,7 +211,7 @@ export class Calls {
     else if (typeof file !== 'number') this.#registry.give(call, file, flags);
     else if (file < 0) call.link.done(-1, -file, 0);
     else {
-      call.link.doneWithFd(file, (flags & sys.O_CLOEXEC) !== 0);
+      call.link.doneWithFd(file, (flags & sys.O_CLOEXEC) !== 0, TokenKind.NOT_OURS);
       sys.close(file);
     }
   }

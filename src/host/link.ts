@@ -97,15 +97,17 @@ export class Link {
 
   /** Ends the call with `value` and the first `replyLength` bytes of {@link outboxReply}, or with an errno. */
   done(value: number, error: number, replyLength: number, count = 0): void {
+    if (this.broken) return;
     writeHead(outbox, Verb.DONE, error, value, count, -1, 0);
     const length = answer.size + replyLength;
     const sent = sys.send(this.fd, outbox.address, length, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent !== length) this.broken = true;
   }
 
-  /** Ends the call with a descriptor: its result is the number that the client gets for `fd`. */
-  doneWithFd(fd: number, cloexec: boolean): void {
-    writeHead(outbox, Verb.DONE, 0, 0, 0, -1, Flag.HAS_FD | (cloexec ? Flag.CLOEXEC : 0));
+  /** Ends the call with a descriptor, of {@link TokenKind} `kind`: its result is the number that the client gets. */
+  doneWithFd(fd: number, cloexec: boolean, kind: number): void {
+    if (this.broken) return;
+    writeHead(outbox, Verb.DONE, 0, 0, kind, -1, Flag.HAS_FD | (cloexec ? Flag.CLOEXEC : 0));
     if (sendWithFd(this.fd, outbox, answer.size, fd) !== answer.size) this.broken = true;
   }
 
@@ -146,10 +148,10 @@ export class Link {
     return taken < 0 ? -sys.Errno.EMFILE : taken;
   }
 
-  /** Gives the client a descriptor for `fd`: the number it got, or -errno. */
-  give(fd: number, cloexec: boolean): number {
+  /** Gives the client a descriptor for `fd`, a token of this kind: the number it got, or -errno. */
+  give(fd: number, cloexec: boolean, kind: number): number {
     if (this.broken) return -sys.Errno.EMFILE;
-    writeHead(verbOut, Verb.GIVE, 0, 0, 0, -1, cloexec ? Flag.CLOEXEC : 0);
+    writeHead(verbOut, Verb.GIVE, 0, 0, kind, -1, cloexec ? Flag.CLOEXEC : 0);
     if (sendWithFd(this.fd, verbOut, answer.size, fd) !== answer.size) this.#break();
     const error = this.#awaitAnswer(false);
     return error === 0 ? verbInbox.view.getInt32(request.arg, true) : -error;
@@ -198,7 +200,10 @@ export class Link {
     if (this.broken) return sys.Errno.ENODEV;
     this.waited = true;
     prepareMessage(verbInbox, INBOX, true);
-    const length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC);
+    let length: number;
+    // Signals for the process, a child's end for one, may be delivered to this thread.
+    do length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC);
+    while (length === -sys.Errno.EINTR);
     const fd = length >= 0 ? receivedFd() : -1;
     if (fd >= 0 && !withFd) sys.close(fd);
     this.#receivedFd = withFd ? fd : -1;

@@ -1,6 +1,7 @@
 /** Engine memory that clients map: a memfd for each piece, and how many mappings of it live. */
 import type { SharedPages } from '../mem/task.js';
 import * as sys from './sys.js';
+import type { Token } from './tokens.js';
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -9,7 +10,9 @@ const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 
 /** Memory of {@link allocateShared}, by its buffer. */
-const ownMemory = new Map<ArrayBufferLike, number>();
+const ownMemory = new Map<ArrayBufferLike, { readonly block: sys.Block; readonly fd: number }>();
+/** Addresses that were given back, by length: views of them may still be held, so they stay mapped. */
+const spare = new Map<number, sys.Block[]>();
 
 function makeMemfd(length: number): number {
   const fd = sys.memfdCreate('ioasis', MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -20,30 +23,65 @@ function makeMemfd(length: number): number {
   return fd;
 }
 
-/** Zeroed memory that clients can map: stores of either side are seen by the other. For an engine's SharedPages. */
-export function allocateShared(length: number): Uint8Array {
+/**
+ * Zeroed memory that clients can map, a multiple of the page size: stores of either side are seen by the other. For
+ * an engine's SharedPages; {@link freeShared} takes it back. Null when there is no descriptor for it.
+ */
+export function allocateShared(length: number): Uint8Array | null {
   const fd = makeMemfd(length);
-  if (fd < 0) throw new Error(`memfd_create: errno ${-fd}`);
-  const { bytes } = sys.map(length, fd);
-  ownMemory.set(bytes.buffer, fd);
-  return bytes;
+  if (fd < 0) return null;
+  const old = spare.get(length)?.pop();
+  const block = old ?? sys.map(length, fd);
+  if (old !== undefined) sys.remap(old, fd);
+  ownMemory.set(block.bytes.buffer, { block, fd });
+  return block.bytes;
+}
+
+/** Lets memory of {@link allocateShared} go. Clients that have it mapped keep it; here it reads as zero. */
+export function freeShared(bytes: Uint8Array): void {
+  const own = ownMemory.get(bytes.buffer);
+  if (own === undefined) return;
+  ownMemory.delete(bytes.buffer);
+  sys.remap(own.block, -1);
+  sys.close(own.fd);
+  const { length } = own.block.bytes;
+  const list = spare.get(length);
+  if (list === undefined) spare.set(length, [own.block]);
+  else list.push(own.block);
 }
 
 /** Pages that at least one client has mapped at some time. The id cannot be guessed by a client that has not. */
 export class Mapping {
   readonly id = 1 + Math.floor(Math.random() * 2 ** 48);
-  readonly pages: SharedPages;
+  /** The file that was mapped: it stays open as long as the mapping. */
+  readonly token: Token;
+  /** Live mappings of it, in all clients. */
+  count = 0;
+  readonly #pages: SharedPages;
 
-  constructor(pages: SharedPages) {
-    this.pages = pages;
+  constructor(token: Token, pages: SharedPages) {
+    this.token = token;
+    this.#pages = pages;
+  }
+
+  opened(): void {
+    this.count += 1;
+    this.token.mappings += 1;
+    this.#pages.opened();
+  }
+
+  closed(): void {
+    this.count -= 1;
+    this.token.mappings -= 1;
+    this.#pages.closed();
   }
 }
 
 /** A descriptor to map `pages` by, and the offset in it. The caller closes it if it is `own`. */
 export function descriptorOf(pages: SharedPages): { fd: number; offset: number; own: boolean } {
   const { bytes } = pages;
-  const fd = ownMemory.get(bytes.buffer);
-  if (fd !== undefined) return { fd, offset: bytes.byteOffset, own: false };
+  const known = ownMemory.get(bytes.buffer);
+  if (known !== undefined) return { fd: known.fd, offset: bytes.byteOffset, own: false };
   // Memory of the engine's own that only it writes: the client gets what is in it now.
   const copy = makeMemfd(bytes.length);
   if (copy >= 0) sys.pwrite(copy, bytes, bytes.length, 0);

@@ -113,6 +113,13 @@ export class Server implements Descriptors, Registry {
     this.#mappings.set(mapping.id, mapping);
   }
 
+  unmapped(mapping: Mapping): void {
+    this.#guard(() => mapping.closed());
+    if (mapping.count > 0) return;
+    this.#mappings.delete(mapping.id);
+    if (mapping.token.ended && mapping.token.mappings === 0) this.#finish(mapping.token);
+  }
+
   give(call: Call, file: OpenFile, flags: number): void {
     const minted = mint(file, flags);
     if (typeof minted === 'number') {
@@ -120,14 +127,14 @@ export class Server implements Descriptors, Registry {
       return call.link.done(-1, -minted, 0);
     }
     this.#adopt(minted.token, call.client);
-    call.link.doneWithFd(minted.clientEnd, (flags & sys.O_CLOEXEC) !== 0);
+    call.link.doneWithFd(minted.clientEnd, (flags & sys.O_CLOEXEC) !== 0, minted.token.kind);
     sys.close(minted.clientEnd);
   }
 
   install(call: Call, file: OpenFile, cloexec: boolean): number | null {
     const minted = mint(file, file.pollMode === 'in' ? sys.O_RDONLY : sys.O_RDWR);
     if (typeof minted === 'number') return null;
-    const fd = call.link.give(minted.clientEnd, cloexec);
+    const fd = call.link.give(minted.clientEnd, cloexec, minted.token.kind);
     sys.close(minted.clientEnd);
     if (fd < 0) {
       minted.token.close();
@@ -207,11 +214,17 @@ export class Server implements Descriptors, Registry {
     token.watch(this.#endings, this.#key(token));
   }
 
+  /** The last descriptor is gone; a mapping of the file keeps it open. */
   #release(token: Token): void {
     this.#watched.delete(token.key);
     this.#tokens.delete(token.inode);
     for (const client of this.#clients.values()) client.proven.delete(token.inode);
     token.close();
+    token.ended = true;
+    if (token.mappings === 0) this.#finish(token);
+  }
+
+  #finish(token: Token): void {
     this.#guard(() => token.file.release());
     if (this.#tokens.size === 0 && this.#mappings.size === 0) this.#files.clear();
   }
@@ -222,7 +235,7 @@ export class Server implements Descriptors, Registry {
     this.#watched.delete(client.key);
     if (this.#clients.get(client.pid) === client) this.#clients.delete(client.pid);
     for (const { mapping, count } of client.mappings.values()) {
-      for (let i = 0; i < count; i++) this.#guard(() => mapping.pages.closed());
+      for (let i = 0; i < count; i++) this.unmapped(mapping);
     }
     client.mappings.clear();
   }

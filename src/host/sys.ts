@@ -35,7 +35,6 @@ function bind(name: string, result: string, args: string[]): NativeCall {
 }
 
 const mmapNative = libc.func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']);
-const munmapNative = libc.func('munmap', 'int', ['int64_t', 'int64_t']);
 
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
@@ -43,7 +42,7 @@ export const PROT_EXEC = 4;
 export const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
-/** Maps `length` bytes of `fd` (-1: anonymous, private). The bytes stay mapped until {@link unmap}. */
+/** Maps `length` bytes of `fd` (-1: anonymous, private). The bytes stay mapped for ever, see {@link remap}. */
 export function map(length: number, fd = -1): Block {
   const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
   const address = mmapNative(0, length, PROT_READ | PROT_WRITE, flags, fd, 0) as number;
@@ -52,9 +51,12 @@ export function map(length: number, fd = -1): Block {
   return { address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
 }
 
-/** Gives a mapping back. Its views must not be used any more. */
-export function unmap(block: Block): void {
-  munmapNative(block.address, block.bytes.length);
+const MAP_FIXED = 0x10;
+
+/** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
+export function remap(block: Block, fd: number): void {
+  const flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED);
+  mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
 const ARENA = 1 << 18;

@@ -28,8 +28,12 @@ export class Token {
   key = -1;
   /** Set after a bug of ours in this file: every further call is ENODEV. */
   poisoned = false;
+  /** Live mappings of it in clients: each keeps the file open, as a descriptor does. */
+  mappings = 0;
+  /** The last descriptor is gone. */
+  ended = false;
   readonly #access: number;
-  readonly #end: number;
+  #end: number;
   #full = false;
 
   constructor(file: OpenFile, inode: number, end: number, access: number) {
@@ -51,10 +55,11 @@ export class Token {
     return epoll.add(this.#end, key, EPOLLERR, false);
   }
 
-  /** Lets go of our end; every client's copy is gone already, or the daemon stops. */
+  /** Lets go of our end, once; every client's copy is gone already, or the daemon stops. */
   close(): void {
     this.file.onReadableChange = null;
-    sys.close(this.#end);
+    if (this.#end >= 0) sys.close(this.#end);
+    this.#end = -1;
   }
 
   /** Makes poll say what the file says: one byte in the pipe is "readable". */

@@ -36,7 +36,8 @@ interface Shared {
 }
 
 interface Services {
-  allocateShared(length: number): Uint8Array;
+  allocateShared(length: number): Uint8Array | null;
+  freeShared(bytes: Uint8Array): void;
 }
 
 const capabilities: Capability[] = ['CAP_IPC_LOCK', 'CAP_SYS_RESOURCE', 'CAP_SYS_RAWIO'];
@@ -54,8 +55,10 @@ class FakeFile implements OpenFile {
     readonly pollMode: OpenFile['pollMode'],
     readonly engine: { shared: Shared; injector: Injector; services: Services },
   ) {
+    this.#pages =
+      (pollMode === 'none' ? engine.services.allocateShared(4096) : new Uint8Array()) ??
+      refuse(rules.tooMany);
     engine.shared.live += 1;
-    this.#pages = pollMode === 'none' ? engine.services.allocateShared(4096) : new Uint8Array();
   }
 
   ioctl(cmd: number, arg: bigint, task: Task): number {
@@ -202,6 +205,7 @@ class FakeFile implements OpenFile {
   }
 
   release(): void {
+    this.engine.services.freeShared(this.#pages);
     this.engine.shared.live -= 1;
     this.engine.shared.released += 1;
   }

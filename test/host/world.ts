@@ -13,7 +13,9 @@ const out = join(root, '.cache/test-host');
 export function fakeEngine(): string {
   const compiled = join(out, 'fake-engine.js');
   const source = join(here, 'fake-engine.ts');
-  if (!existsSync(compiled) || statSync(compiled).mtimeMs < statSync(source).mtimeMs) {
+  const stale = (path: string): boolean =>
+    !existsSync(path) || statSync(path).mtimeMs < statSync(source).mtimeMs;
+  if (stale(compiled) || stale(join(out, 'serve.js'))) {
     execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', join(here, 'tsconfig.json')], {
       stdio: 'inherit',
     });

@@ -61,7 +61,8 @@ static void backings(int fd)
 static void shared_pages(int fd)
 {
 	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *other;
-	int status;
+	int status, second;
+	uint64_t live;
 
 	CHECK(page != MAP_FAILED && look(fd).b == 1);
 	page[0] = 17;
@@ -78,6 +79,19 @@ static void shared_pages(int fd)
 	CHECK(munmap(page, 4096) == 0 && look(fd).b == 1);
 	CHECK(mmap(other, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == other);
 	CHECK(look(fd).b == 0);
+	/* A mapping keeps its file open. */
+	CHECK((second = open("/dev/iommu", O_RDWR)) >= 0);
+	CHECK((page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, second, 0)) != MAP_FAILED);
+	live = look(fd).c;
+	page[0] = 99;
+	close(second);
+	CHECK(look(fd).c == live && page[0] == 99);
+	CHECK(munmap(page, 4096) == 0);
+	CHECK(look(fd).c == live - 1);
+	/* What another file is given is not what this one had. */
+	CHECK((second = open("/dev/iommu", O_RDWR)) >= 0);
+	CHECK(look(second).e == 0);
+	close(second);
 }
 
 int main(void)
