@@ -122,7 +122,7 @@ export async function startEcho(kind: 'blocking' | 'epoll', cpu: Cpu): Promise<E
 
 export interface Daemon {
   /** Starts native/ioctl-client.c through the shim. */
-  client(work: 'option' | 'areas' | 'objects', count: number): Promise<BatchClient>;
+  client(work: 'areas' | 'objects', count: number): Promise<BatchClient>;
   /** Ns of CPU time that all threads have used. */
   cpuTime(): number;
   stop(): Promise<void>;

@@ -38,7 +38,7 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
-/** The middle of the ratios of values that were measured side by side. */
-export function medianRatio(values: readonly number[], references: readonly number[]): number {
-  return median(values.map((value, round) => value / references[round]!));
+/** What the quietest quarter of the rounds did not exceed: other programs only ever add time. */
+export function quiet(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 2]!;
 }

@@ -1,9 +1,9 @@
 /** Through the shim: an operation among 1,000,000 areas, and among 100,000 objects, beside the same among 1,000. */
 import { startDaemon } from './programs.js';
-import { asMicroseconds, asRatio, figure, limited, median, medianRatio, title } from './report.js';
+import { asMicroseconds, asRatio, figure, limited, quiet, title } from './report.js';
 
-const ROUNDS = 15;
-const OPERATIONS = 2000;
+const ROUNDS = 41;
+const OPERATIONS = 500;
 const FEW = 1000;
 const MOST = 1.2;
 
@@ -13,7 +13,7 @@ async function compare(work: 'areas' | 'objects', many: number): Promise<void> {
   const few = await daemons[0].client(work, FEW);
   const lots = await daemons[1].client(work, many);
   const times: [number[], number[]] = [[], []];
-  for (const client of [few, lots]) await client.batch(OPERATIONS * 5);
+  for (const client of [few, lots]) await client.batch(OPERATIONS * 20);
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, client] of [few, lots].entries()) {
       const { begun, ended } = await client.batch(OPERATIONS);
@@ -23,9 +23,9 @@ async function compare(work: 'areas' | 'objects', many: number): Promise<void> {
   }
   for (const client of [few, lots]) await client.stop();
   for (const daemon of daemons) await daemon.stop();
-  figure(`${work}, ${FEW}: an ioctl`, asMicroseconds(median(times[0])));
-  figure(`${work}, ${many}: an ioctl`, asMicroseconds(median(times[1])));
-  limited(`${work}, ${many} / ${FEW}`, medianRatio(times[1], times[0]), MOST, asRatio);
+  figure(`${work}, ${FEW}: an ioctl`, asMicroseconds(quiet(times[0])));
+  figure(`${work}, ${many}: an ioctl`, asMicroseconds(quiet(times[1])));
+  limited(`${work}, ${many} / ${FEW}`, quiet(times[1]) / quiet(times[0]), MOST, asRatio);
 }
 
 export async function run(): Promise<void> {

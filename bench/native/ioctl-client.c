@@ -1,6 +1,5 @@
 /*
  * ioctl-client WORK COUNT, where /dev/iommu is ioasis'. WORK says what one operation is:
- *   option   one IOMMU_OPTION that only reads: the bare round trip
  *   areas    one of COUNT areas, chosen at random, is unmapped and mapped again: two ioctls
  *   objects  one of COUNT objects, chosen at random, is destroyed and one is made: two ioctls
  */
@@ -59,15 +58,6 @@ static void unmap(uint64_t iova)
 	ask(IOMMU_IOAS_UNMAP, &request);
 }
 
-static void do_option(void)
-{
-	struct iommu_option option = {
-		.size = sizeof(option), .option_id = IOMMU_OPTION_RLIMIT_MODE, .op = IOMMU_OPTION_OP_GET
-	};
-
-	ask(IOMMU_OPTION, &option);
-}
-
 static void do_area(void)
 {
 	uint64_t iova = next_random() % count * STRIDE;
@@ -95,9 +85,7 @@ int main(int argc, char **argv)
 	if (iommu < 0 || page == MAP_FAILED)
 		die("/dev/iommu");
 	ioas = make_ioas();
-	if (strcmp(argv[1], "option") == 0) {
-		serve_batches(do_option);
-	} else if (strcmp(argv[1], "areas") == 0) {
+	if (strcmp(argv[1], "areas") == 0) {
 		for (uint32_t i = 0; i < count; i++)
 			map(i * STRIDE);
 		serve_batches(do_area);
