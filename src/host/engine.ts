@@ -193,6 +193,11 @@ function findPlace(options: EngineOptions): Place {
   if (options.socket !== undefined) {
     const socket = resolve(options.socket);
     requirePrivate(dirname(socket));
+    if (lstatSync(socket, { throwIfNoEntry: false }) !== undefined) {
+      throw new Error(`EEXIST: there is something at the socket's path already: ${socket}`);
+    }
+    // Of a daemon that was killed; the socket is gone, so nobody looks into its tree.
+    rmSync(socket + TREE_SUFFIX, { recursive: true, force: true });
     return { socket, made: [socket, socket + TREE_SUFFIX] };
   }
   let { dir } = options;

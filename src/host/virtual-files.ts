@@ -28,14 +28,15 @@ export function openStatus(pid: number, account: MmAccount): number {
 /** Adds the account's pages to the lines that Linux would show them in. */
 export function editStatus(text: string, account: MmAccount): string {
   return text
-    .replace(/^(VmLck:\s*)(\d+)/m, (_, head: string, kb: string) => raise(head, kb, account.lockedVm))
-    .replace(/^(VmPin:\s*)(\d+)/m, (_, head: string, kb: string) => raise(head, kb, account.pinnedVm));
+    .replace(/^(VmLck:\t) *(\d+)/m, (_, head: string, kb: string) => head + raise(kb, account.lockedVm))
+    .replace(/^(VmPin:\t) *(\d+)/m, (_, head: string, kb: string) => head + raise(kb, account.pinnedVm));
 }
 
-function raise(head: string, kb: string, pages: number): string {
-  const value = String(Number(kb) + pages * PAGE_KB);
-  const width = head.length + kb.length;
-  return head.trimEnd() + value.padStart(Math.max(width - head.trimEnd().length, value.length + 1));
+/** Width of a number in /proc/PID/status. */
+const COLUMN = 8;
+
+function raise(kb: string, pages: number): string {
+  return String(Number(kb) + pages * PAGE_KB).padStart(COLUMN);
 }
 
 const NOT_A_NUMBER: Rule = {
