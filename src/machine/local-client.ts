@@ -72,7 +72,7 @@ export class LocalClient implements Task {
   }
 
   removeFd(fd: number): void {
-    this.#files.delete(fd);
+    this.close(fd);
   }
 
   fileOf(fd: number): OpenFile | ForeignFile | null {

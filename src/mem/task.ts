@@ -23,7 +23,7 @@ export interface Task {
   reply(at: bigint, bytes: Uint8Array): boolean;
   /** Gives the caller a descriptor for `file`: its number, or null for EMFILE. */
   installFd(file: OpenFile, cloexec: boolean): number | null;
-  /** Takes back a descriptor that this call installed. */
+  /** Closes a descriptor that this call installed; its file is released, now or when the call is over. */
   removeFd(fd: number): void;
   /** The file behind one of the caller's descriptors; null is EBADF. */
   fileOf(fd: number): OpenFile | ForeignFile | null;

@@ -140,7 +140,7 @@ test('any ioctl with any bytes, size and pointer', () => {
     }),
     { numRuns: 150 },
   );
-});
+}, 60_000);
 
 /** A struct of some example, some of whose fields are something else: gets much deeper than random bytes. */
 const mutation = fc.record({
@@ -170,7 +170,7 @@ test('valid calls in any order, with some fields wrong', () => {
     }),
     { numRuns: 150 },
   );
-});
+}, 60_000);
 
 test('read, write, mmap and poll of any file, with any count at any address', () => {
   const request = fc.record({
@@ -202,4 +202,4 @@ test('read, write, mmap and poll of any file, with any count at any address', ()
     }),
     { numRuns: 60 },
   );
-});
+}, 60_000);
