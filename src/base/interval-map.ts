@@ -30,7 +30,8 @@ function join(hi: number, lo: number): bigint {
 
 export class IntervalMap {
   readonly #nodes = new IntervalNodes();
-  readonly #gaps = new GapSearch(this.#nodes);
+  /** Made for the first search, because most maps never see one. */
+  #gaps: GapSearch | null = null;
   #size = 0;
   // The cursor: a leaf, or NONE when it is nowhere, and a row of it.
   #curLeaf = NONE;
@@ -273,16 +274,17 @@ export class IntervalMap {
       }
     }
     wide[0] = length;
+    this.#gaps ??= new GapSearch(this.#nodes);
     return this.#gaps.from(atHi, atLo, taken, words[1]! ^ SIGN, words[0]! ^ SIGN);
   }
 
   /** First address of the gap found last. */
   get gapStart(): bigint {
-    return join(this.#gaps.freeHi, this.#gaps.freeLo);
+    return this.#gaps === null ? 0n : join(this.#gaps.freeHi, this.#gaps.freeLo);
   }
 
   /** Last address of the gap found last. */
   get gapLast(): bigint {
-    return join(this.#gaps.freeLastHi, this.#gaps.freeLastLo);
+    return this.#gaps === null ? 0n : join(this.#gaps.freeLastHi, this.#gaps.freeLastLo);
   }
 }

@@ -85,9 +85,10 @@ function moveRows(from: Int32Array, fromAt: number, to: Int32Array, toAt: number
 const emptyLeaf = new Int32Array(NODE);
 emptyLeaf[NEXT] = NONE;
 emptyLeaf[PREV] = NONE;
+const emptyChunks = [emptyLeaf];
 
 export class IntervalNodes {
-  chunks: Int32Array[] = [];
+  chunks = emptyChunks;
   root = NONE;
   /** Level of the root; 0 while it is a leaf. */
   height = 0;
@@ -105,7 +106,7 @@ export class IntervalNodes {
   clear(): void {
     const first = this.chunks[0];
     const keep = first !== undefined && first !== emptyLeaf && first.length <= KEPT_NODES * NODE;
-    this.chunks = [keep ? first : emptyLeaf];
+    this.chunks = keep ? [first] : emptyChunks;
     this.#used = 1;
     this.#free = NONE;
     this.height = 0;
@@ -206,7 +207,7 @@ export class IntervalNodes {
    * Inserts that run in one direction leave full leaves behind; others halve.
    */
   put(leaf: number, row: number): void {
-    if (this.chunks[0] === emptyLeaf) this.chunks[0] = emptyLeaf.slice();
+    if (this.chunks === emptyChunks) this.chunks = [emptyLeaf.slice()];
     if (leaf !== this.#lastLeaf) this.#run = 0;
     else this.#run = row === this.#lastRow + 1 ? 1 : row === this.#lastRow ? -1 : 0;
     this.#lastLeaf = leaf;

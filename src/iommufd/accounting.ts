@@ -3,20 +3,12 @@
  * mm's, or not at all. Whatever the mode, the mm's pinned_vm (VmPin) counts them.
  */
 import type { Refusal } from '../base/errno.js';
-import type { AddressSpace, UserAccount } from '../mem/client.js';
 import { RLIM_INFINITY, type Task } from '../mem/task.js';
 import type { AccountMode } from './context.js';
 import { rules } from './rules.js';
 
 /** Who pays for pinned pages: the process that made the mapping. */
-export interface Payer {
-  readonly mm: AddressSpace;
-  readonly user: UserAccount;
-  /** Its limit is looked up when pages are pinned, not when they were mapped. */
-  readonly task: Task;
-}
-
-export const payerOf = (task: Task): Payer => ({ mm: task.mm, user: task.user, task });
+export type Payer = Pick<Task, 'mm' | 'user' | 'memlockLimit'>;
 
 export const samePayer = (a: Payer, b: Payer): boolean => a.mm === b.mm && a.user === b.user;
 
@@ -43,7 +35,8 @@ export function uncharge(payer: Payer, mode: AccountMode, pages: number): void {
 }
 
 function overLimit(payer: Payer, total: number, pages: number): Refusal | null {
-  const limit = payer.task.memlockLimit;
+  // Its limit is looked up when pages are pinned, not when they were mapped.
+  const limit = payer.memlockLimit;
   if (limit === RLIM_INFINITY || BigInt(total) <= limit >> 12n) return null;
   return { rule: rules.memlock, values: { pages, total, limit: Number(limit >> 12n) } };
 }

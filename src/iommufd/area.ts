@@ -3,6 +3,7 @@
  * domains, the slice is pinned and mapped in each of them; the first domain is the one whose span keeps it pinned.
  */
 import type { Refusal, Rule } from '../base/errno.js';
+import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { MapStatus } from '../pt/map.js';
 import type { PagingDomain } from '../hw/unit.js';
 import type { IoPagetable } from './io-pagetable.js';
@@ -28,17 +29,46 @@ export class Area {
   preventAccess = false;
   /** Whether the span of this area is counted in its pages: it has been filled into the domains. */
   filled = false;
+  /** Where the table keeps it; the table's business. */
+  slot = -1;
+  // Words, because there may be a million areas and a bigint would be one more object of each.
+  readonly #iovaHi: number;
+  readonly #iovaLo: number;
+  readonly #lastHi: number;
+  readonly #lastLo: number;
+  readonly #startByteHi: number;
+  readonly #startByteLo: number;
 
+  /** Shows `iova`..`last` (inclusive) byte `startByte` and what follows of `pages`. */
   constructor(
     readonly table: IoPagetable,
-    readonly iova: bigint,
-    /** Inclusive. */
-    readonly last: bigint,
+    iova: bigint,
+    last: bigint,
     readonly pages: Pages,
-    /** Byte of the page array that {@link iova} shows. */
-    readonly startByte: bigint,
+    startByte: bigint,
     readonly prot: number,
-  ) {}
+  ) {
+    this.#iovaHi = highWord(iova);
+    this.#iovaLo = lowWord(iova);
+    this.#lastHi = highWord(last);
+    this.#lastLo = lowWord(last);
+    this.#startByteHi = highWord(startByte);
+    this.#startByteLo = lowWord(startByte);
+  }
+
+  get iova(): bigint {
+    return joinWords(this.#iovaHi, this.#iovaLo);
+  }
+
+  /** Inclusive. */
+  get last(): bigint {
+    return joinWords(this.#lastHi, this.#lastLo);
+  }
+
+  /** Byte of the page array that {@link iova} shows. */
+  get startByte(): bigint {
+    return joinWords(this.#startByteHi, this.#startByteLo);
+  }
 
   get length(): bigint {
     return this.last - this.iova + 1n;

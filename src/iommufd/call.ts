@@ -111,9 +111,9 @@ export class Call {
   #fillStruct(bytes: Uint8Array, at: bigint, length: number): void {
     const size = bytes.length;
     if (length > size) this.#checkZeroTail(at, size, length);
-    if (length >= size) return this.#fill(bytes, at, rules.struct_unreadable);
-    const known = roomFor(length);
+    const known = length < size ? roomFor(length) : bytes;
     this.#fill(known, at, rules.struct_unreadable);
+    if (known === bytes) return;
     bytes.fill(0);
     bytes.set(known);
   }

@@ -4,7 +4,7 @@
  */
 import { refuse } from '../base/errno.js';
 import type { IommuIoasChangeProcess } from '../wire/uapi/iommufd.gen.js';
-import { charge, payerOf, samePayer, uncharge, type Payer } from './accounting.js';
+import { charge, samePayer, uncharge, type Payer } from './accounting.js';
 import type { AccountMode } from './context.js';
 import type { Call } from './call.js';
 import { Ioas } from './ioas.js';
@@ -15,7 +15,7 @@ export function ioasChangeProcess(call: Call, cmd: IommuIoasChangeProcess): void
   if (cmd.__reserved !== 0) refuse(rules.change_process_reserved, { __reserved: cmd.__reserved });
   call.alloc('ioas list');
   const all = collect(call);
-  const payer = payerOf(call.task);
+  const payer: Payer = call.task;
   const moving = [...all].filter((pages) => moves(pages, payer));
   const charged: { mode: AccountMode; pages: number }[] = [];
   for (const mode of ['none', 'user', 'mm'] as const) {

@@ -26,6 +26,8 @@ export interface PagesSlice {
   readonly length: bigint;
 }
 
+const noAccesses: ReadonlySet<Access> = new Set();
+
 export class IoPagetable {
   alignment = 1n;
   disableLargePages = false;
@@ -34,12 +36,17 @@ export class IoPagetable {
   allowed: IntervalMap | null = null;
   /** In order of arrival, as far as Linux keeps it: the last takes the place of one that leaves. */
   readonly domains: PagingDomain[] = [];
-  readonly accesses = new Set<Access>();
+  /** Null: none so far, as in most tables. */
+  #accesses: Set<Access> | null = null;
   readonly #areas = new IntervalMap();
   readonly #slots: (Area | undefined)[] = [];
   readonly #freeSlots: number[] = [];
 
   constructor(readonly context: Context) {}
+
+  get accesses(): ReadonlySet<Access> {
+    return this.#accesses ?? noAccesses;
+  }
 
   get areaCount(): number {
     return this.#areas.size;
@@ -86,17 +93,16 @@ export class IoPagetable {
   }
 
   #insert(area: Area): void {
-    const slot = this.#freeSlots.pop() ?? this.#slots.length;
-    this.#slots[slot] = area;
-    this.#areas.insert(area.iova, area.last, slot);
+    area.slot = this.#freeSlots.pop() ?? this.#slots.length;
+    this.#slots[area.slot] = area;
+    this.#areas.insert(area.iova, area.last, area.slot);
     this.context.areas += 1;
   }
 
   #remove(area: Area): void {
-    const slot = this.#areas.find(area.iova);
     this.#areas.remove(area.iova);
-    this.#slots[slot] = undefined;
-    this.#freeSlots.push(slot);
+    this.#slots[area.slot] = undefined;
+    this.#freeSlots.push(area.slot);
     this.context.areas -= 1;
   }
 
@@ -255,6 +261,10 @@ export class IoPagetable {
     if (area.accesses > 0) refuse(rules.unmap_stuck_access, { iova: area.iova, accesses: area.accesses });
   }
 
+  removeAll(): void {
+    if (this.areaCount > 0) for (const area of this.areas()) this.removeArea(area);
+  }
+
   removeArea(area: Area): void {
     area.unfillDomains();
     this.#remove(area);
@@ -403,17 +413,18 @@ export class IoPagetable {
 
   addAccess(call: Call, access: Access): void {
     call.alloc('iopt access list');
-    this.accesses.add(access);
+    this.#accesses ??= new Set();
+    this.#accesses.add(access);
     try {
       this.recalculateAlignment();
     } catch (error) {
-      this.accesses.delete(access);
+      this.#accesses.delete(access);
       throw error;
     }
   }
 
   removeAccess(access: Access): void {
-    this.accesses.delete(access);
+    this.#accesses?.delete(access);
     this.recalculateAlignment();
   }
 

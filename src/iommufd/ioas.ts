@@ -47,7 +47,7 @@ export class Ioas extends IommufdObject {
 
   destroy(): void {
     if (this.context.vfioIoas === this) this.context.vfioIoas = null;
-    for (const area of this.table.areas()) this.table.removeArea(area);
+    this.table.removeAll();
   }
 }
 
@@ -55,7 +55,8 @@ export class Ioas extends IommufdObject {
 export function ioasAlloc(call: Call, cmd: IommuIoasAlloc): void {
   if (cmd.flags !== 0) refuse(rules.ioas_alloc_flags, { flags: cmd.flags });
   const ioas = call.reserve(new Ioas(call.context));
-  call.respond(iommu_ioas_alloc, { ...cmd, out_ioas_id: ioas.id }, true);
+  cmd.out_ioas_id = ioas.id;
+  call.respond(iommu_ioas_alloc, cmd, true);
 }
 
 /** IOMMU_IOAS_IOVA_RANGES: what is not reserved. EMSGSIZE, with all fields valid, when there are more than fit. */

@@ -2,7 +2,6 @@
 import { refuse } from '../base/errno.js';
 import type { ForeignFile } from '../mem/task.js';
 import { IOMMU_WRITE } from '../hw/unit.js';
-import { payerOf } from './accounting.js';
 import type { Call } from './call.js';
 import type { AccountMode } from './context.js';
 import { DmaBuf } from './dma-buf.js';
@@ -79,7 +78,7 @@ function makePages(call: Call, source: PageSource, request: MapRequest, mode: Ac
   // Wraps as Linux' does for lengths near 2^64; the area is refused then, for want of pages.
   const count = Number(BigInt.asUintN(64, pageOffset(address) + length + PAGE_SIZE - 1n) >> 12n);
   const writable = (prot & IOMMU_WRITE) !== 0;
-  return new Pages(call.context.env, source, pageDown(address), count, writable, payerOf(call.task), mode);
+  return new Pages(call.context.env, source, pageDown(address), count, writable, call.task, mode);
 }
 
 function mapPages(call: Call, table: IoPagetable, pages: Pages, request: MapRequest): bigint {

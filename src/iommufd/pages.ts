@@ -4,6 +4,7 @@
  * index. Pinned pages are kept as segments that are contiguous in HPA, so cost follows segments, not pages.
  */
 import type { Refusal } from '../base/errno.js';
+import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, Run } from '../mem/client.js';
 import type { ForeignFile } from '../mem/task.js';
 import { charge, uncharge, type Payer } from './accounting.js';
@@ -32,6 +33,9 @@ export type PageSource =
 const userSource: PageSource = { kind: 'user' };
 export { userSource };
 
+/** Of arrays of which nothing is pinned: most, where no domain is. Never written to. */
+const noSegments: Segment[] = [];
+
 export class Pages {
   refs = 1;
   pinnedCount = 0;
@@ -44,18 +48,27 @@ export class Pages {
   /** Spans that in-kernel accesses keep pinned. */
   #accessSpans: SpanSet | null = null;
   /** Ascending, disjoint. */
-  #segments: Segment[] = [];
+  #segments = noSegments;
+  readonly #baseHi: number;
+  readonly #baseLo: number;
 
   constructor(
     readonly env: Env,
     readonly source: PageSource,
-    /** User address, file offset or dma-buf offset of page 0; a multiple of the page size. */
-    readonly base: bigint,
+    base: bigint,
     readonly pageCount: number,
     readonly writable: boolean,
     public payer: Payer,
     public accountMode: AccountMode,
-  ) {}
+  ) {
+    this.#baseHi = highWord(base);
+    this.#baseLo = lowWord(base);
+  }
+
+  /** User address, file offset or dma-buf offset of page 0; a multiple of the page size. */
+  get base(): bigint {
+    return joinWords(this.#baseHi, this.#baseLo);
+  }
 
   get domainSpans(): SpanSet {
     return (this.#domainSpans ??= new SpanSet());
@@ -159,7 +172,7 @@ export class Pages {
   }
 
   #insert(segment: Segment): void {
-    const segments = this.#segments;
+    const segments = this.#segments === noSegments ? (this.#segments = []) : this.#segments;
     let at = segments.length;
     while (at > 0 && segments[at - 1]!.first > segment.first) at -= 1;
     segments.splice(at, 0, segment);

@@ -3,6 +3,8 @@
  * (facts/measurements.md). Int32 and not uint32, because V8 keeps only the former without a heap number.
  */
 
+export { highWord, joinWords, lowWord } from '../base/words.js';
+
 /** `2 ** n` without a call, for `n` up to 64. */
 export const pow2: Float64Array = Float64Array.from({ length: 65 }, (_, n) => 2 ** n);
 
@@ -28,23 +30,4 @@ export function maskFromHi(lg2: number): number {
 /** Low word of the mask that keeps bits `lg2` and up. */
 export function maskFromLo(lg2: number): number {
   return lg2 >= 32 ? 0 : -1 << lg2;
-}
-
-const pair = new BigUint64Array(1);
-const words = new Int32Array(pair.buffer);
-
-export function highWord(value: bigint): number {
-  pair[0] = value;
-  return words[1]!;
-}
-
-export function lowWord(value: bigint): number {
-  pair[0] = value;
-  return words[0]!;
-}
-
-export function joinWords(hi: number, lo: number): bigint {
-  words[0] = lo;
-  words[1] = hi;
-  return pair[0]!;
 }
