@@ -15,6 +15,8 @@ struct mapping {
 	uint64_t id;	/* 0: a free entry */
 };
 
+_Atomic uint32_t memory_epoch;
+
 static struct mapping mappings[MAPPINGS];
 static _Atomic int mapping_count;
 static _Atomic int lock;
@@ -94,6 +96,7 @@ void mapping_cut(const void *at, size_t length)
 	bool opened[MAPPINGS];
 	int count = 0;
 
+	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	lock_mappings();
@@ -125,6 +128,7 @@ void mapping_cut(const void *at, size_t length)
 
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length)
 {
+	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	lock_mappings();

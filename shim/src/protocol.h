@@ -28,8 +28,8 @@ enum ioasis_op {
 	IOASIS_OP_OPEN = 2,	/* cmd: flags; the path follows */
 	IOASIS_OP_IDENTIFY = 3,	/* is descriptor fd, inode token, one of ours? */
 	IOASIS_OP_NAME = 4,	/* the file name of token, as /proc/self/fd shows it */
-	IOASIS_OP_IOCTL = 5,	/* cmd, arg; the bytes at arg follow */
-	IOASIS_OP_READ = 6,	/* arg, count, offset (-1: none) */
+	IOASIS_OP_IOCTL = 5,	/* cmd, arg; offset: see memory_epoch; the bytes at arg follow */
+	IOASIS_OP_READ = 6,	/* arg, count, offset (-1: none); cmd: see memory_epoch */
 	IOASIS_OP_WRITE = 7,	/* the same; the bytes at arg follow */
 	IOASIS_OP_MMAP = 8,	/* arg: address; count: length; offset; cmd: prot | flags << 8 */
 	IOASIS_OP_MAPPED = 9,	/* arg: mapping id; cmd: 1 one more mapping of it here, 0 one less */

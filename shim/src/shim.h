@@ -91,7 +91,8 @@ void path_marker_stat(const struct path_hit *hit, struct stat *status);
 /* files.c */
 long open_at(int dir, const char *path, int flags, unsigned mode);
 
-/* mapping.c */
+/* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
+extern _Atomic uint32_t memory_epoch;
 long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int flags, uint64_t offset);
 void mapping_cut(const void *at, size_t length);
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);

@@ -43,6 +43,8 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f));
 	case SYS_munmap:
 		RETURN(long, do_munmap((void *)a, (size_t)b));
+	case SYS_mprotect:
+		RETURN(long, do_mprotect((void *)a, (size_t)b, (int)c));
 	case SYS_fcntl:
 		RETURN(long, do_fcntl((int)a, (int)b, c));
 	case SYS_close:

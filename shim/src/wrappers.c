@@ -37,6 +37,7 @@ long do_ioctl(int fd, unsigned long cmd, void *arg)
 			     .cmd = (uint32_t)cmd,
 			     .token = inode,
 			     .arg = (uintptr_t)arg,
+			     .offset = memory_epoch,
 			     .fd = fd,
 			     .carried = (uintptr_t)arg < LOWEST_ADDRESS ? 0 : IOASIS_CARRIED },
 		.carry = arg,
@@ -51,6 +52,7 @@ static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t cou
 	bool writing = op == IOASIS_OP_WRITE;
 	struct call call = {
 		.request = { .op = (uint32_t)op,
+			     .cmd = memory_epoch,
 			     .token = inode,
 			     .arg = (uintptr_t)buf,
 			     .count = count,
@@ -366,8 +368,22 @@ long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offse
 	uint64_t inode;
 	long result;
 
-	if (!(flags & MAP_ANONYMOUS) && OURS(fd, &inode))
-		return map_token(fd, inode, at, length, prot, flags, (uint64_t)offset);
+	if (!(flags & MAP_ANONYMOUS) && OURS(fd, &inode)) {
+		bool reserve = flags & MAP_FIXED_NOREPLACE;
+
+		/* Linux looks for the place before it asks the file. */
+		if (reserve) {
+			result = sys6(SYS_mmap, (long)at, (long)length, PROT_NONE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+			if (result < 0 && result > -4096)
+				return result;
+			flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+		}
+		result = map_token(fd, inode, at, length, prot, flags, (uint64_t)offset);
+		if (reserve && result < 0 && result > -4096)
+			sys2(SYS_munmap, (long)at, (long)length);
+		return result;
+	}
 	result = sys6(SYS_mmap, (long)at, (long)length, prot, flags, fd, offset);
 	if ((flags & MAP_FIXED) && result >= 0)
 		mapping_cut(at, length);
@@ -393,6 +409,19 @@ long do_munmap(void *at, size_t length)
 EXPORT int munmap(void *at, size_t length)
 {
 	RETURN(int, do_munmap(at, length));
+}
+
+long do_mprotect(void *at, size_t length, int prot)
+{
+	long result = sys3(SYS_mprotect, at, length, prot);
+
+	memory_epoch++;
+	return result;
+}
+
+EXPORT int mprotect(void *at, size_t length, int prot)
+{
+	RETURN(int, do_mprotect(at, length, prot));
 }
 
 EXPORT void *mremap(void *from, size_t length, size_t new_length, int flags, ...)

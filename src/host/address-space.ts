@@ -21,6 +21,8 @@ const PAGE = 4096n;
 /** File systems whose shared pages may be pinned for writing for long: nothing has to be written back. */
 const PINNABLE = new Set([0x01021994, 0x958458f6, 0x858458f6]);
 
+const WRITTEN_KEPT = 256;
+
 /** How the daemon reaches memory: 'verbs' forces the way through the client's own thread. */
 export type MemoryMode = 'direct' | 'verbs';
 
@@ -41,6 +43,10 @@ export class ProcessSpace implements AddressSpace {
   #memFd = -1;
   #mapsFd = -1;
   #private: PrivateBacking | null = null;
+  /** Pages that were written lately, at {@link #epoch}: what is put off for them will very likely arrive. */
+  readonly #written = new Set<number>();
+  #epoch = 0;
+  #pending: readonly number[] = [];
 
   constructor(pid: number, mode: MemoryMode, files: FileBackings) {
     this.#pid = pid;
@@ -53,6 +59,25 @@ export class ProcessSpace implements AddressSpace {
     this.#caller = caller;
     this.#windowAt = argument;
     this.#windowLength = carried;
+  }
+
+  /**
+   * True if bytes for these addresses may be written when the call returns: their pages were written before, and
+   * nothing that the client did since could have taken them away. Otherwise writing now says for certain.
+   */
+  mayDefer(at: bigint, length: number, epoch: number): boolean {
+    if (epoch !== this.#epoch || this.#written.size > WRITTEN_KEPT) this.#written.clear();
+    this.#epoch = epoch;
+    const first = Math.floor(Number(at) / 4096);
+    const last = Math.floor((Number(at) + length - 1) / 4096);
+    if (this.#written.has(first) && (first === last || this.#written.has(last))) return true;
+    this.#pending = [first, last];
+    return false;
+  }
+
+  /** What {@link mayDefer} was asked about has been written. */
+  written(): void {
+    for (const page of this.#pending) this.#written.add(page);
   }
 
   leave(): void {

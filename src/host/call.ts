@@ -10,6 +10,8 @@ export interface Descriptors {
   find(call: Call, fd: number): OpenFile | ForeignFile | null;
 }
 
+const PAGE = 4096;
+
 export class Call implements Task {
   readonly link: Link;
   readonly client: ClientProcess;
@@ -19,6 +21,8 @@ export class Call implements Task {
   /** Bytes of the deferred answer, for address {@link argument}. */
   deferred = 0;
   argument = 0n;
+  /** The client's count of what may have made memory unwritable. */
+  epoch = 0;
   #mayDefer = false;
   readonly #descriptors: Descriptors;
 
@@ -55,6 +59,14 @@ export class Call implements Task {
     const expected = this.deferred === 0 ? this.argument : this.argument + BigInt(this.deferred);
     if (!this.#mayDefer || at !== expected || this.deferred + bytes.length > outboxReply.length) {
       return this.mm.write(at, bytes);
+    }
+    const { space } = this.client;
+    if (!space.mayDefer(at, bytes.length, this.epoch)) {
+      // The engine undoes what it did if this fails, and it can do so only now.
+      this.#mayDefer = false;
+      if (!space.write(at, bytes)) return false;
+      if (bytes.length <= PAGE) space.written();
+      return true;
     }
     outboxReply.set(bytes, this.deferred);
     this.deferred += bytes.length;

@@ -6,7 +6,7 @@ import { Errno } from '../base/errno.js';
 import type { Injector } from '../base/inject.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
-import { inbox } from './link.js';
+import { inbox, outboxReply } from './link.js';
 import { allocateShared, descriptorOf, freeShared, Mapping } from './mappings.js';
 import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
@@ -96,6 +96,7 @@ export class Calls {
     const op = view.getUint32(request.op, true);
     const arg = view.getBigUint64(request.arg, true);
     const traced = this.#options.tracer === null ? null : this.#traceBefore(call, token, op, arg);
+    call.epoch = view.getUint32(op === Op.IOCTL ? request.offset : request.cmd, true);
     call.begin(arg, view.getUint32(request.carried, true), op === Op.IOCTL || op === Op.READ);
     let result = 0;
     let mapping = 0;
@@ -104,7 +105,7 @@ export class Calls {
     try {
       if (op === Op.IOCTL) result = token.file.ioctl(view.getUint32(request.cmd, true), arg, call);
       else if (op === Op.MMAP) [result, mapping] = this.#map(call, token);
-      else result = transfer(call, token.file, op === Op.READ);
+      else result = transfer(call, token, op === Op.READ);
     } catch (error) {
       thrown = error;
     }
@@ -158,9 +159,8 @@ export class Calls {
       },
       call,
     );
-    const { fd, offset, own } = descriptorOf(pages);
+    const { fd, offset } = descriptorOf(pages);
     const address = fd < 0 ? fd : call.link.mapRemote(fd, offset);
-    if (own && fd >= 0) sys.close(fd);
     if (address < 0) return [address, 0];
     const mapping = new Mapping(token, pages);
     this.#registry.addMapping(mapping);
@@ -238,9 +238,7 @@ export class Calls {
     if (token === null) return call.link.done(-1, sys.Errno.ENODEV, 0);
     const { name } = token.file;
     const bytes = new TextEncoder().encode(name.startsWith('/') ? name : `anon_inode:${name}`);
-    call.begin(0n, 0, true);
-    call.reply(0n, bytes);
-    call.end();
+    outboxReply.set(bytes);
     call.link.done(bytes.length, 0, bytes.length);
   }
 
@@ -288,7 +286,7 @@ export class Calls {
       after = traceBytes(call, call.argument, begun.before.length);
       if (after !== null && errno === 0) after.set(call.deferredBytes().subarray(0, after.length));
     } else if (begun.call === 'read' && errno === 0) {
-      after = call.deferredBytes().slice();
+      after = call.deferred > 0 ? call.deferredBytes().slice() : traceBytes(call, call.argument, result);
     }
     const outcome = explain(thrown, errno);
     this.#options.tracer?.({ ...begun, after, result: errno === 0 ? result : -1, ...outcome });
@@ -308,7 +306,9 @@ export class Calls {
 }
 
 /** read and write, with an offset where the file knows offsets. */
-function transfer(call: Call, file: OpenFile, reading: boolean): number {
+function transfer(call: Call, token: Token, reading: boolean): number {
+  const { file } = token;
+  if (reading ? !token.canRead : !token.canWrite) return -sys.Errno.EBADF;
   const { view } = inbox;
   const arg = view.getBigUint64(request.arg, true);
   const count = Number(view.getBigUint64(request.count, true));

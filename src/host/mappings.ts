@@ -77,13 +77,24 @@ export class Mapping {
   }
 }
 
-/** A descriptor to map `pages` by, and the offset in it. The caller closes it if it is `own`. */
-export function descriptorOf(pages: SharedPages): { fd: number; offset: number; own: boolean } {
+/** Memory of the engine's that clients have mapped: what they share, until the engine says that it is gone. */
+const handedOut = new WeakMap<SharedPages, number>();
+
+/** A descriptor to map `pages` by, and the offset in it; negative for -errno. */
+export function descriptorOf(pages: SharedPages): { fd: number; offset: number } {
   const { bytes } = pages;
   const known = ownMemory.get(bytes.buffer);
-  if (known !== undefined) return { fd: known.fd, offset: bytes.byteOffset, own: false };
-  // Memory of the engine's own that only it writes: the client gets what is in it now.
-  const copy = makeMemfd(bytes.length);
-  if (copy >= 0) sys.pwrite(copy, bytes, bytes.length, 0);
-  return { fd: copy, offset: 0, own: true };
+  if (known !== undefined) return { fd: known.fd, offset: bytes.byteOffset };
+  const shared = handedOut.get(pages);
+  if (shared !== undefined) return { fd: shared, offset: 0 };
+  // Only clients write this memory: they start from what is in it now.
+  const memfd = makeMemfd(bytes.length);
+  if (memfd < 0) return { fd: memfd, offset: 0 };
+  sys.pwrite(memfd, bytes, bytes.length, 0);
+  handedOut.set(pages, memfd);
+  pages.onGone = () => {
+    handedOut.delete(pages);
+    sys.close(memfd);
+  };
+  return { fd: memfd, offset: 0 };
 }

@@ -45,6 +45,15 @@ export class Token {
     this.#show();
   }
 
+  /** Whether it was opened for reading. */
+  get canRead(): boolean {
+    return this.#access !== sys.O_WRONLY;
+  }
+
+  get canWrite(): boolean {
+    return this.#access !== sys.O_RDONLY;
+  }
+
   /** What the shim has to know of it: {@link TokenKind} and the access mode it was opened with. */
   get kind(): number {
     return kinds[this.file.pollMode] | (this.#access << ACCESS_SHIFT);

@@ -44,6 +44,7 @@ export class Device extends IommufdObject {
     call.tx.onAbort(() => device.group.releaseDmaOwner());
     const bound = call.reserve(new Device(context, device, group));
     bound.users += 1;
+    call.publishEarly(bound);
     return bound;
   }
 

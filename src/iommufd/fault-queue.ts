@@ -34,6 +34,9 @@ export class FaultQueue extends IommufdObject implements EventQueue {
   #unread: PageFaultGroup[] = [];
   /** Read and not answered, by cookie. */
   readonly #waiting = new IdTable<PageFaultGroup>(0xffffffff);
+  /** The one with cookie 0, which Linux gives out once a program has answered to it by mistake. */
+  #waitingZero: PageFaultGroup | null = null;
+  #zeroIsFree = false;
 
   constructor(readonly context: Context) {
     super();
@@ -63,6 +66,7 @@ export class FaultQueue extends IommufdObject implements EventQueue {
       this.#waiting.erase(cookie);
       gone.push(group);
     }
+    if (this.#waitingZero !== null && isIts(this.#waitingZero)) gone.unshift(this.#takeWaiting(0)!);
     for (const group of gone) respondGroup(group, PageResponseCode.INVALID);
     this.file?.changed();
   }
@@ -78,13 +82,15 @@ export class FaultQueue extends IommufdObject implements EventQueue {
         if (done > 0) return done;
         refuse(rules.fault_read_room, { count, group: size });
       }
-      const cookie = this.#waiting.reserve()!;
+      const isZero = this.#zeroIsFree && this.#waitingZero === null;
+      const cookie = isZero ? 0 : this.#waiting.reserve()!;
       if (!this.#copyGroup(task, at + BigInt(done), group, cookie)) {
-        this.#waiting.abort(cookie);
+        if (!isZero) this.#waiting.abort(cookie);
         if (done > 0) return done;
         refuse(rules.fault_read_unwritable, { at });
       }
-      this.#waiting.publish(cookie, group);
+      if (isZero) this.#waitingZero = group;
+      else this.#waiting.publish(cookie, group);
       this.#unread.shift();
       done += size;
     }
@@ -122,20 +128,35 @@ export class FaultQueue extends IommufdObject implements EventQueue {
         if (done > 0) return done;
         refuse(rules.fault_write_code, { code });
       }
-      const group = this.#waiting.get(cookie);
-      if (group === undefined) {
+      const group = this.#takeWaiting(cookie);
+      if (group === null) {
         if (done > 0) return done;
         refuse(rules.fault_write_cookie, { cookie });
       }
-      this.#waiting.erase(cookie);
       respondGroup(group, code);
       done += RESPONSE;
     }
     return done;
   }
 
+  /** Ends the wait for an answer; null when nobody waits under this cookie. */
+  #takeWaiting(cookie: number): PageFaultGroup | null {
+    if (cookie === 0) {
+      const group = this.#waitingZero;
+      // Erasing index 0 of the allocating xarray marks it free, present or not, unless the array is empty.
+      this.#zeroIsFree ||= this.#waiting.size > 0;
+      this.#waitingZero = null;
+      return group;
+    }
+    const group = this.#waiting.get(cookie);
+    if (group === undefined) return null;
+    this.#waiting.erase(cookie);
+    return group;
+  }
+
   destroy(): void {
-    for (const group of [...this.#unread, ...this.#waiting.values()]) {
+    const zero = this.#waitingZero === null ? [] : [this.#waitingZero];
+    for (const group of [...this.#unread, ...zero, ...this.#waiting.values()]) {
       respondGroup(group, PageResponseCode.INVALID);
     }
     this.#unread = [];

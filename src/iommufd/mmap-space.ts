@@ -11,7 +11,7 @@ import { rules } from './rules.js';
 interface Window {
   readonly offset: bigint;
   readonly length: bigint;
-  readonly owner: IommufdObject;
+  /** The same for every mapping, so that all of them show the same bytes. */
   readonly pages: SharedPages;
 }
 
@@ -29,13 +29,13 @@ export class MmapSpace {
       if (next.offset - offset >= length) break;
       offset = next.offset + next.length;
     }
-    this.#windows.splice(at, 0, { offset, length, owner, pages });
+    this.#windows.splice(at, 0, { offset, length, pages: keepingAlive(owner, pages) });
     return offset;
   }
 
   free(offset: bigint): void {
     const at = this.#windows.findIndex((window) => window.offset === offset);
-    this.#windows.splice(at, 1);
+    for (const { pages } of this.#windows.splice(at, 1)) pages.onGone?.();
   }
 
   /** mmap(2) on the file. Every live mapping keeps the owner from being destroyed. */
@@ -49,17 +49,22 @@ export class MmapSpace {
     if (offset !== window.offset || length !== window.length) {
       refuse(rules.mmap_partial, { offset, length, start: window.offset, size: window.length });
     }
-    const { owner, pages } = window;
-    return {
-      bytes: pages.bytes,
-      opened: () => {
-        owner.users += 1;
-        pages.opened();
-      },
-      closed: () => {
-        owner.users -= 1;
-        pages.closed();
-      },
-    };
+    return window.pages;
   }
+}
+
+/** Every live mapping keeps `owner` from being destroyed. */
+function keepingAlive(owner: IommufdObject, pages: SharedPages): SharedPages {
+  return {
+    bytes: pages.bytes,
+    opened: () => {
+      owner.users += 1;
+      pages.opened();
+    },
+    closed: () => {
+      owner.users -= 1;
+      pages.closed();
+    },
+    onGone: null,
+  };
 }

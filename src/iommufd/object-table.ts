@@ -50,6 +50,11 @@ export class ObjectTable {
     object.published = true;
   }
 
+  /** Takes back a {@link publish} whose call has failed; nobody has come to use the object since. */
+  retract(object: IommufdObject): void {
+    this.#ids.erase(object.id);
+  }
+
   /** Any published object; undefined for ids that are free, reserved or tombstones. */
   peek(id: number): IommufdObject | undefined {
     return this.#ids.get(id);

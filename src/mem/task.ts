@@ -67,6 +67,8 @@ export interface SharedPages {
   /** One more / one less live mapping of it in a client. */
   opened(): void;
   closed(): void;
+  /** Set by whoever hands it out; called when the memory is no more. */
+  onGone: (() => void) | null;
 }
 
 /** Any other file: what IOAS_MAP_FILE may ask of it. */

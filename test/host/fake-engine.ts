@@ -33,6 +33,8 @@ const d = (): bigint => view.getBigUint64(24, true);
 interface Shared {
   live: number;
   released: number;
+  /** Calls that heard in time that their answer cannot be written. */
+  undone: number;
 }
 
 interface Services {
@@ -67,8 +69,9 @@ class FakeFile implements OpenFile {
     const handler = handlers[cmd - TYPE];
     if (handler === undefined) return refuse(rules.unknown, { why: cmd });
     const result = handler.call(this, task);
-    if (!task.reply(arg, bytes)) return refuse(rules.fault, { why: 'answer' });
-    return result;
+    if (task.reply(arg, bytes)) return result;
+    this.engine.shared.undone += 1;
+    return refuse(rules.fault, { why: 'answer' });
   }
 
   copy(task: Task): number {
@@ -168,8 +171,9 @@ class FakeFile implements OpenFile {
     return 0;
   }
 
-  /** b: live mappings of this file; c: open files; d: released files; e: the first byte of the shared page. */
+  /** a: calls undone; b: live mappings of this file; c: open files; d: released files; e: the first byte of the shared page. */
   look(): number {
+    setA(this.engine.shared.undone);
     view.setBigUint64(8, BigInt(this.#mapped), true);
     view.setBigUint64(16, BigInt(this.engine.shared.live), true);
     view.setBigUint64(24, BigInt(this.engine.shared.released), true);
@@ -261,7 +265,7 @@ const handlers: Record<number, (this: FakeFile, task: Task) => number> = {
 
 export function createEngine(_config: unknown, services: Services) {
   const injector = new Injector();
-  const engine = { shared: { live: 0, released: 0 }, injector, services };
+  const engine = { shared: { live: 0, released: 0, undone: 0 }, injector, services };
   return {
     injector,
     devices: [

@@ -32,7 +32,8 @@ export class MockDevice implements DmaDevice {
     readonly flags: number,
   ) {
     this.name = `iommufd_mock${id}`;
-    this.maxPasids = (flags & MOCK_FLAGS_DEVICE_PASID) !== 0 ? 1 << MOCK_PASID_WIDTH : 0;
+    // A device with 0 PASID bits has one PASID, 0, which nobody can attach to.
+    this.maxPasids = (flags & MOCK_FLAGS_DEVICE_PASID) !== 0 ? 1 << MOCK_PASID_WIDTH : 1;
     this.group.devices.push(this);
   }
 

@@ -47,7 +47,7 @@ export class MockViommu implements Viommu {
     const config = data.read(iommu_viommu_selftest, IOMMU_VIOMMU_TYPE_SELFTEST, 'out_data');
     const bytes = new Uint8Array(SHARED_BYTES);
     new DataView(bytes.buffer).setUint32(0, config.in_data, true);
-    this.#mmapOffset = this.core.allocMmap({ bytes, opened: () => {}, closed: () => {} });
+    this.#mmapOffset = this.core.allocMmap({ bytes, opened: () => {}, closed: () => {}, onGone: null });
     const answer = {
       in_data: config.in_data,
       out_data: config.in_data,

@@ -20,10 +20,15 @@ int main(void)
 	CHECK(ioctl(fd, ADD, edge) == 0 && edge->b == 44);
 	REFUSED(ioctl(fd, ADD, (char *)edge + 8), EFAULT);
 
-	/* Readable, but the answer cannot be written. */
+	/* Readable, but the answer cannot be written: the engine hears of it in time, also where it could be before. */
 	memcpy(map, &f, sizeof(f));
+	CHECK(ioctl(fd, ADD, map) == 0 && ioctl(fd, ADD, map) == 0);
+	CHECK(look(fd).a == 0);
 	CHECK(mprotect(map, page, PROT_READ) == 0);
 	REFUSED(ioctl(fd, ADD, map), EFAULT);
+	CHECK(look(fd).a == 1);
+	REFUSED(ioctl(fd, ADD, map), EFAULT);
+	CHECK(look(fd).a == 2);
 	CHECK(mprotect(map, page, PROT_NONE) == 0);
 	REFUSED(ioctl(fd, ADD, map), EFAULT);
 
