@@ -2,10 +2,9 @@
  * Random programs that Linux 7.2 has played once (`npm run differential -- --record`), played again under the daemon
  * and the shim: every result, errno, written-back struct and byte of memory has to be the same.
  */
-import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { readFull, type FullAnswer } from '../../tools/differential/answers.js';
 import { differences } from '../../tools/differential/compare.js';
 import { buildDynamicPlayer, playOnIoasis } from '../../tools/differential/ioasis.js';
@@ -16,15 +15,12 @@ const tenMinutes = 600_000;
 const recording = readRecording(dirname(fileURLToPath(import.meta.url)));
 
 describe('programs that Linux 7.2 has played', () => {
-  let player = '';
   let answers = new Map<number, FullAnswer>();
 
   beforeAll(async () => {
-    player = buildDynamicPlayer();
+    const player = buildDynamicPlayer();
     answers = readFull(await playOnIoasis(player, encodeProgram(recording.sequences), 'full', tenMinutes));
   }, tenMinutes);
-
-  afterAll(() => rmSync(player, { force: true }));
 
   test('the recording has at least 20,000 operations', () => {
     const ops = recording.sequences.reduce((sum, sequence) => sum + sequence.ops.length, 0);

@@ -154,6 +154,7 @@ const flavourWeights = names.map((name) => [name, (flavours[name] as Flavour).we
 
 /** Operations in a sequence, the ones that only store to memory not counted. */
 const LENGTH = 64;
+const LONG = 400;
 
 /** Sequence `number` of `seed`. */
 export function generateSequence(seed: number, number: number): Sequence {
@@ -168,7 +169,9 @@ export function generateSequence(seed: number, number: number): Sequence {
   m.hostility = random.chance(15) ? 0 : (flavour.hostility ?? 28);
   const weights = Object.entries(flavour.weights) as [OpName, number][];
   const makes = weights.map(([name, weight]) => [ops[name] as Make, weight] as const);
-  while (m.ops.length < LENGTH) {
+  m.childPlaysToo = random.chance(15);
+  const length = random.chance(1) ? LONG : LENGTH;
+  while (m.ops.length < length) {
     const contexts = m.all('ctx');
     const where = random.chance(94) ? ctx : random.pick(contexts);
     random.weighted(makes)(m, where);
@@ -181,6 +184,10 @@ export const exclusions: readonly { readonly what: string; readonly why: string 
   {
     what: 'TEST_DIRTY on mappings of several pages',
     why: 'page-table entries grow over frames that happen to be adjacent, and a dirty bit covers its entry',
+  },
+  {
+    what: 'HWPT_GET_DIRTY_BITMAP from the second half of a page on',
+    why: 'where that page is one dirty entry, Linux 7.2 takes its rest for 0 bytes long and never comes back',
   },
   {
     what: 'HW_QUEUE_ALLOC over several different pages',

@@ -1,6 +1,6 @@
 /** The other world: the dynamic player under the daemon and the shim. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runProgram } from '../lib/process.js';
@@ -10,11 +10,14 @@ import { repoRoot } from '../lib/repo.js';
 export function buildDynamicPlayer(): string {
   const folder = join(repoRoot, '.cache', 'differential');
   mkdirSync(folder, { recursive: true });
-  const player = join(folder, `player-${process.pid}`);
+  const player = join(folder, 'player');
+  // Renamed into place, since others may be running it.
+  const built = `${player}-${process.pid}`;
   const source = join(repoRoot, 'tools', 'differential', 'player.c');
-  const { status, stderr, error } = spawnSync('cc', ['-O2', '-o', player, source], { encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync('cc', ['-O2', '-o', built, source], { encoding: 'utf8' });
   if (error !== undefined) throw error;
   if (status !== 0) throw new Error(`cc: exit ${status}\n${stderr}`);
+  renameSync(built, player);
   return player;
 }
 
@@ -38,6 +41,8 @@ export async function playOnIoasis(
     const result = await runProgram([...command, player, mode, file], { timeoutMs });
     const lines = result.output.split('\n');
     const end = lines.indexOf('end');
+    const others = lines.filter((line) => line !== '' && line !== 'end' && !/^[BEFX] \d/.test(line));
+    if (others.length > 0) process.stderr.write(`${others.slice(0, 20).join('\n')}\n`);
     if (end < 0) {
       const how = result.timedOut ? `after ${timeoutMs} ms` : `with status ${result.status}`;
       throw new Error(`the player ended early, ${how}:\n${result.output.slice(-2000)}`);

@@ -103,9 +103,8 @@ function initramfs(player: string, mode: string, program: Uint8Array): Buffer {
   ]);
 }
 
-function buildPlayer(): string {
-  mkdirSync(cache, { recursive: true });
-  const player = join(cache, 'player-static');
+function buildPlayer(folder: string): string {
+  const player = join(folder, 'player');
   run('gcc', ['-O2', '-static', '-o', player, join(repoRoot, 'tools', 'differential', 'player.c')], repoRoot);
   return player;
 }
@@ -125,7 +124,7 @@ export async function playOnKernel(program: Uint8Array, mode: 'brief' | 'full'):
     answers: join(work, 'answers'),
     console: join(work, 'console'),
   };
-  writeFileSync(paths.initrd, initramfs(buildPlayer(), mode, program));
+  writeFileSync(paths.initrd, initramfs(buildPlayer(work), mode, program));
   const memory = process.env['IOASIS_KERNEL_MEMORY'] ?? '3G';
   const args = `-machine q35,accel=tcg -cpu max -m ${memory} -smp 2 -display none -monitor none -no-reboot
     -serial file:${paths.console} -serial file:${paths.answers} -kernel ${kernel} -initrd ${paths.initrd}`.split(
@@ -133,11 +132,18 @@ export async function playOnKernel(program: Uint8Array, mode: 'brief' | 'full'):
   );
   const append = ['-append', 'console=ttyS0 panic=-1 quiet nokaslr rcupdate.rcu_expedited=1'];
   const guest = spawn('qemu-system-x86_64', [...args, ...append], { stdio: 'ignore' });
-  const timer = setTimeout(() => guest.kill('SIGKILL'), TIMEOUT_MS);
+  const kill = (): void => void guest.kill('SIGKILL');
+  const killAndEnd = (): void => {
+    kill();
+    process.exit(1);
+  };
+  const timer = setTimeout(kill, TIMEOUT_MS);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, killAndEnd);
   await new Promise<void>((resolve, reject) => {
     guest.on('error', reject);
     guest.on('exit', () => resolve());
   }).finally(() => clearTimeout(timer));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, killAndEnd);
   const lines: string[] = [];
   for await (const line of createInterface({ input: createReadStream(paths.answers) })) lines.push(line);
   const talk = readFileSync(paths.console, 'utf8');

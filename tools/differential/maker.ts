@@ -91,6 +91,15 @@ const sizes = [
   0, 1, 3, 4, 8, 64, 72, 76, 80, 128, 4095, 4096, 4097, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
 ];
 
+/** What looks at or keeps the caller's own private memory: a child's goes when it exits. */
+const needsOwner = new Set([
+  'IOAS_MAP',
+  'VFIO_IOMMU_MAP_DMA',
+  'TEST_MD_CHECK_MAP',
+  'TEST_MD_CHECK_REFS',
+  'TEST_ACCESS_PAGES',
+]);
+
 const isId = (name: string): boolean => /(^|_)id$/.test(name) && !/^(virt|iotlb|cache|option)_/.test(name);
 const isPointer = (name: string): boolean => /ptr$|_va$|^vaddr$|^data$|^allowed_iovas$/.test(name);
 
@@ -101,6 +110,8 @@ export class Maker {
   hostility = 30;
   /** Mappings stay within one page: see `exclusions`. */
   singlePages = false;
+  /** Now and then a forked child makes the call instead. */
+  childPlaysToo = false;
 
   constructor(readonly random: Random) {}
 
@@ -201,13 +212,9 @@ export class Maker {
       const value = values[field.name] ?? this.#unset(layout, field);
       fields.set(field, value);
     }
-    const call = {
-      fd,
-      code: BigInt(layout.code),
-      at: BigInt(STRUCTS),
-      flags: options.child ? 1 : 0,
-      tail: -1,
-    };
+    const child =
+      options.child ?? (this.childPlaysToo && !needsOwner.has(layout.name) && this.random.chance(2));
+    const call = { fd, code: BigInt(layout.code), at: BigInt(STRUCTS), flags: child ? 1 : 0, tail: -1 };
     const mutations = this.#mutations();
     for (let i = 0; i < mutations; i++) this.#mutate(layout, fields, call, options);
     const span = Math.max(options.span ?? 0, layout.size, call.tail + 1);

@@ -139,35 +139,39 @@ const setDirty: Make = (m, ctx) => {
   });
 };
 
+const whole = (mapped: Thing): boolean => (mapped.va & 0xfff) === 0;
+
 /** A range that bitmaps are asked for: around a mapping of the table's IOAS. */
 function dirtyRange(
   m: Maker,
   ctx: Thing,
-): { hwpt: Thing | null; iova: Operand; length: number; pageSize: number } {
+): { hwpt: Thing | null; iova: Value; length: number; pageSize: number } {
   const r = m.random;
   const hwpt = m.one('hwpt', ctx, (t) => (t.flags & DIRTY) !== 0) ?? m.one('hwpt', ctx);
-  const mapped = m.one('map', ctx, (t) => t.of === hwpt?.of) ?? m.one('map', ctx);
-  const iova = mapped === null || r.chance(10) ? someIova(m) : mapped.ref;
+  const mapped = m.one('map', ctx, (t) => t.of === hwpt?.of && whole(t)) ?? m.one('map', ctx, whole);
+  const at = mapped === null || r.chance(10) ? someIova(m) : mapped.ref;
   const pageSize = r.pick([2048, 2048, 2048, 4096, 4096, 1024, 8192]);
   const length = r.chance(60) && mapped !== null ? mapped.length : 4096 * (1 + r.below(16));
-  return { hwpt, iova, length, pageSize };
+  return { hwpt, iova: typeof at === 'bigint' ? at & ~0xfffn : { ...at, width: 8 }, length, pageSize };
 }
 
 const getDirty: Make = (m, ctx) => {
   const { hwpt, iova, length, pageSize } = dirtyRange(m, ctx);
+  const r = m.random;
   const at = m.buffer(64);
   m.ioctl(
     'HWPT_GET_DIRTY_BITMAP',
     ctx.ref,
     {
       hwpt_id: idOf(hwpt, m),
-      flags: m.random.chance(40) ? 1 : 0,
-      iova: typeof iova === 'bigint' ? iova : { ...iova, width: 8 },
+      flags: r.chance(40) ? 1 : 0,
+      iova: r.chance(96) ? iova : r.pick([0, 1, 2047, 2n ** 31n, 2n ** 64n - 4096n, 2n ** 64n - 1n]),
       length,
       page_size: pageSize,
-      data: at + (m.random.chance(10) ? 4 : 0),
+      data: at + (r.chance(10) ? 4 : 0),
     },
-    { watch: { at, length: 128 } },
+    // Never in the middle of a page: see exclusions.
+    { watch: { at, length: 128 }, keep: ['iova'] },
   );
 };
 
@@ -181,7 +185,7 @@ const makeDirty: Make = (m, ctx) => {
   m.poke(at, bytes);
   m.ioctl('DIRTY', ctx.ref, {
     id: idOf(hwpt, m),
-    iova: typeof iova === 'bigint' ? iova : { ...iova, width: 8 },
+    iova,
     length: length + (length % pageSize === 0 || m.random.chance(15) ? 0 : pageSize - (length % pageSize)),
     page_size: pageSize,
     uptr: at,

@@ -40,7 +40,8 @@ extern int capget(cap_user_header_t, cap_user_data_t);
 #define REF_BYTES 0xff
 #define FLAG_CHILD 1 /* in a child process that shares the descriptors but not the memory */
 #define FLAG_FORCE 2 /* store the struct even though the page is read-only */
-#define SECONDS_PER_SEQUENCE 60
+#define SECONDS_PER_SEQUENCE 20
+#define SECONDS_TO_DIE 5 /* an operation that never comes back keeps its process from dying */
 
 enum kind {
 	OP_NONE, OP_IOCTL, OP_POKE, OP_READ, OP_WRITE, OP_POLL, OP_OPEN, OP_CLOSE, OP_DUP, OP_MMAP, OP_MUNMAP,
@@ -511,6 +512,7 @@ static void play_sequence(const uint8_t *p, unsigned count)
 	int null = open("/dev/null", O_RDWR);
 	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
 
+	signal(SIGALRM, SIG_DFL);
 	alarm(SECONDS_PER_SEQUENCE);
 	sigaction(SIGSEGV, &action, NULL);
 	sigaction(SIGBUS, &action, NULL);
@@ -531,7 +533,7 @@ static void play_sequence(const uint8_t *p, unsigned count)
 	_exit(0);
 }
 
-static void print_full(unsigned sequence)
+static void print_full(unsigned sequence, const struct results *results)
 {
 	for (unsigned i = 0; i < results->done; i++) {
 		const struct answer *a = &results->answers[i];
@@ -551,7 +553,7 @@ static void print_full(unsigned sequence)
 }
 
 /* Four bytes an operation: errno, and 24 bits over all it answered. */
-static void print_brief(unsigned sequence)
+static void print_brief(unsigned sequence, const struct results *results)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	uint32_t bits = 0;
@@ -580,6 +582,40 @@ static void print_brief(unsigned sequence)
 	putchar('\n');
 }
 
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+static struct results *make_results(void)
+{
+	void *at = mmap(NULL, sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		exit(2);
+	return at;
+}
+
+/* Plays one sequence in a child; false when the child can be neither waited for nor killed. */
+static int play_in_child(const uint8_t *p, const uint32_t *header)
+{
+	int status = 0;
+	pid_t pid;
+
+	memset(results, 0, offsetof(struct results, answers) + header[2] * sizeof(struct answer));
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		play_sequence(p, header[2]);
+	alarm(SECONDS_PER_SEQUENCE + SECONDS_TO_DIE);
+	if (waitpid(pid, &status, 0) != pid)
+		status = -1;
+	alarm(0);
+	if (status)
+		printf("X %u %x %u\n", header[1], status, results->done);
+	return status != -1;
+}
+
 /* Header of the file: magic, number of sequences; of a sequence: bytes that follow, its number, operations. */
 int main(int argc, char **argv)
 {
@@ -587,6 +623,7 @@ int main(int argc, char **argv)
 	uint32_t header[3];
 	int brief, fd;
 	const uint8_t *p, *end;
+	struct sigaction alarmed = { .sa_handler = on_alarm };
 	unsigned first = argc > 3 ? strtoul(argv[3], NULL, 0) : 0, count = argc > 4 ? strtoul(argv[4], NULL, 0) : ~0u;
 
 	if (argc < 3)
@@ -596,14 +633,15 @@ int main(int argc, char **argv)
 	if (fd < 0 || fstat(fd, &st))
 		return 2;
 	p = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	results = mmap(NULL, sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	results = make_results();
 	close(fd);
-	if (p == MAP_FAILED || results == MAP_FAILED)
+	if (p == MAP_FAILED)
 		return 2;
+	/* Without SA_RESTART, so that waiting ends. */
+	sigaction(SIGALRM, &alarmed, NULL);
 	end = p + st.st_size;
 	for (p += 8; p < end; p += header[0]) {
-		int status = 0;
-		pid_t pid;
+		struct results *old = results;
 
 		memcpy(header, p, 12);
 		p += 12;
@@ -613,18 +651,14 @@ int main(int argc, char **argv)
 		}
 		if (!count--)
 			break;
-		memset(results, 0, offsetof(struct results, answers) + header[2] * sizeof(struct answer));
-		fflush(stdout);
-		pid = fork();
-		if (!pid)
-			play_sequence(p, header[2]);
-		waitpid(pid, &status, 0);
-		if (status)
-			printf("X %u %x %u\n", header[1], status, results->done);
-		if (brief)
-			print_brief(header[1]);
+		if (!play_in_child(p, header))
+			results = make_results();
 		else
-			print_full(header[1]);
+			old = NULL;
+		if (brief)
+			print_brief(header[1], old ? old : results);
+		else
+			print_full(header[1], old ? old : results);
 	}
 	printf("end\n");
 	return 0;
