@@ -7,7 +7,7 @@ import type { AccountMode } from './context.js';
 import { DmaBuf } from './dma-buf.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Pages, userSource, type PageSource } from './pages.js';
-import { PAGE_SIZE, U64_MAX, pageDown, pageOffset } from './units.js';
+import { PAGE_SIZE, U64_MAX, pageDown, pageIndex, pageOffset } from './units.js';
 import { rules } from './rules.js';
 
 export interface MapRequest {
@@ -18,6 +18,9 @@ export interface MapRequest {
   readonly iova: bigint | null;
   readonly prot: number;
 }
+
+/** The most that can be mapped at once. */
+const LONGEST = U64_MAX - PAGE_SIZE;
 
 /** A dma-buf longer than this many pages does not fit the kernel's batches. */
 const MAX_NPFNS = (1n << 32n) - 1n;
@@ -73,10 +76,10 @@ const userMode = (call: Call): AccountMode => (call.task.capable('CAP_IPC_LOCK')
 
 function makePages(call: Call, source: PageSource, request: MapRequest, mode: AccountMode): Pages {
   const { address, length, prot } = request;
-  if (length === 0n || length > U64_MAX - PAGE_SIZE) refuse(rules.map_length, { length });
+  if (length === 0n || length > LONGEST) refuse(rules.map_length, { length });
   call.alloc('iopt_pages');
   // Wraps as Linux' does for lengths near 2^64; the area is refused then, for want of pages.
-  const count = Number(BigInt.asUintN(64, pageOffset(address) + length + PAGE_SIZE - 1n) >> 12n);
+  const count = pageIndex(BigInt.asUintN(64, pageOffset(address) + length + (PAGE_SIZE - 1n)));
   const writable = (prot & IOMMU_WRITE) !== 0;
   return new Pages(call.context.env, source, pageDown(address), count, writable, call.task, mode);
 }
