@@ -46,7 +46,6 @@ export class ProcessSpace implements AddressSpace {
   /** Pages that were written lately, at {@link #epoch}: what is put off for them will very likely arrive. */
   readonly #written = new Set<number>();
   #epoch = 0;
-  #pending: readonly number[] = [];
 
   constructor(pid: number, mode: MemoryMode, files: FileBackings) {
     this.#pid = pid;
@@ -62,22 +61,19 @@ export class ProcessSpace implements AddressSpace {
   }
 
   /**
-   * True if bytes for these addresses may be written when the call returns: their pages were written before, and
+   * True if bytes for pages `first` and `last` may be written when the call returns: they were written before, and
    * nothing that the client did since could have taken them away. Otherwise writing now says for certain.
    */
-  mayDefer(at: bigint, length: number, epoch: number): boolean {
+  mayDefer(first: number, last: number, epoch: number): boolean {
     if (epoch !== this.#epoch || this.#written.size > WRITTEN_KEPT) this.#written.clear();
     this.#epoch = epoch;
-    const first = Math.floor(Number(at) / 4096);
-    const last = Math.floor((Number(at) + length - 1) / 4096);
-    if (this.#written.has(first) && (first === last || this.#written.has(last))) return true;
-    this.#pending = [first, last];
-    return false;
+    return this.#written.has(first) && (first === last || this.#written.has(last));
   }
 
-  /** What {@link mayDefer} was asked about has been written. */
-  written(): void {
-    for (const page of this.#pending) this.#written.add(page);
+  /** Pages `first` and `last`, which is the next one at most, have just been written. */
+  written(first: number, last: number): void {
+    this.#written.add(first);
+    this.#written.add(last);
   }
 
   leave(): void {
@@ -135,7 +131,7 @@ export class ProcessSpace implements AddressSpace {
   }
 
   #readWindow(at: bigint, into: Uint8Array): boolean {
-    const skip = Number(at - this.#windowAt);
+    const skip = at === this.#windowAt ? 0 : Number(at - this.#windowAt);
     if (skip < 0 || skip + into.length > this.#windowLength) return false;
     const from = request.size + skip;
     const { bytes } = inbox;

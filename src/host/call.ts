@@ -61,11 +61,15 @@ export class Call implements Task {
       return this.mm.write(at, bytes);
     }
     const { space } = this.client;
-    if (!space.mayDefer(at, bytes.length, this.epoch)) {
+    // A page number is exact as a double, and the argument is below 2^57 or not an address at all.
+    const start = Number(at);
+    const first = Math.floor(start / PAGE);
+    const last = Math.floor((start + bytes.length - 1) / PAGE);
+    if (!space.mayDefer(first, last, this.epoch)) {
       // The engine undoes what it did if this fails, and it can do so only now.
       this.#mayDefer = false;
       if (!space.write(at, bytes)) return false;
-      if (bytes.length <= PAGE) space.written();
+      if (bytes.length <= PAGE) space.written(first, last);
       return true;
     }
     outboxReply.set(bytes, this.deferred);

@@ -199,6 +199,7 @@ class FakeFile implements OpenFile {
     if (request.offset !== 0n || request.length !== 4096n) return refuse(rules.noMapping);
     return {
       bytes: this.#pages,
+      onGone: null,
       opened: () => {
         this.#mapped += 1;
       },
