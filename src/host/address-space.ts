@@ -8,7 +8,7 @@ import { PrivateBacking, type FileBackings } from './backing.js';
 import { inbox, type Link } from './link.js';
 import { request } from './protocol.js';
 import * as sys from './sys.js';
-import { findVma, isDeviceMemory, type Vma } from './vma.js';
+import { allVmas, findVma, isDeviceMemory, type Vma } from './vma.js';
 
 const SCRATCH = 1 << 16;
 const scratch = sys.allocate(SCRATCH);
@@ -51,6 +51,7 @@ export class ProcessSpace implements AddressSpace {
     this.#pid = pid;
     this.#direct = mode === 'direct';
     this.#files = files;
+    files.spaces.add(this);
   }
 
   /** A thread of this mm begins a call; `carried` bytes from `argument` lie in the inbox. */
@@ -122,6 +123,7 @@ export class ProcessSpace implements AddressSpace {
   /** The process is dead or runs another program. What was resolved to a file stays reachable. */
   retire(): void {
     this.#alive = false;
+    this.#files.spaces.delete(this);
     this.leave();
     if (this.#memFd >= 0) sys.close(this.#memFd);
     if (this.#mapsFd >= 0) sys.close(this.#mapsFd);
@@ -149,8 +151,26 @@ export class ProcessSpace implements AddressSpace {
     const size = backing.size();
     if (size !== null && offset + length > ((size + PAGE - 1n) & -PAGE)) return null;
     if (write && backing.hasFile && !PINNABLE.has(backing.fileSystem())) return null;
-    backing.addView({ space: this, at: from, offset, length });
+    backing.addView({ space: this, vma });
     return { backing, offset, length };
+  }
+
+  /** How many bytes from `at` on still are those of the file behind `vma`, from `offset` on; 0 when none is. */
+  showsFile(at: bigint, vma: Vma, offset: bigint): bigint {
+    if (!this.#alive || !this.#openMem()) return 0n;
+    const now = findVma(this.#mapsFd, at);
+    if (now === null || !now.shared || now.inode !== vma.inode || now.device !== vma.device) return 0n;
+    return now.offset + (at - now.start) === offset ? now.last - at + 1n : 0n;
+  }
+
+  /** An area that shows byte `offset` of a file; null when this process maps it nowhere. */
+  areaOfFile(device: string, inode: bigint, offset: bigint): Vma | null {
+    if (!this.#alive || !this.#openMem()) return null;
+    for (const vma of allVmas(this.#mapsFd)) {
+      if (!vma.shared || vma.inode !== inode || vma.device !== device) continue;
+      if (vma.offset <= offset && offset <= vma.offset + (vma.last - vma.start)) return vma;
+    }
+    return null;
   }
 
   #openMem(): boolean {

@@ -9,12 +9,11 @@ import type { Vma } from './vma.js';
 
 let lastId = 0;
 
-/** A place in a client through which a file can be reached when we have no descriptor of it. */
+/** An area of a client through which a file can be reached when we have no descriptor of it. */
 interface View {
   readonly space: ProcessSpace;
-  readonly at: bigint;
-  readonly offset: bigint;
-  readonly length: bigint;
+  /** As it was; what lies there now is asked at every use. */
+  readonly vma: Vma;
 }
 
 const VIEWS_KEPT = 64;
@@ -29,9 +28,15 @@ export class FileBacking implements Backing {
   readonly #fd: number;
   readonly #views: View[] = [];
 
-  /** `fd` (-1: none could be had) belongs to the backing from now on. */
-  constructor(fd: number) {
+  readonly #spaces: ReadonlySet<ProcessSpace>;
+
+  /**
+   * `fd` (-1: none could be had) belongs to the backing from now on. Without one, `spaces` are the processes to look
+   * for a mapping of the file in.
+   */
+  constructor(fd: number, spaces: ReadonlySet<ProcessSpace>) {
     this.#fd = fd;
+    this.#spaces = spaces;
   }
 
   get hasFile(): boolean {
@@ -51,6 +56,8 @@ export class FileBacking implements Backing {
 
   addView(view: View): void {
     if (this.#fd >= 0) return;
+    const { space, vma } = view;
+    if (this.#views.some((known) => known.space === space && known.vma.start === vma.start)) return;
     this.#views.push(view);
     if (this.#views.length > VIEWS_KEPT) this.#views.shift();
   }
@@ -73,15 +80,51 @@ export class FileBacking implements Backing {
   }
 
   #throughView(offset: bigint, bytes: Uint8Array, writing: boolean): boolean {
-    for (const view of this.#views) {
-      const skip = offset - view.offset;
-      if (skip < 0n || skip + BigInt(bytes.length) > view.length) continue;
-      const at = view.at + skip;
-      if (writing ? view.space.write(at, bytes) : view.space.read(at, bytes)) return true;
+    for (let done = 0; done < bytes.length;) {
+      const at = offset + BigInt(done);
+      const rest = bytes.subarray(done);
+      const moved = this.#throughKnownView(at, rest, writing) || this.#throughAnyClient(at, rest, writing);
+      if (moved === 0) return false;
+      done += moved;
     }
-    return false;
+    return true;
+  }
+
+  /** Copies what the first view that still shows `offset` has of it; how many bytes that was. */
+  #throughKnownView(offset: bigint, bytes: Uint8Array, writing: boolean): number {
+    for (const view of this.#views) {
+      const moved = copyThrough(view, offset, bytes, writing);
+      if (moved > 0) return moved;
+    }
+    return 0;
+  }
+
+  /** Who mapped it here may be gone: any client that has it mapped will do. */
+  #throughAnyClient(offset: bigint, bytes: Uint8Array, writing: boolean): number {
+    const known = this.#views.at(-1);
+    if (known === undefined) return 0;
+    for (const space of this.#spaces) {
+      const vma = space.areaOfFile(known.vma.device, known.vma.inode, offset);
+      if (vma === null) continue;
+      const moved = copyThrough({ space, vma }, offset, bytes, writing);
+      if (moved === 0) continue;
+      this.addView({ space, vma });
+      return moved;
+    }
+    return 0;
   }
 }
+
+/** How many bytes from `offset` on were copied through `view`: as many as it still shows. */
+function copyThrough({ space, vma }: View, offset: bigint, bytes: Uint8Array, writing: boolean): number {
+  const at = vma.start + (offset - vma.offset);
+  if (offset < vma.offset || at > vma.last) return 0;
+  const piece = bytes.subarray(0, Number(min(space.showsFile(at, vma, offset), BigInt(bytes.length))));
+  if (piece.length === 0) return 0;
+  return (writing ? space.write(at, piece) : space.read(at, piece)) ? piece.length : 0;
+}
+
+const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 const statfs = sys.allocate(128);
 
@@ -119,13 +162,15 @@ const FILES_HELD = 512;
 /** Every file that backs something now, by `major:minor:inode`. */
 export class FileBackings {
   readonly #files = new Map<string, FileBacking>();
+  /** Every mm that is alive. */
+  readonly spaces = new Set<ProcessSpace>();
 
   /** The backing of a file of which we have a descriptor; takes `fd` over. Each call needs one {@link put}. */
   ofDescriptor(fd: number, status: sys.Status): FileBacking {
     const key = `${deviceName(status.dev)}:${status.ino}`;
     let backing = this.#files.get(key);
     if (backing?.hasFile) sys.close(fd);
-    else this.#files.set(key, (backing = new FileBacking(fd)));
+    else this.#files.set(key, (backing = new FileBacking(fd, this.spaces)));
     backing.users += 1;
     return backing;
   }
@@ -143,7 +188,7 @@ export class FileBackings {
     const key = `${vma.device}:${vma.inode}`;
     let backing = this.#files.get(key);
     if (backing === undefined) {
-      backing = new FileBacking(this.#files.size < FILES_HELD ? openMapped(vma, pid) : -1);
+      backing = new FileBacking(this.#files.size < FILES_HELD ? openMapped(vma, pid) : -1, this.spaces);
       this.#files.set(key, backing);
     }
     backing.isMapped = true;

@@ -132,7 +132,7 @@ export class Server implements Descriptors, Registry {
   }
 
   install(call: Call, file: OpenFile, cloexec: boolean): number | null {
-    const minted = mint(file, file.pollMode === 'in' ? sys.O_RDONLY : sys.O_RDWR);
+    const minted = mint(file, sys.O_RDWR);
     if (typeof minted === 'number') return null;
     const fd = call.link.give(minted.clientEnd, cloexec, minted.token.kind);
     sys.close(minted.clientEnd);

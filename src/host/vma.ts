@@ -89,16 +89,22 @@ export function parseVma(row: string): Vma | null {
 }
 
 function searchText(mapsFd: number, at: bigint): Vma | null {
+  for (const vma of allVmas(mapsFd)) if (vma.last >= at) return vma.start <= at ? vma : null;
+  return null;
+}
+
+/** Every area, in address order. */
+export function* allVmas(mapsFd: number): Generator<Vma> {
   let rest = '';
   for (let offset = 0; ;) {
     const got = sys.preadAt(mapsFd, text.address, text.bytes.length, offset);
-    if (got <= 0) return null;
+    if (got <= 0) return;
     offset += got;
     const rows = (rest + decoder.decode(text.bytes.subarray(0, got))).split('\n');
     rest = rows.pop() ?? '';
     for (const row of rows) {
       const vma = parseVma(row);
-      if (vma !== null && vma.last >= at) return vma.start <= at ? vma : null;
+      if (vma !== null) yield vma;
     }
   }
 }

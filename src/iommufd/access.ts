@@ -139,6 +139,8 @@ export class Access extends IommufdObject {
     if (pages.isDmaBuf) refuse(rules.access_pin_dma_buf, { iova: area.iova });
     if (pages.accessSpans.countOf(first, lastIndex) === 0) {
       call.alloc('iopt_pages_access');
+      call.alloc('pinned_pfns node');
+      call.alloc('access span');
       let refusal = pages.pin(first, lastIndex);
       if (refusal === null && call.shouldFail('pinned_pfns'))
         refusal = { rule: rules.pfn_store_failed, values: {} };

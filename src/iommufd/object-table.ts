@@ -31,6 +31,7 @@ export class ObjectTable {
   /** Takes the lowest free id for `object`; when the call fails the id is free again. */
   reserve<T extends IommufdObject>(call: Call, object: T): T {
     this.checkRoom(call, object.type);
+    call.alloc(`${object.type} id`);
     const id = this.#ids.reserve();
     if (id === null) refuse(rules.object_ids, {});
     this.#reserved += 1;

@@ -89,6 +89,7 @@ export function pinItem(call: Call, file: SelftestAccess, request: PinRequest): 
   const { iova, length, uptr, flags } = request;
   if (!file.needsPinPages) refuse(rules.test_access_pages_kind, {});
   const access = file.access!;
+  call.alloc('access page list');
   const hpas = access.pinPages(call, iova, length, (flags & MOCK_FLAGS_ACCESS_WRITE) !== 0);
   call.tx.onAbort(() => access.unpinPages(iova, length));
   if (uptr !== 0n) comparePages(call, uptr - (iova - pageDown(iova)), hpas);

@@ -225,6 +225,7 @@ function createAccess(call: Call, cmd: uapi.IommuTestCmdCreateAccess, answer: (n
     refuse(rules.test_access_flags, { flags });
   const needsPinPages = flags !== 0;
   const file = new SelftestAccess(needsPinPages);
+  call.alloc('selftest_access');
   call.alloc(file.name);
   const unmap = (iova: bigint, length: bigint): void => file.unmap(iova, length);
   const fd = call.task.installFd(file, true);
