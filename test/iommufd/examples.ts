@@ -48,7 +48,16 @@ export function populate(w: World): Populated {
   const mapped = w.map(ioas);
   const access = w.access(ioas);
   return {
-    ...{ ioas, stdev, dev, hwpt, parent, dirty, nested, viommu, mapped, access },
+    ioas,
+    stdev,
+    dev,
+    hwpt,
+    parent,
+    dirty,
+    nested,
+    viommu,
+    mapped,
+    access,
     bare: w.ioas(),
     fault: w.fault().id,
     item: w.pin(access, LOW, PAGE),
@@ -87,8 +96,13 @@ function iommufdExamples(p: Populated): readonly (readonly [keyof typeof u, Stru
       'IOMMU_HWPT_ALLOC',
       u.iommu_hwpt_alloc,
       {
-        ...{ dev_id: p.dev, pt_id: p.ioas, flags: u.IOMMU_HWPT_FAULT_ID_VALID, fault_id: p.fault },
-        ...{ data_type: t.IOMMU_HWPT_DATA_SELFTEST, data_len: 8, data_uptr: p.buffer },
+        dev_id: p.dev,
+        pt_id: p.ioas,
+        flags: u.IOMMU_HWPT_FAULT_ID_VALID,
+        fault_id: p.fault,
+        data_type: t.IOMMU_HWPT_DATA_SELFTEST,
+        data_len: 8,
+        data_uptr: p.buffer,
       },
     ],
     ['IOMMU_GET_HW_INFO', u.iommu_hw_info, { dev_id: p.dev, data_len: 8, data_uptr: p.buffer }],

@@ -55,6 +55,10 @@ function refusal(step: (w: World, example: Example) => unknown, index: number): 
   }
 }
 
+/** The call with the last `beyond` bytes of its struct not there. */
+const atEdge = (beyond: number) => (w: World, example: Example) =>
+  w.client.ioctl(w.fd, example.request, w.putAtEdge(example.struct, example.values, beyond));
+
 /** Only the call's own refusal is of interest: CHANGE_PROCESS finds user memory, the others work. */
 const refusedAnyway = new Map([
   ['IOMMU_IOAS_CHANGE_PROCESS', 'change_process_kind'],
@@ -103,14 +107,12 @@ describe.each(exampleList().map((example, index) => [example.name, index, exampl
     });
 
     test('is EFAULT where its size, its bytes or its tail cannot be read', () => {
-      const at = (beyond: number) => (w: World, example: Example) =>
-        w.client.ioctl(w.fd, request, w.putAtEdge(struct, example.values, beyond));
       expect(refusal((w) => w.client.ioctl(w.fd, request, PAGE), index)).toMatchObject({
         rule: 'size_unreadable',
         code: 'EFAULT',
       });
-      expect(refusal(at(known - 3), index)).toMatchObject({ rule: 'size_unreadable', code: 'EFAULT' });
-      expect(refusal(at(1), index)).toMatchObject({ rule: 'struct_unreadable', code: 'EFAULT' });
+      expect(refusal(atEdge(known - 3), index)).toMatchObject({ rule: 'size_unreadable', code: 'EFAULT' });
+      expect(refusal(atEdge(1), index)).toMatchObject({ rule: 'struct_unreadable', code: 'EFAULT' });
       const tail = (w: World, example: Example): unknown =>
         w.client.ioctl(w.fd, request, w.putAtEdge(struct, { ...example.values, size: known + 1 }));
       expect(refusal(tail, index)).toMatchObject({ rule: 'struct_tail_unreadable', code: 'EFAULT' });
