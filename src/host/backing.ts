@@ -19,7 +19,7 @@ interface View {
 const VIEWS_KEPT = 64;
 
 /** A file (memfd, shmem, hugetlbfs or other), by device and inode. */
-export class FileBacking implements Backing {
+class FileBacking implements Backing {
   readonly id = ++lastId;
   /** Open descriptors of clients' that stand for it. */
   users = 0;

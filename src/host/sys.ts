@@ -37,7 +37,7 @@ function bind(name: string, result: string, args: string[]): NativeCall {
 const mmapNative = libc.func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']);
 
 export const PROT_READ = 1;
-export const PROT_WRITE = 2;
+const PROT_WRITE = 2;
 export const PROT_EXEC = 4;
 export const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -96,7 +96,6 @@ export const write = bind('write', 'int64_t', ['int', 'int64_t', 'int64_t']);
 export const pread = bind('pread64', 'int64_t', ['int', 'void*', 'int64_t', 'int64_t']);
 export const pwrite = bind('pwrite64', 'int64_t', ['int', 'void*', 'int64_t', 'int64_t']);
 export const preadAt = bind('pread64', 'int64_t', ['int', 'int64_t', 'int64_t', 'int64_t']);
-export const pwriteAt = bind('pwrite64', 'int64_t', ['int', 'int64_t', 'int64_t', 'int64_t']);
 export const fcntl = bind('fcntl', 'int', ['int', 'int', 'int']);
 export const ioctl = bind('ioctl', 'int', ['int', 'uint64_t', 'int64_t']);
 export const ftruncate = bind('ftruncate', 'int', ['int', 'int64_t']);
@@ -105,7 +104,7 @@ export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
 export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
 export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
 export const getxattr = bind('getxattr', 'int64_t', ['str', 'str', 'int64_t', 'uint64_t']);
-export const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
+const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
 export const socket = bind('socket', 'int', ['int', 'int', 'int']);
 export const bindSocket = bind('bind', 'int', ['int', 'int64_t', 'int']);
 export const listen = bind('listen', 'int', ['int', 'int']);

@@ -9,6 +9,8 @@ import type { SharedPages } from '../mem/task.js';
 import type { IommuGroup } from './group.js';
 import type { FaultParam, PageFaultGroup } from './iopf.js';
 
+export type { MapStatus };
+
 /** IOMMU_READ, IOMMU_WRITE: permissions of a mapping. */
 export const IOMMU_READ = 1;
 export const IOMMU_WRITE = 2;

@@ -4,8 +4,7 @@
  */
 import type { Refusal, Rule } from '../base/errno.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
-import type { MapStatus } from '../pt/map.js';
-import type { PagingDomain } from '../hw/unit.js';
+import type { MapStatus, PagingDomain } from '../hw/unit.js';
 import type { IoPagetable } from './io-pagetable.js';
 import type { Pages } from './pages.js';
 import { PAGE_SIZE, pageIndex, pageOffset, pageToBytes } from './units.js';

@@ -1,10 +1,9 @@
 /** The ioctls of /dev/iommu: the table of contents of this folder. */
 import * as uapi from '../wire/uapi/iommufd.gen.js';
-import type { MockUnit } from '../hw/mock/unit.js';
 import { ioasChangeProcess } from './change-process.js';
 import { destroy } from './destroy.js';
 import { getDirtyBitmap, setDirtyTracking } from './dirty.js';
-import { ioctlTable, row, type IoctlTable } from './dispatch.js';
+import { ioctlTable, row, type IoctlRow, type IoctlTable } from './dispatch.js';
 import { faultQueueAlloc } from './fault-queue.js';
 import { getHwInfo } from './hw-info.js';
 import { hwptAlloc } from './hwpt.js';
@@ -19,13 +18,12 @@ import {
   ioasUnmap,
 } from './ioas.js';
 import { option } from './option.js';
-import { convertCopySource, selftestRow } from './selftest.js';
 import { veventqAlloc } from './veventq.js';
 import { vfioIoas, vfioIoctl } from './vfio-compat.js';
 import { hwQueueAlloc, vdeviceAlloc, viommuAlloc } from './viommu.js';
 
 /** The third column is the last field of the struct's first version. */
-const rows = [
+export const rows: readonly IoctlRow[] = [
   row('IOMMU_DESTROY', uapi.IOMMU_DESTROY, uapi.iommu_destroy, 'id', destroy),
   row('IOMMU_IOAS_ALLOC', uapi.IOMMU_IOAS_ALLOC, uapi.iommu_ioas_alloc, 'out_ioas_id', ioasAlloc),
   row(
@@ -99,7 +97,3 @@ const rows = [
 
 /** What a machine without the selftest offers. */
 export const iommufdIoctls: IoctlTable = ioctlTable(rows, vfioIoctl);
-
-/** The same with IOMMU_TEST_CMD for devices of `unit`. */
-export const selftestIoctls = (unit: MockUnit): IoctlTable =>
-  ioctlTable([...rows, selftestRow(unit)], vfioIoctl, convertCopySource);

@@ -142,7 +142,7 @@ export function vdeviceAlloc(call: Call, cmd: IommuVdeviceAlloc): void {
   call.respond(iommu_vdevice_alloc, { ...cmd, out_vdevice_id: vdevice.id }, true);
 }
 
-export class HwQueueObject extends IommufdObject implements HwQueueCore {
+class HwQueueObject extends IommufdObject implements HwQueueCore {
   readonly type = 'HW_QUEUE';
   driver: HwQueue = { destroy: () => {} };
   /** Holds the queue's memory; made after the queue has its id. */

@@ -12,7 +12,7 @@ import { Context } from '../../src/iommufd/context.js';
 import { Device } from '../../src/iommufd/device.js';
 import { defaultLimits, type Env, type Limits } from '../../src/iommufd/env.js';
 import { Ioas } from '../../src/iommufd/ioas.js';
-import { selftestIoctls } from '../../src/iommufd/ioctls.js';
+import { selftestIoctls } from '../../src/selftest/ioctls.js';
 import type { IommufdObject } from '../../src/iommufd/object.js';
 import { PinRegistry } from '../../src/iommufd/pins.js';
 import { IommufdClient } from '../../src/machine/iommufd-client.js';

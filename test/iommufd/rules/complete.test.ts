@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { rules as coreRules } from '../../../src/hw/rules.js';
 import { rules as mockRules } from '../../../src/hw/mock/rules.js';
 import { rules as iommufdRules } from '../../../src/iommufd/rules.js';
+import { rules as selftestRules } from '../../../src/selftest/rules.js';
 import { createEngine } from '../../../src/machine/engine.js';
 import { LocalClient } from '../../../src/machine/local-client.js';
 import { unitCases } from '../../hw/cases.js';
@@ -18,7 +19,7 @@ const unreachable: Readonly<Record<string, string>> = {
   cut_large_pages: 'nothing is cut before large pages are off (VFIO_TYPE1_IOMMU)',
 };
 
-const declared = [...Object.keys(iommufdRules), ...Object.keys(coreRules), ...Object.keys(mockRules)];
+const declared = [iommufdRules, coreRules, mockRules, selftestRules].flatMap((rules) => Object.keys(rules));
 const covered = [...Object.values(groups), unitCases].flatMap((cases) => Object.keys(cases));
 
 test('every rule has a case, and every case a rule', () => {

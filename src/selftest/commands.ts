@@ -11,16 +11,16 @@ import { MockDevice } from '../hw/mock/device.js';
 import { MockDomain } from '../hw/mock/domain.js';
 import { MockNested } from '../hw/mock/nested.js';
 import type { MockUnit } from '../hw/mock/unit.js';
-import { Access } from './access.js';
-import type { Call } from './call.js';
-import { Device } from './device.js';
-import type { IoctlRow } from './dispatch.js';
-import { DmaBuf } from './dma-buf.js';
-import { HwptNested, HwptPaging } from './hwpt.js';
-import type { Ioas } from './ioas.js';
-import { IommufdObject } from './object.js';
-import { ACCESS_PAGES_FLAGS, SelftestAccess, pinItem } from './selftest-access.js';
-import { PAGE_BYTES, PAGE_SIZE, U64_MAX, misaligned, pageDown, pageOffset } from './units.js';
+import { Access } from '../iommufd/access.js';
+import type { Call } from '../iommufd/call.js';
+import { Device } from '../iommufd/device.js';
+import type { IoctlRow } from '../iommufd/dispatch.js';
+import { DmaBuf } from '../iommufd/dma-buf.js';
+import { HwptNested, HwptPaging } from '../iommufd/hwpt.js';
+import type { Ioas } from '../iommufd/ioas.js';
+import { IommufdObject } from '../iommufd/object.js';
+import { ACCESS_PAGES_FLAGS, SelftestAccess, pinItem } from './access.js';
+import { PAGE_BYTES, PAGE_SIZE, U64_MAX, misaligned, pageDown, pageOffset } from '../iommufd/units.js';
 import { rules } from './rules.js';
 
 /** What a mock device is to its context: destroying it unbinds the device. */

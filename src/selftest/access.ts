@@ -2,9 +2,9 @@
 import { refuse } from '../base/errno.js';
 import { MOCK_FLAGS_ACCESS_SYZ, MOCK_FLAGS_ACCESS_WRITE } from '../wire/uapi/iommufd_test.gen.js';
 import type { OpenFile, SharedPages } from '../mem/task.js';
-import { Access } from './access.js';
-import type { Call } from './call.js';
-import { PAGE_SIZE, pageDown } from './units.js';
+import { Access } from '../iommufd/access.js';
+import type { Call } from '../iommufd/call.js';
+import { PAGE_SIZE, pageDown } from '../iommufd/units.js';
 import { rules } from './rules.js';
 
 interface Item {
