@@ -70,10 +70,12 @@ describe('points that can fail, each of them seen by the caller', () => {
   test('every named point of the sources has failed in some scenario', () => {
     const named =
       /(?:\balloc|shouldFail|checkRoom|point|shortage)\((?:call, |[\w.]+, '\w+', |'\w+', )?'([^']+)'/g;
-    const declared = filesBelow(join(repoRoot, 'src/iommufd'), '.ts').flatMap((file) => {
-      const source = readFileSync(join(repoRoot, 'src/iommufd', file), 'utf8');
-      return [...source.matchAll(named)].map((match) => match[1] as string);
-    });
+    const declared = ['src/iommufd', 'src/selftest'].flatMap((folder) =>
+      filesBelow(join(repoRoot, folder), '.ts').flatMap((file) => {
+        const source = readFileSync(join(repoRoot, folder, file), 'utf8');
+        return [...source.matchAll(named)].map((match) => match[1] as string);
+      }),
+    );
     // Where the name of a point is a rule's, what follows the bracket is its kind.
     const names = declared.filter((name) => !name.startsWith('fail_'));
     expect(names.length).toBeGreaterThan(20);

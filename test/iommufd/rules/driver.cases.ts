@@ -8,7 +8,7 @@ import { MockUnit } from '../../../src/hw/mock/unit.js';
 import { Access } from '../../../src/iommufd/access.js';
 import type { Device } from '../../../src/iommufd/device.js';
 import type { HwptPaging } from '../../../src/iommufd/hwpt.js';
-import type { SelftestAccess } from '../../../src/selftest/commands-access.js';
+import type { SelftestAccess } from '../../../src/selftest/access.js';
 
 import type { MapStatus } from '../../../src/pt/map.js';
 import * as u from '../../../src/wire/uapi/iommufd.gen.js';
