@@ -113,3 +113,16 @@ test('what a device cannot translate is reserved while its requester id is attac
   expect([firstHole(one), firstHole(two)]).toEqual([LOW, LOW]);
   w.end();
 });
+
+test('a byte that is not zero, the last before a hole, is seen before the hole is', () => {
+  const w = new World();
+  const bytes = new Uint8Array(60);
+  u.iommu_ioas_alloc.encode({ size: 100, flags: 0, out_ioas_id: 0 }, bytes);
+  const at = w.buffer(1) + PAGE - 60n;
+  w.client.memory.write(at, bytes);
+  const alloc = (): unknown => w.client.ioctl(w.fd, u.IOMMU_IOAS_ALLOC, at);
+  expect(ruleOf(alloc)).toBe('struct_tail_unreadable');
+  w.client.memory.write(at + 59n, Uint8Array.of(1));
+  expect(ruleOf(alloc)).toBe('struct_tail_not_zero');
+  w.end();
+});
