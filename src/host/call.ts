@@ -12,6 +12,9 @@ export interface Descriptors {
 
 const PAGE = 4096;
 
+/** Bytes. */
+const SHORT = 128;
+
 export class Call implements Task {
   readonly link: Link;
   readonly client: ClientProcess;
@@ -72,7 +75,10 @@ export class Call implements Task {
       if (bytes.length <= PAGE) space.written(first, last);
       return true;
     }
-    outboxReply.set(bytes, this.deferred);
+    // A loop, because a struct is a few dozen bytes and a call of set() costs as much as copying them.
+    const from = this.deferred;
+    if (bytes.length <= SHORT) for (let i = 0; i < bytes.length; i++) outboxReply[from + i] = bytes[i]!;
+    else outboxReply.set(bytes, from);
     this.deferred += bytes.length;
     return true;
   }
