@@ -31,7 +31,7 @@
 #define ALL_SIGNALS (~0ul)
 #define NOT_RECEIVED 0xffffffffu
 
-/* A thread's connection. `busy` is held during a call, and by whoever moves the descriptor away. */
+/* A thread's connection. `busy` is held during a call, and by whoever borrows it or moves the descriptor away. */
 struct slot {
 	_Atomic int fd;
 	_Atomic int busy;
@@ -45,6 +45,13 @@ static _Atomic int own_fd_count;
 /* One word that the kernel clears in a forked child, however the fork was made. */
 static _Atomic unsigned *alive_page;
 static _Atomic unsigned generations;
+/* Whose image this is. A child of vfork has our memory and another pid. */
+static _Atomic int image_pid;
+/*
+ * A connection that children inherit: where the socket cannot be reached any more (after chroot, after setuid) a new
+ * connection is one end of a pair that is handed over through it. Nothing is answered on it, so all may share it.
+ */
+static _Atomic int door = -1;
 /* What the daemon calls this image; 0 until somebody said hello. */
 static _Atomic uint64_t image_cookie;
 /* Held while it is asked for: two threads that ask at once would be taken for two images. */
@@ -91,6 +98,8 @@ int channel_next(int fd)
 static void drop_inherited(void)
 {
 	for (int fd = channel_next(0); fd >= 0; fd = channel_next(fd + 1)) {
+		if (fd == atomic_load(&door))
+			continue;
 		sys1(SYS_close, fd);
 		mark_fd(fd, false);
 	}
@@ -110,6 +119,7 @@ static unsigned current_generation(void)
 		if (at < 0 && at > -4096)
 			return 0;
 		sys3(SYS_madvise, at, 4096, MADV_WIPEONFORK);
+		atomic_store(&image_pid, (int)sys0(SYS_getpid));
 		atomic_store((_Atomic unsigned *)at, 1 + atomic_fetch_add(&generations, 1));
 		if (!atomic_compare_exchange_strong(&alive_page, &page, (_Atomic unsigned *)at))
 			sys2(SYS_munmap, at, 4096);
@@ -118,6 +128,7 @@ static unsigned current_generation(void)
 	seen = atomic_load_explicit(page, memory_order_relaxed);
 	if (seen == 0) {
 		drop_inherited();
+		atomic_store(&image_pid, (int)sys0(SYS_getpid));
 		seen = 1 + atomic_fetch_add(&generations, 1);
 		atomic_store(page, seen);
 	}
@@ -134,7 +145,7 @@ static void channel_forked(void)
 	mapping_forked();
 }
 
-static void release_slot(struct slot *slot)
+static void hang_up(struct slot *slot)
 {
 	int fd = atomic_exchange(&slot->fd, -1);
 
@@ -142,66 +153,74 @@ static void release_slot(struct slot *slot)
 		mark_fd(fd, false);
 		sys1(SYS_close, fd);
 	}
-	atomic_store(&slot->busy, 0);
+}
+
+static void release_slot(struct slot *slot)
+{
+	hang_up(slot);
+	atomic_store(&slot->busy, IDLE);
 	atomic_store(&slot->taken, 0);
+}
+
+/* Takes an idle slot, waiting for whoever has borrowed it. False: a call of its own thread holds it. */
+static bool hold(struct slot *slot, int as)
+{
+	for (int seen = IDLE; !atomic_compare_exchange_weak(&slot->busy, &seen, as); seen = IDLE) {
+		if (seen == OWN_CALL)
+			return false;
+		if (seen == BORROWED)
+			sys0(SYS_sched_yield);
+	}
+	return true;
 }
 
 static void thread_ends(void *value)
 {
 	struct slot *slot = value;
 
-	if (slot && slot == own_slot && own_generation == current_generation())
+	if (slot && slot == own_slot && own_generation == current_generation()) {
+		/* Held by a call of ours if we were cancelled in it. */
+		hold(slot, OWN_CALL);
 		release_slot(slot);
+	}
 	own_slot = NULL;
+}
+
+/* Makes `fd` free for the program; the number that stands for it now, or -1. */
+static int moved_away(int fd)
+{
+	long other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
+
+	if (other < 0)
+		other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+	if (other >= KNOWN_FDS) {
+		sys1(SYS_close, other);
+		other = -1;
+	}
+	mark_fd(fd, false);
+	if (other >= 0)
+		mark_fd((int)other, true);
+	return other >= 0 ? (int)other : -1;
 }
 
 void channel_move_away(int fd)
 {
+	/* A child of vfork has descriptors of its own and our tables. */
+	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid))
+		return;
+	if (atomic_load(&door) == fd)
+		atomic_store(&door, moved_away(fd));
 	for (int i = 0; i < SLOTS; i++) {
 		struct slot *slot = &slots[i];
-		int free = 0;
-		long other;
 
 		if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) != fd)
 			continue;
-		for (int turn = 0; turn < 100000 && !atomic_compare_exchange_weak(&slot->busy, &free, 1); turn++) {
-			free = 0;
+		while (!hold(slot, BORROWED))
 			sys0(SYS_sched_yield);
-		}
-		other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, fd + 1);
-		if (other < 0)
-			other = sys3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
-		if (other >= KNOWN_FDS) {
-			sys1(SYS_close, other);
-			other = -1;
-		}
-		mark_fd(fd, false);
-		if (other >= 0)
-			mark_fd((int)other, true);
-		atomic_store(&slot->fd, other >= 0 ? (int)other : -1);
-		atomic_store(&slot->busy, 0);
+		atomic_store(&slot->fd, moved_away(fd));
+		atomic_store(&slot->busy, IDLE);
 		return;
 	}
-}
-
-/*
- * A program that has lowered its limit of descriptors would see ours among its own, or leave no room for them. The
- * limit is lifted for as long as we make one; programs cannot tell, as theirs still come from below.
- */
-bool lift_fd_limit(struct rlimit *before)
-{
-	struct rlimit lifted;
-
-	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, before) != 0 || before->rlim_cur >= before->rlim_max ||
-	    before->rlim_cur >= 1024)
-		return false;
-	lifted = (struct rlimit){ before->rlim_max < 1024 ? before->rlim_max : 1024, before->rlim_max };
-	return sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, &lifted, 0) == 0;
-}
-
-void restore_fd_limit(const struct rlimit *before)
-{
-	sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, before, 0);
 }
 
 /* Puts a descriptor where programs seldom look. Returns the new number. */
@@ -244,44 +263,100 @@ static long connect_within_limit(void)
 	return fd;
 }
 
-static long connect_daemon(void)
+static long connect_socket(void)
 {
-	struct rlimit before;
-	bool lifted = lift_fd_limit(&before);
-	long fd = connect_within_limit();
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	long fd, result;
 
-	if (lifted)
-		restore_fd_limit(&before);
-	return fd;
+	memcpy(address.sun_path, shim.socket, sizeof(shim.socket));
+	fd = sys3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	do
+		result = sys3(SYS_connect, fd, &address, sizeof(address));
+	while (result == -EINTR);
+	if (result < 0)
+		sys1(SYS_close, fd);
+	return result < 0 ? result : fd;
 }
 
-/* Only for calls that block signals: a timer for every receive is a tenth of what the shim costs. */
-static void make_patient(struct slot *slot, int fd)
+static long send_all(int fd, const void *head, size_t head_size, const void *tail, size_t tail_size, int pass_fd);
+
+static long connect_through_door(void)
+{
+	struct ioasis_request request = { .op = IOASIS_OP_DOOR, .fd = -1 };
+	int ends[2];
+	long sent = -ENODEV;
+
+	if (atomic_load(&door) < 0)
+		return sent;
+	sent = sys4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+	if (sent < 0)
+		return sent;
+	sent = send_all(atomic_load(&door), &request, sizeof(request), NULL, 0, ends[1]);
+	sys1(SYS_close, ends[1]);
+	if (sent < 0)
+		sys1(SYS_close, ends[0]);
+	return sent < 0 ? sent : ends[0];
+}
+
+static void open_door(void)
+{
+	struct ioasis_request request = { .op = IOASIS_OP_DOOR, .fd = -1 };
+	int none = -1;
+	long fd = connect_socket();
+
+	if (fd >= 0)
+		fd = move_high(fd);
+	if (fd < 0)
+		return;
+	if (fd < KNOWN_FDS && send_all((int)fd, &request, sizeof(request), NULL, 0, -1) >= 0 &&
+	    atomic_compare_exchange_strong(&door, &none, (int)fd))
+		mark_fd((int)fd, true);
+	else
+		sys1(SYS_close, fd);
+}
+
+static long connect_daemon(void)
 {
 	struct timeval patience = { .tv_sec = 1 };
+	long fd;
 
-	if (slot->patient)
-		return;
+	shim_start();
+	if (shim.tree_length == 0)
+		return -ENODEV;
+	fd = connect_socket();
+	if (fd < 0 && fd != -EMFILE && fd != -ENFILE)
+		fd = connect_through_door();
+	if (fd >= 0)
+		fd = move_high(fd);
+	if (fd >= KNOWN_FDS) {
+		sys1(SYS_close, fd);
+		return -EMFILE;
+	}
+	if (fd < 0)
+		return fd == -EMFILE || fd == -ENFILE ? fd : -ENODEV;
 	sys5(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	slot->patient = true;
+	return fd;
 }
 
 static long transfer(int fd, struct call *call);
 
-static long say_hello(int fd, const struct call *for_call)
+/* A stranger (see `enter`) says hello for itself alone; the image keeps its own name. */
+static long say_hello(int fd, const struct call *for_call, bool stranger)
 {
 	struct call hello = {
 		.signals = for_call->signals,
 		.blocks = for_call->blocks,
 		.request = { .op = IOASIS_OP_HELLO,
 			     .cmd = IOASIS_PROTOCOL_VERSION,
-			     .arg = atomic_load(&image_cookie),
+			     .arg = stranger ? 0 : atomic_load(&image_cookie),
 			     .count = (uint64_t)sys0(SYS_gettid),
 			     .token = lent.capabilities,
 			     .offset = lent.memlock,
 			     .fd = -1 },
 	};
-	bool first = hello.request.arg == 0;
+	bool first = hello.request.arg == 0 && !stranger;
 	long cookie;
 
 	while (first && atomic_exchange(&naming, 1))
@@ -292,7 +367,8 @@ static long say_hello(int fd, const struct call *for_call)
 	if (cookie > 0 && hello.request.arg != (uint64_t)cookie) {
 		/* Yama lets a process be read only by an ancestor, or by whom it names. */
 		sys5(SYS_prctl, PR_SET_PTRACER, hello.count, 0, 0, 0);
-		atomic_store(&image_cookie, (uint64_t)cookie);
+		if (!stranger)
+			atomic_store(&image_cookie, (uint64_t)cookie);
 	}
 	if (first)
 		atomic_store(&naming, 0);
@@ -307,55 +383,94 @@ static struct slot *take_slot(void)
 		if (atomic_load_explicit(&slots[i].taken, memory_order_relaxed) == 0 &&
 		    atomic_compare_exchange_strong(&slots[i].taken, &free, 1)) {
 			atomic_store(&slots[i].fd, -1);
+			atomic_store(&slots[i].busy, OWN_CALL);
 			return &slots[i];
 		}
 	}
 	return NULL;
 }
 
-/* This thread's slot with a live connection in it, held busy; or NULL and *error. */
-static struct slot *enter(const struct call *call, long *error)
+/* No descriptor is left for a connection of this thread's own: any other's will do. */
+static struct slot *borrow_slot(void)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		struct slot *slot = &slots[i];
+
+		if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) < 0)
+			continue;
+		while (!hold(slot, BORROWED))
+			sys0(SYS_sched_yield);
+		if (atomic_load(&slot->fd) >= 0)
+			return slot;
+		atomic_store(&slot->busy, IDLE);
+	}
+	return NULL;
+}
+
+/* Puts a new connection into `slot`, which we hold; 0 or -errno. */
+static long fill_slot(struct slot *slot, const struct call *call, bool stranger)
+{
+	long fd = connect_daemon(), error;
+
+	if (fd < 0)
+		return fd;
+	if (!stranger)
+		mark_fd((int)fd, true);
+	atomic_store(&slot->fd, (int)fd);
+	error = say_hello((int)fd, call, stranger);
+	if (error == 0 && !stranger && atomic_load(&door) < 0)
+		open_door();
+	return error == -EPIPE ? -ENODEV : error;
+}
+
+/*
+ * This thread's slot with a live connection in it, held; or NULL and *error. A child of vfork that finds none gets
+ * `passing`, for this one call: our memory is its parent's, where the number of its descriptor would mean another.
+ */
+static struct slot *enter(const struct call *call, struct slot *passing, long *error)
 {
 	unsigned generation = current_generation();
 	struct slot *slot = own_slot;
-	int free = 0;
-	long fd;
 
-	if (!slot || own_generation != generation) {
-		slot = take_slot();
-		if (!slot) {
-			*error = -EMFILE;
-			return NULL;
-		}
+	/* A call that never came back, because a handler jumped out of it, keeps its slot for good. */
+	if (slot && own_generation == generation && hold(slot, OWN_CALL)) {
+		if (atomic_load_explicit(&slot->fd, memory_order_relaxed) >= 0)
+			return slot;
+		atomic_store(&slot->busy, IDLE);
+		atomic_store(&slot->taken, 0);
+	}
+	own_slot = NULL;
+	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid)) {
+		*error = fill_slot(passing, call, true);
+		return *error == 0 ? passing : NULL;
+	}
+	slot = take_slot();
+	if (!slot) {
+		*error = -EMFILE;
+		return NULL;
+	}
+	*error = fill_slot(slot, call, false);
+	if (*error == 0) {
 		own_slot = slot;
 		own_generation = generation;
 		if (atomic_load(&key_made))
 			pthread_setspecific(exit_key, slot);
-	}
-	while (!atomic_compare_exchange_weak(&slot->busy, &free, 1)) {
-		free = 0;
-		sys0(SYS_sched_yield);
-	}
-	if (atomic_load_explicit(&slot->fd, memory_order_relaxed) >= 0)
 		return slot;
-	fd = connect_daemon();
-	if (fd >= 0) {
-		mark_fd((int)fd, true);
-		atomic_store(&slot->fd, (int)fd);
-		slot->patient = false;
-		if (call->blocks)
-			make_patient(slot, (int)fd);
-		*error = say_hello((int)fd, call);
-		if (*error == 0)
-			return slot;
-		if (*error == -EPIPE)
-			*error = -ENODEV;
-	} else {
-		*error = fd;
 	}
 	release_slot(slot);
-	own_slot = NULL;
-	return NULL;
+	return *error == -EMFILE || *error == -ENFILE ? borrow_slot() : NULL;
+}
+
+/* Gives back what `enter` gave; `lost`: its connection is of no use any more. */
+static void leave(struct slot *slot, struct slot *passing, bool lost)
+{
+	if (slot == passing) {
+		sys1(SYS_close, atomic_load(&slot->fd));
+		return;
+	}
+	if (lost)
+		hang_up(slot);
+	atomic_store_explicit(&slot->busy, IDLE, memory_order_release);
 }
 
 static long send_all(int fd, const void *head, size_t head_size, const void *tail, size_t tail_size, int pass_fd)
@@ -582,7 +697,7 @@ static long transfer(int fd, struct call *call)
 long channel_call(struct call *call)
 {
 	unsigned long all = ALL_SIGNALS;
-	struct slot *slot;
+	struct slot passing = { -1, OWN_CALL, 1 }, *slot;
 	long result = -ENODEV;
 
 	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);

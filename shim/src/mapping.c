@@ -70,8 +70,12 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 			     .offset = offset,
 			     .fd = fd },
 	};
+	struct rlimit before;
+	bool lifted = lift_fd_limit(&before), kept;
 	long result = channel_call(&call);
-	bool kept;
+
+	if (lifted)
+		restore_fd_limit(&before);
 
 	if (result < 0 && result > -4096)
 		return result;

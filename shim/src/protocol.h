@@ -34,6 +34,7 @@ enum ioasis_op {
 	IOASIS_OP_MMAP = 8,	/* arg: address; count: length; offset; cmd: prot | flags << 8 */
 	IOASIS_OP_MAPPED = 9,	/* arg: mapping id; cmd: 1 one more mapping of it here, 0 one less */
 	IOASIS_OP_LENT = 10,	/* token: effective capabilities, offset: RLIMIT_MEMLOCK; as the program set them */
+	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
 	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
 };
 

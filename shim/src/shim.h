@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "protocol.h"
@@ -63,6 +64,8 @@ long channel_call(struct call *call);
 bool channel_open(void);
 void channel_handler_set(void);
 bool channel_owns(int fd);
+bool lift_fd_limit(struct rlimit *before);
+void restore_fd_limit(const struct rlimit *before);
 int channel_next(int fd);
 void channel_move_away(int fd);
 

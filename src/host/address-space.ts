@@ -54,6 +54,10 @@ export class ProcessSpace implements AddressSpace {
     files.spaces.add(this);
   }
 
+  get isAlive(): boolean {
+    return this.#alive;
+  }
+
   /** A thread of this mm begins a call; `carried` bytes from `argument` lie in the inbox. */
   enter(caller: Link, argument: bigint, carried: number): void {
     this.#caller = caller;

@@ -149,12 +149,16 @@ export class Calls {
     const { view } = inbox;
     const flags = view.getUint32(request.cmd, true);
     const prot = flags & 0xff;
+    // Linux asks the file only for what its descriptor allows.
+    const shared = ((flags >>> 8) & sys.MAP_SHARED) !== 0;
+    const writes = shared && (prot & sys.PROT_WRITE) !== 0;
+    if (!token.canRead || (writes && !token.canWrite)) return [-sys.Errno.EACCES, 0];
     const pages = token.file.mmap(
       {
         offset: view.getBigUint64(request.offset, true),
         // mmap(2) maps whole pages.
         length: (view.getBigUint64(request.count, true) + 4095n) & ~4095n,
-        shared: ((flags >>> 8) & sys.MAP_SHARED) !== 0,
+        shared,
         exec: (prot & sys.PROT_EXEC) !== 0,
       },
       call,
@@ -319,6 +323,6 @@ function transfer(call: Call, token: Token, reading: boolean): number {
     return reading ? positioned.readAt(at, arg, count, call) : positioned.writeAt(at, arg, count, call);
   }
   // An anonymous file is a stream; a device node is not, and gets as far as its own read.
-  if (offset !== NO_OFFSET && !file.name.startsWith('/')) return -sys.Errno.ESPIPE;
+  if (offset !== NO_OFFSET && !file.name.startsWith('/dev/')) return -sys.Errno.ESPIPE;
   return reading ? file.read(arg, count, call) : file.write(arg, count, call);
 }

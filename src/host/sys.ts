@@ -37,7 +37,7 @@ function bind(name: string, result: string, args: string[]): NativeCall {
 const mmapNative = libc.func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']);
 
 export const PROT_READ = 1;
-const PROT_WRITE = 2;
+export const PROT_WRITE = 2;
 export const PROT_EXEC = 4;
 export const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -182,6 +182,7 @@ export const Errno = {
   ESRCH: 3,
   EINTR: 4,
   EBADF: 9,
+  EACCES: 13,
   EAGAIN: 11,
   EFAULT: 14,
   ENOENT: 2,

@@ -29,7 +29,10 @@ export function ioasChangeProcess(call: Call, cmd: IommuIoasChangeProcess): void
     charged.push({ mode, pages });
   }
   for (const pages of moving) uncharge(pages.payer, pages.accountMode, pages.pinnedCount);
+  // Linux cannot reach the account of an mm that is gone: it moves the pages, and says so.
+  const orphan = moving.find((pages) => pages.accountMode === 'mm' && !pages.payer.mm.isAlive);
   for (const pages of all) pages.payer = payer;
+  if (orphan !== undefined) refuse(rules.change_process_gone, { pages: orphan.pinnedCount });
 }
 
 /** Unaccounted pages have nothing to move. */

@@ -13,7 +13,7 @@ import type { DmaBuf } from './dma-buf.js';
 import type { Env } from './env.js';
 import { shortage } from './shortage.js';
 import { SpanSet, uncovered, type IndexRange } from './spans.js';
-import { pageToBytes } from './units.js';
+import { U64_MAX, pageToBytes } from './units.js';
 import { rules } from './rules.js';
 
 /** Pinned pages `first..last`, contiguous in one backing and in HPA. */
@@ -132,6 +132,7 @@ export class Pages {
     const at = this.base + pageToBytes(hole.first);
     const length = pageToBytes(hole.last - hole.first + 1);
     if (this.source.kind === 'user') {
+      if (at + length > U64_MAX) return { rule: rules.pin_wraps, values: { at, length } };
       const runs = this.payer.mm.resolve(at, length, this.writable);
       return (
         runs ?? { rule: rules.pin_fault, values: { at, length, access: this.writable ? 'write' : 'read' } }

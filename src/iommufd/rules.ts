@@ -139,6 +139,10 @@ export const rules = catalogue({
     'EINVAL',
     'the mapping at {iova} of IOAS {ioas_id} is of kind {kind}: only files can move',
   ],
+  change_process_gone: [
+    'EINVAL',
+    'the process that paid for {pages} pages is gone: they are moved all the same',
+  ],
   change_process_memlock: [
     'ENOMEM',
     '{pages} pages more make {total}, above the limit of {limit} locked pages of the new process',
@@ -147,6 +151,10 @@ export const rules = catalogue({
   // Pins
   pin_failed: ['EFAULT', 'the pages at {at} cannot be pinned: {why}'],
   pin_fault: ['EFAULT', '{length} bytes at {at} are not all memory that allows to {access}'],
+  pin_wraps: [
+    'EOVERFLOW',
+    'the pages of {length} bytes at {at} reach to 2^64, where no page can be asked for',
+  ],
   pin_dma_buf: ['EINVAL', 'a dma-buf has no pages to pin'],
   pin_not_memfd: ['EINVAL', 'the file is {kind}, not a memfd'],
   pin_beyond_file: ['EINVAL', '{length} bytes at {at} go beyond the end of the file at {size}'],

@@ -75,6 +75,7 @@ export interface AllocateOptions {
 export class LocalMemory implements AddressSpace {
   readonly id = ++lastSpaceId;
   readonly account: MmAccount = { pinnedVm: 0, lockedVm: 0 };
+  readonly isAlive = true;
   /** By address; they never touch, so that running over the end of one is a fault. */
   readonly #allocations: Allocation[] = [];
   #next = FIRST_ADDRESS;

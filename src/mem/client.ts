@@ -39,6 +39,8 @@ export interface AddressSpace {
   /** Never reused: exec and pid reuse make a new one. */
   readonly id: number;
   readonly account: MmAccount;
+  /** The process still runs in it. */
+  readonly isAlive: boolean;
   /** copy_from_user: false is EFAULT. */
   read(at: bigint, into: Uint8Array): boolean;
   /** copy_to_user, now: false is EFAULT. */

@@ -4,8 +4,11 @@ import { MOCK_FLAGS_ACCESS_SYZ, MOCK_FLAGS_ACCESS_WRITE } from '../wire/uapi/iom
 import type { OpenFile, SharedPages } from '../mem/task.js';
 import { Access } from '../iommufd/access.js';
 import type { Call } from '../iommufd/call.js';
-import { PAGE_SIZE, pageDown } from '../iommufd/units.js';
+import { PAGE_SIZE, U64_MAX, pageDown } from '../iommufd/units.js';
 import { rules } from './rules.js';
+
+/** Where get_user_pages says EOVERFLOW: the end of the page is beyond 2^64 - 1. */
+export const LAST_PAGE = pageDown(U64_MAX);
 
 interface Item {
   readonly iova: bigint;
@@ -102,6 +105,7 @@ export function pinItem(call: Call, file: SelftestAccess, request: PinRequest): 
 function comparePages(call: Call, at: bigint, hpas: readonly bigint[]): void {
   const { physical } = call.context.env;
   for (const hpa of hpas) {
+    if (pageDown(at) === LAST_PAGE) refuse(rules.test_access_pages_wraps, { at });
     const runs = call.task.mm.resolve(pageDown(at), PAGE_SIZE, false);
     if (runs === null) refuse(rules.test_access_pages_fault, { at });
     const found = physical.hpaOf(runs[0]!.backing, runs[0]!.offset);

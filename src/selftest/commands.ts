@@ -19,7 +19,7 @@ import { DmaBuf } from '../iommufd/dma-buf.js';
 import { HwptNested, HwptPaging } from '../iommufd/hwpt.js';
 import type { Ioas } from '../iommufd/ioas.js';
 import { IommufdObject } from '../iommufd/object.js';
-import { ACCESS_PAGES_FLAGS, SelftestAccess, pinItem } from './access.js';
+import { ACCESS_PAGES_FLAGS, LAST_PAGE, SelftestAccess, pinItem } from './access.js';
 import { PAGE_BYTES, PAGE_SIZE, U64_MAX, misaligned, pageDown, pageOffset } from '../iommufd/units.js';
 import { rules } from './rules.js';
 
@@ -175,6 +175,7 @@ function checkMap(call: Call, cmd: uapi.IommuTestCmdCheckMap): void {
   const { physical } = call.context.env;
   for (let done = 0n; done < length; done += page) {
     const at = uptr + done;
+    if (pageDown(at) === LAST_PAGE) refuse(rules.test_check_map_wraps, { at });
     const runs = call.task.mm.resolve(pageDown(at), PAGE_SIZE, false);
     if (runs === null) refuse(rules.test_check_map_fault, { at });
     const frame = physical.hpaOf(runs[0]!.backing, runs[0]!.offset);
