@@ -196,6 +196,7 @@ export const ioasCases: Cases = {
   }),
   pin_beyond_file: refused('EINVAL', mapFile({ length: 17n * PAGE }, attach)),
   pin_fault: refused('EFAULT', map({ user_va: PAGE }, attach)),
+  pin_wraps: refused('EOVERFLOW', map({ user_va: (1n << 64n) - PAGE, length: PAGE / 2n }, attach)),
   no_hpa: refused('ENOMEM', (w) => {
     const act = map({}, attach)(w);
     w.physical.window = () => null;
@@ -236,6 +237,18 @@ export const ioasCases: Cases = {
     w.map(w.ioas());
     return () => w.call(u.IOMMU_IOAS_CHANGE_PROCESS);
   }),
+  change_process_gone: refused(
+    'EINVAL',
+    (w) => {
+      const act = mapFile({ length: PAGE, flags: WRITE | FIXED }, attach)(w);
+      w.context.accountMode = 'mm';
+      act();
+      Object.defineProperty(w.client.memory, 'isAlive', { value: false });
+      const { iommufd } = w.other({ capabilities: [] });
+      return () => iommufd.call(u.IOMMU_IOAS_CHANGE_PROCESS);
+    },
+    { options: { capabilities: [] }, leavesChanges: true },
+  ),
   change_process_memlock: refused(
     'ENOMEM',
     (w) => {

@@ -111,6 +111,10 @@ export const selftestCases: Cases = {
     'EFAULT',
     checkMap((at) => [LOW, 5n * PAGE, at]),
   ),
+  test_check_map_wraps: refused(
+    'EOVERFLOW',
+    checkMap(() => [LOW, PAGE / 2n, (1n << 64n) - PAGE]),
+  ),
   test_check_map_frame: refused(
     'EINVAL',
     checkMap((at) => [LOW, PAGE, at + PAGE]),
@@ -181,6 +185,10 @@ export const selftestCases: Cases = {
   test_access_pages_fault: refused(
     'EFAULT',
     withAccess((w, fd) => w.pin(fd, LOW, PAGE, 0, PAGE)),
+  ),
+  test_access_pages_wraps: refused(
+    'EOVERFLOW',
+    withAccess((w, fd) => w.pin(fd, LOW, PAGE, 0, (1n << 64n) - PAGE)),
   ),
   test_access_pages_other: refused(
     'EBADE',
