@@ -18,7 +18,6 @@ class ArgumentSpace implements AddressSpace {
   readonly id = 1;
   readonly isAlive = true;
   readonly account = { pinnedVm: 0, lockedVm: 0 };
-  readonly isAlive = true;
   readonly bytes = new Uint8Array(4096);
 
   read(at: bigint, into: Uint8Array): boolean {
