@@ -16,7 +16,7 @@ class FakeFile implements OpenFile {
   readonly readable = true;
   onReadableChange = null;
   released = 0;
-  readonly pages = { bytes: new Uint8Array(page), opened: () => {}, closed: () => {} };
+  readonly pages = { bytes: new Uint8Array(page), opened: () => {}, closed: () => {}, onGone: null };
 
   /** Answers IOAS_ALLOC; the id is how many bytes the caller's struct has. */
   ioctl(_: number, arg: bigint, task: Task): number {
