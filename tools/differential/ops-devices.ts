@@ -289,7 +289,8 @@ const writeFault: Make = (m, ctx) => {
 const pollQueue: Make = (m, ctx) => {
   const r = m.random;
   const fd = r.chance(80) ? queueFd(m, ctx, r.chance(60) ? 'fault' : 'veventq') : ctx.ref;
-  m.add('poll', [fd, BigInt(r.pick([0x41, 0x45, 0x1, 0x4, 0x1f, 0]))]);
+  const masks = m.one('dmabuf', ctx) === null ? [0x41, 0x45, 0x1, 0x4, 0x1f, 0] : [0x1, 0x4, 0x5, 0];
+  m.add('poll', [fd, BigInt(r.pick(masks))]);
 };
 
 const viommuAlloc: Make = (m, ctx) => {
@@ -559,7 +560,7 @@ const oddCall: Make = (m, ctx) => {
   const fd = r.pick([ctx.ref, queueFd(m, ctx, 'fault'), queueFd(m, ctx, 'veventq')]);
   const what = r.below(5);
   if (what === 0) m.add('dup', [fd]);
-  else if (what === 1) m.add('lseek', [fd, BigInt(r.below(3)), BigInt(r.below(3))]);
+  else if (what === 1) m.add('lseek', [ctx.ref, BigInt(r.below(3)), BigInt(r.below(3))]);
   else if (what === 2) m.add('read', [fd, 0x10600000n, 40n, 2n ** 64n - 1n]);
   else if (what === 3) m.add('write', [fd, 0x10600000n, 8n, 2n ** 64n - 1n]);
   else

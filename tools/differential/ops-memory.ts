@@ -355,7 +355,7 @@ const addReserved: Make = (m, ctx) => {
 };
 
 const memoryLimit: Make = (m, ctx) => {
-  const limit = m.random.pick([65536, 4096, 128, 64, 16, 12, 11, 0]);
+  const limit = m.random.pick([65536, 65536, 4096, 11, 0]);
   m.ioctl('SET_TEMP_MEMORY_LIMIT', ctx.ref, { limit });
 };
 

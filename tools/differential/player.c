@@ -210,7 +210,7 @@ static int make_files(void)
 		{ 16 * PAGE, F_SEAL_SHRINK | F_SEAL_GROW },
 		{ 0, 0 },
 		{ PAGE + 2000, 0 },
-		{ 8 * PAGE, F_SEAL_WRITE },
+		{ 8 * PAGE, F_SEAL_SEAL },
 	};
 
 	for (int i = 0; i < 5; i++) {

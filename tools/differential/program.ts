@@ -114,7 +114,7 @@ function encodeOp(op: Op): Uint8Array {
 }
 
 /** One sequence with its header. */
-export function encodeSequence(sequence: Sequence): Uint8Array {
+function encodeSequence(sequence: Sequence): Uint8Array {
   const parts = sequence.ops.map(encodeOp);
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   const out = new Uint8Array(12 + length);
@@ -131,7 +131,7 @@ export function encodeSequence(sequence: Sequence): Uint8Array {
 }
 
 /** The header of a program file of `count` sequences. */
-export function encodeHeader(count: number): Uint8Array {
+function encodeHeader(count: number): Uint8Array {
   const out = new Uint8Array(8);
   const view = new DataView(out.buffer);
   view.setUint32(0, 0x31444f49, true);

@@ -16,6 +16,7 @@ export const rules = catalogue({
   mock_invalidate_type: ['EINVAL', 'invalidation type {type} is not IOMMU_HWPT_INVALIDATE_DATA_SELFTEST'],
   mock_invalidate_flags: ['EOPNOTSUPP', 'entry {index}: invalidation flags {flags}'],
   mock_invalidate_id: ['EINVAL', 'entry {index}: iotlb_id {iotlb_id} is above 3'],
+  mock_viommu_invalidate_memory: ['ENOMEM', '{entries} entries take {bytes} bytes at once'],
   mock_viommu_invalidate_flags: ['EOPNOTSUPP', 'entry {index}: vIOMMU invalidation flags {flags}'],
   mock_viommu_invalidate_id: ['EINVAL', 'entry {index}: cache_id {cache_id} is above 3'],
   mock_viommu_invalidate_device: ['EINVAL', 'entry {index}: no vDEVICE has the virtual id {vdev_id}'],

@@ -27,6 +27,8 @@ import type { MockUnit } from './unit.js';
 import { rules } from './rules.js';
 
 const SHARED_BYTES = 2 * 4096;
+/** More than this at once kmalloc never gives. */
+const KMALLOC_MAX_SIZE = 1 << 22;
 
 export class MockViommu implements Viommu {
   /** 0: nothing to map. */
@@ -71,6 +73,12 @@ export class MockViommu implements Viommu {
   invalidate(array: UserDataArray): void {
     const type = IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST;
     if (array.entryCount === 0 && array.type === type) return;
+    const bytes = array.entryCount * iommu_viommu_invalidate_selftest.size;
+    if (bytes > KMALLOC_MAX_SIZE) {
+      // Linux fails before it looks at any, and does not say so in the count.
+      array.done = array.entryCount;
+      refuse(rules.mock_viommu_invalidate_memory, { entries: array.entryCount, bytes });
+    }
     const entries = array.readAll(iommu_viommu_invalidate_selftest, type);
     entries.forEach(({ flags, vdev_id, cache_id }, index) => {
       if ((flags & ~IOMMU_TEST_INVALIDATE_FLAG_ALL) !== 0)
@@ -99,7 +107,8 @@ export class MockViommu implements Viommu {
     this.#queues[index] = queue;
     return {
       destroy: () => {
-        this.#queues[index] = null;
+        // Linux' mock never notes the index of a queue: whichever goes, slot 0 is the one that is free again.
+        this.#queues[0] = null;
         if (before !== null) queue.undepend(before);
       },
     };

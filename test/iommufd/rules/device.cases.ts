@@ -243,6 +243,12 @@ export const deviceCases: Cases = {
   mock_invalidate_type: refused('EINVAL', invalidate({ data_type: u.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1 })),
   mock_invalidate_flags: refused('EOPNOTSUPP', invalidate({}, { flags: 2 })),
   mock_invalidate_id: refused('EINVAL', invalidate({}, { iotlb_id: 4 })),
+  mock_viommu_invalidate_memory: refused('ENOMEM', (w) => {
+    const { viommu: hwpt_id } = w.guest();
+    const data_type = t.IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST;
+    const values = { hwpt_id, data_type, entry_len: 12, entry_num: 1 << 19, data_uptr: PAGE };
+    return () => w.call(u.IOMMU_HWPT_INVALIDATE, values);
+  }),
   mock_viommu_invalidate_flags: refused('EOPNOTSUPP', viommuInvalidate({ flags: 2 })),
   mock_viommu_invalidate_id: refused('EINVAL', viommuInvalidate({ cache_id: 4 })),
   mock_viommu_invalidate_device: refused('EINVAL', viommuInvalidate({ vdev_id: 0x98 })),
