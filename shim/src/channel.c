@@ -27,6 +27,8 @@
 
 #define SLOTS 4096
 #define KNOWN_FDS 65536
+/* How often we look whether another thread's call is over, before we go without it. */
+#define TURNS 100000
 #define SIGSET_BYTES 8
 #define ALL_SIGNALS (~0ul)
 #define NOT_RECEIVED 0xffffffffu
@@ -36,8 +38,11 @@ struct slot {
 	_Atomic int fd;
 	_Atomic int busy;
 	_Atomic int taken;
-	bool patient;		/* a receive on it ends after a second; the owner's business */
+	bool patient;		/* a receive on it ends after a second; whoever holds it decides */
 };
+
+/* What `busy` says of who holds a slot: a call of the thread that it belongs to, or somebody else. */
+enum { IDLE, OWN_CALL, BORROWED };
 
 static struct slot slots[SLOTS];
 static _Atomic uint64_t own_fds[KNOWN_FDS / 64];
@@ -215,12 +220,32 @@ void channel_move_away(int fd)
 
 		if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) != fd)
 			continue;
-		while (!hold(slot, BORROWED))
+		for (int turn = 0; turn < TURNS && !hold(slot, BORROWED); turn++)
 			sys0(SYS_sched_yield);
 		atomic_store(&slot->fd, moved_away(fd));
 		atomic_store(&slot->busy, IDLE);
 		return;
 	}
+}
+
+/*
+ * A program that has lowered its limit of descriptors would see ours among its own, or leave no room for them. The
+ * limit is lifted for as long as we make one; programs cannot tell, as theirs still come from below.
+ */
+bool lift_fd_limit(struct rlimit *before)
+{
+	struct rlimit lifted;
+
+	if (sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, before) != 0 || before->rlim_cur >= before->rlim_max ||
+	    before->rlim_cur >= 1024)
+		return false;
+	lifted = (struct rlimit){ before->rlim_max < 1024 ? before->rlim_max : 1024, before->rlim_max };
+	return sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, &lifted, 0) == 0;
+}
+
+void restore_fd_limit(const struct rlimit *before)
+{
+	sys4(SYS_prlimit64, 0, RLIMIT_NOFILE, before, 0);
 }
 
 /* Puts a descriptor where programs seldom look. Returns the new number. */
@@ -237,30 +262,6 @@ static long move_high(long fd)
 		return fd;
 	sys1(SYS_close, fd);
 	return high;
-}
-
-static long connect_within_limit(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	long fd, result;
-
-	shim_start();
-	if (shim.tree_length == 0)
-		return -ENODEV;
-	memcpy(address.sun_path, shim.socket, sizeof(shim.socket));
-	fd = sys3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return fd == -EMFILE || fd == -ENFILE ? fd : -ENODEV;
-	do
-		result = sys3(SYS_connect, fd, &address, sizeof(address));
-	while (result == -EINTR);
-	if (result == 0)
-		fd = move_high(fd);
-	if (result < 0 || fd >= KNOWN_FDS) {
-		sys1(SYS_close, fd);
-		return -ENODEV;
-	}
-	return fd;
 }
 
 static long connect_socket(void)
@@ -317,15 +318,11 @@ static void open_door(void)
 		sys1(SYS_close, fd);
 }
 
+/* A new connection where programs seldom look for it, or -errno. */
 static long connect_daemon(void)
 {
-	struct timeval patience = { .tv_sec = 1 };
-	long fd;
+	long fd = connect_socket();
 
-	shim_start();
-	if (shim.tree_length == 0)
-		return -ENODEV;
-	fd = connect_socket();
 	if (fd < 0 && fd != -EMFILE && fd != -ENFILE)
 		fd = connect_through_door();
 	if (fd >= 0)
@@ -334,20 +331,26 @@ static long connect_daemon(void)
 		sys1(SYS_close, fd);
 		return -EMFILE;
 	}
-	if (fd < 0)
-		return fd == -EMFILE || fd == -ENFILE ? fd : -ENODEV;
+	return fd < 0 && fd != -EMFILE && fd != -ENFILE ? -ENODEV : fd;
+}
+
+/* Only for calls that block signals: a timer for every receive is a tenth of what the shim costs. */
+static void make_patient(struct slot *slot, int fd)
+{
+	struct timeval patience = { .tv_sec = 1 };
+
+	if (slot->patient)
+		return;
 	sys5(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return fd;
+	slot->patient = true;
 }
 
 static long transfer(int fd, struct call *call);
 
 /* A stranger (see `enter`) says hello for itself alone; the image keeps its own name. */
-static long say_hello(int fd, const struct call *for_call, bool stranger)
+static long say_hello(int fd, bool stranger)
 {
 	struct call hello = {
-		.signals = for_call->signals,
-		.blocks = for_call->blocks,
 		.request = { .op = IOASIS_OP_HELLO,
 			     .cmd = IOASIS_PROTOCOL_VERSION,
 			     .arg = stranger ? 0 : atomic_load(&image_cookie),
@@ -393,33 +396,48 @@ static struct slot *take_slot(void)
 /* No descriptor is left for a connection of this thread's own: any other's will do. */
 static struct slot *borrow_slot(void)
 {
-	for (int i = 0; i < SLOTS; i++) {
-		struct slot *slot = &slots[i];
+	for (int turn = 0; turn < TURNS; turn++) {
+		for (int i = 0; i < SLOTS; i++) {
+			struct slot *slot = &slots[i];
 
-		if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) < 0)
-			continue;
-		while (!hold(slot, BORROWED))
-			sys0(SYS_sched_yield);
-		if (atomic_load(&slot->fd) >= 0)
-			return slot;
-		atomic_store(&slot->busy, IDLE);
+			if (!atomic_load(&slot->taken) || atomic_load(&slot->fd) < 0 || !hold(slot, BORROWED))
+				continue;
+			if (atomic_load(&slot->fd) >= 0)
+				return slot;
+			atomic_store(&slot->busy, IDLE);
+		}
+		sys0(SYS_sched_yield);
 	}
 	return NULL;
 }
 
 /* Puts a new connection into `slot`, which we hold; 0 or -errno. */
-static long fill_slot(struct slot *slot, const struct call *call, bool stranger)
+static long fill_slot(struct slot *slot, bool stranger)
 {
-	long fd = connect_daemon(), error;
+	unsigned long all = ALL_SIGNALS, before;
+	struct rlimit limit;
+	long fd, error;
+	bool lifted;
 
+	shim_start();
+	if (shim.tree_length == 0)
+		return -ENODEV;
+	lifted = lift_fd_limit(&limit);
+	fd = connect_daemon();
+	if (fd >= 0 && !stranger && atomic_load(&door) < 0)
+		open_door();
+	if (lifted)
+		restore_fd_limit(&limit);
 	if (fd < 0)
 		return fd;
 	if (!stranger)
 		mark_fd((int)fd, true);
 	atomic_store(&slot->fd, (int)fd);
-	error = say_hello((int)fd, call, stranger);
-	if (error == 0 && !stranger && atomic_load(&door) < 0)
-		open_door();
+	slot->patient = false;
+	/* Nothing may step in: whoever waits for our name would wait for ever. */
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
+	error = say_hello((int)fd, stranger);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGSET_BYTES);
 	return error == -EPIPE ? -ENODEV : error;
 }
 
@@ -427,7 +445,7 @@ static long fill_slot(struct slot *slot, const struct call *call, bool stranger)
  * This thread's slot with a live connection in it, held; or NULL and *error. A child of vfork that finds none gets
  * `passing`, for this one call: our memory is its parent's, where the number of its descriptor would mean another.
  */
-static struct slot *enter(const struct call *call, struct slot *passing, long *error)
+static struct slot *enter(struct slot *passing, long *error)
 {
 	unsigned generation = current_generation();
 	struct slot *slot = own_slot;
@@ -441,15 +459,19 @@ static struct slot *enter(const struct call *call, struct slot *passing, long *e
 	}
 	own_slot = NULL;
 	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid)) {
-		*error = fill_slot(passing, call, true);
-		return *error == 0 ? passing : NULL;
+		*error = fill_slot(passing, true);
+		if (*error == 0)
+			return passing;
+		if (atomic_load(&passing->fd) >= 0)
+			sys1(SYS_close, atomic_load(&passing->fd));
+		return NULL;
 	}
 	slot = take_slot();
 	if (!slot) {
 		*error = -EMFILE;
 		return NULL;
 	}
-	*error = fill_slot(slot, call, false);
+	*error = fill_slot(slot, false);
 	if (*error == 0) {
 		own_slot = slot;
 		own_generation = generation;
@@ -466,6 +488,11 @@ static void leave(struct slot *slot, struct slot *passing, bool lost)
 {
 	if (slot == passing) {
 		sys1(SYS_close, atomic_load(&slot->fd));
+		return;
+	}
+	if (slot != own_slot && atomic_load(&slot->busy) == OWN_CALL) {
+		/* A handler called us meanwhile, and has a newer one. */
+		release_slot(slot);
 		return;
 	}
 	if (lost)
@@ -697,25 +724,22 @@ static long transfer(int fd, struct call *call)
 long channel_call(struct call *call)
 {
 	unsigned long all = ALL_SIGNALS;
-	struct slot passing = { -1, OWN_CALL, 1 }, *slot;
+	struct slot passing = { -1, OWN_CALL, 1, false }, *slot;
 	long result = -ENODEV;
 
 	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);
 	if (call->blocks)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
-	slot = enter(call, &result);
+	slot = enter(&passing, &result);
 	if (slot) {
 		int fd = atomic_load_explicit(&slot->fd, memory_order_relaxed);
 
 		if (call->blocks)
 			make_patient(slot, fd);
 		result = transfer(fd, call);
-		atomic_store_explicit(&slot->busy, 0, memory_order_release);
-		if (result == -EPIPE) {
-			release_slot(slot);
-			own_slot = NULL;
+		leave(slot, &passing, result == -EPIPE);
+		if (result == -EPIPE)
 			result = -ENODEV;
-		}
 	}
 	if (call->blocks)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);

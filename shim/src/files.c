@@ -101,20 +101,26 @@ __attribute__((noinline)) static bool open_by_name(int dir, const char *path, in
 	return true;
 }
 
-long open_at(int dir, const char *path, int flags, unsigned mode)
+/* `fd` is what the system made of the path (a descriptor or -errno); the result is what the program gets. */
+static long opened(long fd, int dir, const char *path, int flags, unsigned mode)
 {
 	struct stat status;
-	long fd;
 
-	if (open_by_name(dir, path, flags, mode, &fd))
-		return fd;
-	fd = sys4(SYS_openat, dir, path, flags, mode);
 	if (fd < 0)
 		return path_may_be_ours(fd) ? open_slowly(dir, path, flags, mode, fd) : fd;
 	if (shim.tree_length > 0 && !(flags & O_PATH) && sys2(SYS_fstat, fd, &status) == 0 &&
 	    S_ISCHR(status.st_mode))
 		return replace_if_ours(fd, flags);
 	return fd;
+}
+
+long open_at(int dir, const char *path, int flags, unsigned mode)
+{
+	long fd;
+
+	if (open_by_name(dir, path, flags, mode, &fd))
+		return fd;
+	return opened(sys4(SYS_openat, dir, path, flags, mode), dir, path, flags, mode);
 }
 
 static unsigned mode_argument(int flags, va_list list)
@@ -127,20 +133,30 @@ static unsigned mode_argument(int flags, va_list list)
 	{                                                                                                    \
 		va_list list;                                                                                \
 		unsigned mode;                                                                               \
+		long fd;                                                                                     \
 		va_start(list, flags);                                                                       \
 		mode = mode_argument(flags, list);                                                           \
 		va_end(list);                                                                                \
-		RETURN(int, open_at(AT_FDCWD, path, flags, mode));                                           \
+		if (!open_by_name(AT_FDCWD, path, flags, mode, &fd)) {                                       \
+			fd = NEXT(name)(path, flags, mode);                                                  \
+			fd = opened(fd < 0 ? -errno : fd, AT_FDCWD, path, flags, mode);                      \
+		}                                                                                            \
+		RETURN(int, fd);                                                                             \
 	}
 #define OPENAT(name)                                                                                         \
 	EXPORT int name(int dir, const char *path, int flags, ...)                                           \
 	{                                                                                                    \
 		va_list list;                                                                                \
 		unsigned mode;                                                                               \
+		long fd;                                                                                     \
 		va_start(list, flags);                                                                       \
 		mode = mode_argument(flags, list);                                                           \
 		va_end(list);                                                                                \
-		RETURN(int, open_at(dir, path, flags, mode));                                                \
+		if (!open_by_name(dir, path, flags, mode, &fd)) {                                            \
+			fd = NEXT(name)(dir, path, flags, mode);                                             \
+			fd = opened(fd < 0 ? -errno : fd, dir, path, flags, mode);                           \
+		}                                                                                            \
+		RETURN(int, fd);                                                                             \
 	}
 
 int __open_2(const char *path, int flags);
@@ -280,7 +296,7 @@ ALIAS("euidaccess") int eaccess(const char *path, int mode);
 static long token_link(const char *path, char *buf, size_t size)
 {
 	static const char prefix[] = "/proc/self/fd/";
-	uint64_t inode;
+	uint64_t inode, device;
 	char *end;
 	long fd;
 
@@ -289,7 +305,7 @@ static long token_link(const char *path, char *buf, size_t size)
 	fd = strtol(path + sizeof(prefix) - 1, &end, 10);
 	if (*end || end == path + sizeof(prefix) - 1 || !is_token((int)fd, &inode))
 		return -ENOENT;
-	return token_name((int)fd, inode, buf, size);
+	return token_name((int)fd, inode, buf, size, &device);
 }
 
 static long readlink_at(int dir, const char *path, char *buf, size_t size)

@@ -27,15 +27,16 @@ enum ioasis_op {
 	IOASIS_OP_HELLO = 1,	/* cmd: version; arg: cookie of this image or 0; count: tid; token, offset: see LENT */
 	IOASIS_OP_OPEN = 2,	/* cmd: flags; the path follows */
 	IOASIS_OP_IDENTIFY = 3,	/* is descriptor fd, inode token, one of ours? */
-	IOASIS_OP_NAME = 4,	/* the file name of token, as /proc/self/fd shows it */
+	/* the file name of token, as /proc/self/fd shows it; DONE's count of a device: major << 32 | minor << 12 | mode */
+	IOASIS_OP_NAME = 4,
 	IOASIS_OP_IOCTL = 5,	/* cmd, arg; offset: see memory_epoch; the bytes at arg follow */
 	IOASIS_OP_READ = 6,	/* arg, count, offset (-1: none); cmd: see memory_epoch */
 	IOASIS_OP_WRITE = 7,	/* the same; the bytes at arg follow */
 	IOASIS_OP_MMAP = 8,	/* arg: address; count: length; offset; cmd: prot | flags << 8 */
 	IOASIS_OP_MAPPED = 9,	/* arg: mapping id; cmd: 1 one more mapping of it here, 0 one less */
 	IOASIS_OP_LENT = 10,	/* token: effective capabilities, offset: RLIMIT_MEMLOCK; as the program set them */
-	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
 	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
+	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
 };
 
 enum ioasis_verb {

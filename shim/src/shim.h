@@ -75,7 +75,7 @@ int token_kind(int fd, uint64_t *inode);
 int token_mode(int fd);
 bool is_token(int fd, uint64_t *inode);
 void token_learn(uint64_t inode, int kind);
-long token_name(int fd, uint64_t inode, char *buf, size_t size);
+long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device);
 
 /* path.c */
 enum path_kind { PATH_PLAIN, PATH_DEVICE, PATH_TREE, PATH_ASK };

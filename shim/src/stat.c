@@ -16,16 +16,22 @@ __attribute__((noinline)) static void token_stat(int fd, uint64_t inode, struct 
 {
 	struct path_hit hit;
 	char name[PATH_ROOM];
-	long length = token_name(fd, inode, name, sizeof(name) - 1);
+	uint64_t device = 0;
+	long length = token_name(fd, inode, name, sizeof(name) - 1, &device);
 
 	status->st_mode = ANONYMOUS_MODE;
 	if (length <= 0)
 		return;
 	name[length] = 0;
-	if (path_find(AT_FDCWD, name, &hit) == PATH_DEVICE)
+	if (path_find(AT_FDCWD, name, &hit) == PATH_DEVICE) {
 		path_marker_stat(&hit, status);
-	else if (name[0] == '/')
+	} else if (device) {
+		/* The tree cannot be reached from here. */
+		status->st_mode = S_IFCHR | (device & 07777);
+		status->st_rdev = makedev(device >> 32, device >> 12 & 0xfffff);
+	} else if (name[0] == '/') {
 		status->st_mode = S_IFREG | 0644;
+	}
 }
 
 static long fstat_raw(int fd, struct stat *status)

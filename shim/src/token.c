@@ -55,14 +55,19 @@ bool is_token(int fd, uint64_t *inode)
 	return token_kind(fd, inode) != IOASIS_NOT_OURS;
 }
 
-/* The name that /proc/self/fd shows for it, without a final zero; the length or -errno. */
-long token_name(int fd, uint64_t inode, char *buf, size_t size)
+/*
+ * The name that /proc/self/fd shows for it, without a final zero; the length or -errno. *device becomes major, minor
+ * and mode of a device as NAME answers them, or 0.
+ */
+long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device)
 {
 	struct call call = {
 		.request = { .op = IOASIS_OP_NAME, .token = inode, .fd = fd },
 		.reply_at = buf,
 		.reply_max = size,
 	};
+	long length = channel_call(&call);
 
-	return channel_call(&call);
+	*device = call.count;
+	return length;
 }

@@ -25,14 +25,14 @@ static bool generic_ioctl(unsigned long cmd)
 	return cmd == FIOCLEX || cmd == FIONCLEX || cmd == FIONBIO || cmd == FIOASYNC;
 }
 
-long do_ioctl(int fd, unsigned long cmd, void *arg)
+static bool ioctl_is_ours(int fd, unsigned long cmd, uint64_t *inode)
 {
-	struct call call;
-	uint64_t inode;
+	return (tokens_possible || IOCTL_TYPE(cmd) == ';') && !generic_ioctl(cmd) && is_token(fd, inode);
+}
 
-	if ((!tokens_possible && IOCTL_TYPE(cmd) != ';') || generic_ioctl(cmd) || !is_token(fd, &inode))
-		return sys3(SYS_ioctl, fd, cmd, arg);
-	call = (struct call){
+static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
+{
+	struct call call = {
 		.request = { .op = IOASIS_OP_IOCTL,
 			     .cmd = (uint32_t)cmd,
 			     .token = inode,
@@ -44,7 +44,15 @@ long do_ioctl(int fd, unsigned long cmd, void *arg)
 		.reply_at = arg,
 		.reply_max = IOASIS_CHUNK,
 	};
+
 	return channel_call(&call);
+}
+
+long do_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	uint64_t inode;
+
+	return ioctl_is_ours(fd, cmd, &inode) ? token_ioctl(fd, inode, cmd, arg) : sys3(SYS_ioctl, fd, cmd, arg);
 }
 
 static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t count, uint64_t offset)
@@ -89,6 +97,17 @@ static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov
 
 #define OURS(fd, inode) (tokens_possible && is_token(fd, inode))
 
+/*
+ * What is not ours goes on through the C library and not straight into the kernel: another preloaded library may
+ * wait for it there, and a thread that blocks there can be cancelled.
+ */
+static bool ours(int fd)
+{
+	uint64_t inode;
+
+	return OURS(fd, &inode);
+}
+
 long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset)
 {
 	uint64_t inode;
@@ -101,46 +120,53 @@ long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offse
 	return sys4(nr, fd, buf, count, offset);
 }
 
-static long do_vector(int op, long nr, int fd, const struct iovec *iov, int pieces, int64_t offset, int flags)
+/* For one of ours. */
+static long do_vector(int op, int fd, const struct iovec *iov, int pieces, uint64_t offset)
 {
 	uint64_t inode;
 
-	if (OURS(fd, &inode)) {
-		bool plain = nr == SYS_readv || nr == SYS_writev || offset == -1;
-
-		return token_vector(op, fd, inode, iov, pieces, plain ? NO_OFFSET : (uint64_t)offset);
-	}
-	return sys6(nr, fd, (long)iov, pieces, offset, 0, flags);
+	return is_token(fd, &inode) ? token_vector(op, fd, inode, iov, pieces, offset) : -EBADF;
 }
 
 EXPORT int ioctl(int fd, unsigned long cmd, ...)
 {
 	va_list list;
+	uint64_t inode;
 	void *arg;
 
 	va_start(list, cmd);
 	arg = va_arg(list, void *);
 	va_end(list);
-	RETURN(int, do_ioctl(fd, cmd, arg));
+	if (!ioctl_is_ours(fd, cmd, &inode))
+		return NEXT(ioctl)(fd, cmd, arg);
+	RETURN(int, token_ioctl(fd, inode, cmd, arg));
 }
 
 EXPORT ssize_t read(int fd, void *buf, size_t count)
 {
+	if (!ours(fd))
+		return NEXT(read)(fd, buf, count);
 	RETURN(ssize_t, do_transfer(IOASIS_OP_READ, SYS_read, fd, buf, count, 0));
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t count)
 {
+	if (!ours(fd))
+		return NEXT(write)(fd, buf, count);
 	RETURN(ssize_t, do_transfer(IOASIS_OP_WRITE, SYS_write, fd, (void *)buf, count, 0));
 }
 
 EXPORT ssize_t pread(int fd, void *buf, size_t count, off_t offset)
 {
+	if (!ours(fd))
+		return NEXT(pread)(fd, buf, count, offset);
 	RETURN(ssize_t, do_transfer(IOASIS_OP_READ, SYS_pread64, fd, buf, count, offset));
 }
 
 EXPORT ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)
 {
+	if (!ours(fd))
+		return NEXT(pwrite)(fd, buf, count, offset);
 	RETURN(ssize_t, do_transfer(IOASIS_OP_WRITE, SYS_pwrite64, fd, (void *)buf, count, offset));
 }
 
@@ -168,32 +194,44 @@ ALIAS("__pread_chk") ssize_t __pread64_chk(int fd, void *buf, size_t count, off_
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int pieces)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_readv, fd, iov, pieces, 0, 0));
+	if (!ours(fd))
+		return NEXT(readv)(fd, iov, pieces);
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, NO_OFFSET));
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int pieces)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_writev, fd, iov, pieces, 0, 0));
+	if (!ours(fd))
+		return NEXT(writev)(fd, iov, pieces);
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, NO_OFFSET));
 }
 
 EXPORT ssize_t preadv(int fd, const struct iovec *iov, int pieces, off_t offset)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_preadv, fd, iov, pieces, offset, 0));
+	if (!ours(fd))
+		return NEXT(preadv)(fd, iov, pieces, offset);
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, (uint64_t)offset));
 }
 
 EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int pieces, off_t offset)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_pwritev, fd, iov, pieces, offset, 0));
+	if (!ours(fd))
+		return NEXT(pwritev)(fd, iov, pieces, offset);
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, (uint64_t)offset));
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, SYS_preadv2, fd, iov, pieces, offset, flags));
+	if (!ours(fd))
+		return NEXT(preadv2)(fd, iov, pieces, offset, flags);
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, (uint64_t)offset));
 }
 
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
 {
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, SYS_pwritev2, fd, iov, pieces, offset, flags));
+	if (!ours(fd))
+		return NEXT(pwritev2)(fd, iov, pieces, offset, flags);
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, (uint64_t)offset));
 }
 
 ALIAS("preadv") ssize_t preadv64(int fd, const struct iovec *iov, int pieces, off64_t offset);
@@ -204,38 +242,30 @@ ALIAS("pwritev2") ssize_t pwritev64v2(int fd, const struct iovec *iov, int piece
 /* Moving bytes inside the kernel would move the byte that only says "readable". */
 EXPORT ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t count, unsigned flags)
 {
-	uint64_t inode;
-
-	if (OURS(in, &inode) || OURS(out, &inode))
+	if (ours(in) || ours(out))
 		RETURN(ssize_t, -EINVAL);
-	RETURN(ssize_t, sys6(SYS_splice, in, (long)in_at, out, (long)out_at, (long)count, flags));
+	return NEXT(splice)(in, in_at, out, out_at, count, flags);
 }
 
 EXPORT ssize_t tee(int in, int out, size_t count, unsigned flags)
 {
-	uint64_t inode;
-
-	if (OURS(in, &inode) || OURS(out, &inode))
+	if (ours(in) || ours(out))
 		RETURN(ssize_t, -EINVAL);
-	RETURN(ssize_t, sys4(SYS_tee, in, out, count, flags));
+	return NEXT(tee)(in, out, count, flags);
 }
 
 EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t pieces, unsigned flags)
 {
-	uint64_t inode;
-
-	if (OURS(fd, &inode))
+	if (ours(fd))
 		RETURN(ssize_t, -EBADF);
-	RETURN(ssize_t, sys4(SYS_vmsplice, fd, iov, pieces, flags));
+	return NEXT(vmsplice)(fd, iov, pieces, flags);
 }
 
 EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
 {
-	uint64_t inode;
-
-	if (OURS(in, &inode) || OURS(out, &inode))
+	if (ours(in) || ours(out))
 		RETURN(ssize_t, -EINVAL);
-	RETURN(ssize_t, sys4(SYS_sendfile, out, in, at, count));
+	return NEXT(sendfile)(out, in, at, count);
 }
 
 ALIAS("sendfile") ssize_t sendfile64(int out, int in, off64_t *at, size_t count);
@@ -255,7 +285,7 @@ long do_fcntl(int fd, int cmd, long arg)
 	long result;
 	uint64_t inode;
 
-	if (channel_owns(fd))
+	if (channel_owns(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
 		return -EBADF;
 	result = sys3(SYS_fcntl, fd, cmd, arg);
 	/* The pipe end may be opened otherwise than the file it stands for. */
@@ -272,6 +302,8 @@ long do_fcntl(int fd, int cmd, long arg)
 		va_start(list, cmd);                                                                         \
 		arg = va_arg(list, long);                                                                    \
 		va_end(list);                                                                                \
+		if (!channel_owns(fd) && cmd != F_GETFL && cmd != F_GETPIPE_SZ && cmd != F_SETPIPE_SZ)       \
+			return NEXT(name)(fd, cmd, arg);                                                     \
 		RETURN(int, do_fcntl(fd, cmd, arg));                                                         \
 	}
 FCNTL(fcntl)
@@ -309,7 +341,9 @@ long do_close_range(unsigned first, unsigned last, unsigned flags)
 
 EXPORT int close(int fd)
 {
-	RETURN(int, do_close(fd));
+	if (!channel_owns(fd))
+		return NEXT(close)(fd);
+	RETURN(int, -EBADF);
 }
 
 EXPORT int dup(int fd)

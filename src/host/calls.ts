@@ -243,7 +243,9 @@ export class Calls {
     const { name } = token.file;
     const bytes = new TextEncoder().encode(name.startsWith('/') ? name : `anon_inode:${name}`);
     outboxReply.set(bytes);
-    call.link.done(bytes.length, 0, bytes.length);
+    const device = this.#options.engine.devices.find(({ path }) => path === name);
+    const numbers = device === undefined ? 0 : device.major * 2 ** 32 + device.minor * 2 ** 12 + device.mode;
+    call.link.done(bytes.length, 0, bytes.length, numbers);
   }
 
   #traceBefore(call: Call, token: Token, op: number, arg: bigint): TraceRecord {

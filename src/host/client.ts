@@ -7,6 +7,7 @@ import type { UserAccount } from '../mem/client.js';
 import { RLIM_INFINITY, type Capability } from '../mem/task.js';
 import { ProcessSpace, type MemoryMode } from './address-space.js';
 import type { FileBackings } from './backing.js';
+import type { Manners } from './link.js';
 import type { Mapping } from './mappings.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
@@ -25,6 +26,7 @@ export interface ClientTraits {
   readonly files: FileBackings;
   /** True: the client has the privileges that it says it was lent. */
   readonly lend: boolean;
+  readonly manners: Manners;
 }
 
 let lastCookie = 0;
@@ -41,6 +43,8 @@ export class ClientProcess {
   readonly mappings = new Map<number, { readonly mapping: Mapping; count: number }>();
   /** Points left before one fails, by tid: /proc/PID/task/TID/fail-nth. Only armed tasks are in it. */
   readonly failNth = new Map<number, number>();
+  /** Whether it answers; what an earlier image of the process did counts. */
+  readonly manners: Manners;
   /** Readable once the process is dead; -1 where the kernel has none. */
   pidfd = -1;
   key = -1;
@@ -53,6 +57,7 @@ export class ClientProcess {
     this.pid = traits.pid;
     this.user = traits.user;
     this.#lend = traits.lend;
+    this.manners = traits.manners;
     this.space = new ProcessSpace(traits.pid, traits.memory, traits.files);
   }
 

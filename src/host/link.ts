@@ -1,19 +1,20 @@
 /**
  * One connection: one thread of a client. Receives its requests and drives it through verbs (read and write
  * memory, take and give descriptors). While a call runs its client is blocked in it, so verbs are synchronous and
- * bounded; a client that does not answer within {@link VERB_PATIENCE_MS} is treated as dead.
+ * bounded: a client that does not answer in time is treated as dead, and its process gets less time from then on.
  */
 import * as sys from './sys.js';
 import { answer, CHUNK, Flag, Op, request, Verb } from './protocol.js';
 
-const VERB_PATIENCE_MS = 1000;
+/** How long an answer to a verb is waited for, by how often the process has been waited for in vain. */
+const VERB_PATIENCE_MS = [1000, 100, 10];
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
-const SO_RCVTIMEO = 20;
+const POLLIN = 1;
 const CONTROL_SIZE = 24;
 const CONTROL_LENGTH = 20;
 const MESSAGE_HEADER_SIZE = 56;
@@ -38,7 +39,8 @@ function prepareMessage(block: sys.Block, length: number, withControl: boolean):
   vector.view.setBigUint64(0, BigInt(block.address), true);
   vector.view.setBigUint64(8, BigInt(length), true);
   message.view.setBigUint64(32, withControl ? BigInt(control.address) : 0n, true);
-  message.view.setBigUint64(40, withControl ? BigInt(CONTROL_SIZE) : 0n, true);
+  // Room for one descriptor: padding would let in a second, which nobody looks at.
+  message.view.setBigUint64(40, withControl ? BigInt(CONTROL_LENGTH) : 0n, true);
   message.view.setUint32(48, 0, true);
 }
 
@@ -71,8 +73,13 @@ function sendWithFd(socket: number, block: sys.Block, length: number, fd: number
   return sys.sendmsg(socket, message.address, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-const patience = sys.allocate(16);
-patience.view.setBigInt64(0, BigInt(VERB_PATIENCE_MS / 1000), true);
+const polled = sys.allocate(8);
+
+/** What is known of a process' habit of answering; shared by its links. */
+export interface Manners {
+  /** Verbs that were waited for in vain. */
+  silences: number;
+}
 
 export class Link {
   readonly fd: number;
@@ -80,10 +87,10 @@ export class Link {
   broken = false;
   /** A verb was waited for since this was last set to false. */
   waited = false;
+  manners: Manners = { silences: 0 };
 
   constructor(fd: number) {
     this.fd = fd;
-    sys.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, patience.address, 16);
   }
 
   /** Takes the next request into {@link inbox}: its length, 0 when there is none, -1 when the client is gone. */
@@ -93,6 +100,17 @@ export class Link {
       return inbox.view.getUint32(request.carried, true) === length - request.size ? length : -1;
     }
     return length === -sys.Errno.EAGAIN || length === -sys.Errno.EINTR ? 0 : -1;
+  }
+
+  /** Takes the next message of a door: the descriptor in it (-1: it was lost), null: none, false: the end. */
+  receiveDescriptor(): number | null | false {
+    prepareMessage(verbInbox, INBOX, true);
+    const length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (length === -sys.Errno.EAGAIN || length === -sys.Errno.EINTR) return null;
+    const fd = length >= 0 ? receivedFd() : -1;
+    if (length === request.size && verbInbox.view.getUint32(request.op, true) === Op.DOOR) return fd;
+    if (fd >= 0) sys.close(fd);
+    return false;
   }
 
   /** Ends the call with `value` and the first `replyLength` bytes of {@link outboxReply}, or with an errno. */
@@ -195,15 +213,30 @@ export class Link {
     return this.#sendVerb(verb, value, count, fd, 0) ? this.#awaitAnswer(false) : sys.Errno.ENODEV;
   }
 
+  /** Waits for something to receive. The client's own time limit on the socket is not to be trusted. */
+  #hears(): boolean {
+    const limit = VERB_PATIENCE_MS[this.manners.silences];
+    if (limit === undefined) return false;
+    polled.view.setInt32(0, this.fd, true);
+    polled.view.setInt32(4, POLLIN, true);
+    let ready: number;
+    // Signals for the process, a child's end for one, may be delivered to this thread.
+    do ready = sys.poll(polled.address, 1, limit);
+    while (ready === -sys.Errno.EINTR);
+    if (ready === 0) this.manners.silences += 1;
+    return ready > 0;
+  }
+
   /** The errno with which the client answered the verb, 0 for success. */
   #awaitAnswer(withFd: boolean): number {
     if (this.broken) return sys.Errno.ENODEV;
     this.waited = true;
+    if (!this.#hears()) {
+      this.#break();
+      return sys.Errno.ENODEV;
+    }
     prepareMessage(verbInbox, INBOX, true);
-    let length: number;
-    // Signals for the process, a child's end for one, may be delivered to this thread.
-    do length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC);
-    while (length === -sys.Errno.EINTR);
+    const length = sys.recvmsg(this.fd, message.address, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     const fd = length >= 0 ? receivedFd() : -1;
     if (fd >= 0 && !withFd) sys.close(fd);
     this.#receivedFd = withFd ? fd : -1;

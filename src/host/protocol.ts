@@ -21,6 +21,7 @@ export const Op = {
   MAPPED: 9,
   LENT: 10,
   ANSWER: 11,
+  DOOR: 12,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6 } as const;

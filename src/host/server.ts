@@ -12,7 +12,7 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
-import { inbox, Link } from './link.js';
+import { inbox, Link, type Manners } from './link.js';
 import type { Mapping } from './mappings.js';
 import { Op, PROTOCOL_VERSION, request } from './protocol.js';
 import * as sys from './sys.js';
@@ -20,6 +20,8 @@ import { mint, Token } from './tokens.js';
 
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_TYPE = 3;
+const SOCK_SEQPACKET = 5;
 const KEY_LISTEN = 0;
 const KEY_WAKE = 1;
 const KEY_ENDINGS = 2;
@@ -28,6 +30,8 @@ const KEY_LIMIT = 0xffffffff;
 /** Links of one user; a program of 4096 threads is not turned away. */
 const LINKS_PER_USER = 16384;
 const ACCEPTED_PER_TURN = 64;
+/** Connections that wait at a door; more is not a program in a hurry. */
+const WAITING_AT_DOOR = 1024;
 
 interface Conversation {
   readonly link: Link;
@@ -35,6 +39,8 @@ interface Conversation {
   readonly uid: number;
   key: number;
   call: Call | null;
+  /** It makes no calls, it brings connections. */
+  isDoor: boolean;
 }
 
 type Watched = Conversation | Token | ClientProcess;
@@ -254,7 +260,7 @@ export class Server implements Descriptors, Registry {
       const fd = sys.accept4(this.#options.listener, 0, 0, sys.O_CLOEXEC);
       if (fd === -sys.Errno.EMFILE || fd === -sys.Errno.ENFILE) return this.#turnAway();
       if (fd < 0) return;
-      this.#welcome(fd);
+      this.#welcome(fd, false);
     }
   }
 
@@ -266,17 +272,20 @@ export class Server implements Descriptors, Registry {
     this.#spare = openSpare();
   }
 
-  #welcome(fd: number): void {
-    credentialsLength.view.setUint32(0, 12, true);
-    sys.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials.address, credentialsLength.address);
+  /** A new connection. Who comes through a door has been let in as another user, or before a chroot. */
+  #welcome(fd: number, throughDoor: boolean): void {
+    if (throughDoor && (!option(fd, SO_TYPE, 4) || credentials.view.getInt32(0, true) !== SOCK_SEQPACKET))
+      return refuse(fd);
+    if (!option(fd, SO_PEERCRED, 12)) return refuse(fd);
     const pid = credentials.view.getInt32(0, true);
     const uid = credentials.view.getUint32(4, true);
     const own = process.geteuid?.() ?? 0;
     const user = this.#user(uid);
     // pid 0: a process of another pid namespace, which cannot be watched.
-    if ((own !== 0 && own !== uid) || pid === 0 || user.links >= LINKS_PER_USER) return refuse(fd);
+    const mayEnter = throughDoor || own === 0 || own === uid;
+    if (!mayEnter || pid <= 0 || user.links >= LINKS_PER_USER) return refuse(fd);
     user.links += 1;
-    const conversation: Conversation = { link: new Link(fd), pid, uid, key: 0, call: null };
+    const conversation: Conversation = { link: new Link(fd), pid, uid, key: 0, call: null, isDoor: false };
     conversation.key = this.#key(conversation);
     this.#epoll.add(fd, conversation.key, EPOLLIN | EPOLLRDHUP, true);
   }
@@ -289,14 +298,26 @@ export class Server implements Descriptors, Registry {
 
   #converse(conversation: Conversation, ending: boolean): void {
     const { link } = conversation;
-    let length = link.receive();
+    let length = conversation.isDoor ? 0 : link.receive();
     // An ending is told once: what was sent before it has to be taken now.
-    for (; length > 0; length = ending && !link.broken ? link.receive() : 0)
+    for (; length > 0; length = ending && !link.broken && !conversation.isDoor ? link.receive() : 0)
       this.#request(conversation, length);
+    if (conversation.isDoor && !link.broken) this.#admit(link);
     if (length === 0 && !ending && !link.broken) return;
     this.#watched.delete(conversation.key);
     this.#user(conversation.uid).links -= 1;
     link.close();
+  }
+
+  /** Lets in everybody who waits at a door. */
+  #admit(door: Link): void {
+    for (let i = 0; i < WAITING_AT_DOOR; i++) {
+      const fd = door.receiveDescriptor();
+      if (fd === null) return;
+      if (fd === false) break;
+      if (fd >= 0) this.#welcome(fd, true);
+    }
+    door.broken = true;
   }
 
   #request(conversation: Conversation, length: number): void {
@@ -307,7 +328,9 @@ export class Server implements Descriptors, Registry {
       link.waited = false;
       this.#takeEndings();
     }
-    if (inbox.view.getUint32(request.op, true) === Op.HELLO) this.#hello(conversation);
+    const op = inbox.view.getUint32(request.op, true);
+    if (op === Op.HELLO) this.#hello(conversation);
+    else if (op === Op.DOOR && call === null) conversation.isDoor = true;
     else if (call === null) link.broken = true;
     else this.#perform(call, length);
   }
@@ -333,7 +356,7 @@ export class Server implements Descriptors, Registry {
     if (client === undefined || client.cookie !== cookie) {
       // The same pid under another name: it has started another program.
       if (client !== undefined) this.#retire(client);
-      client = this.#newClient(pid, uid);
+      client = this.#newClient(pid, uid, client?.manners ?? { silences: 0 });
       if (this.#options.lend) {
         client.privilegesChanged(
           view.getBigUint64(request.token, true),
@@ -344,12 +367,14 @@ export class Server implements Descriptors, Registry {
     const tid = Number(view.getBigUint64(request.count, true));
     if (this.#options.failNth > 0) client.failNth.set(tid, this.#options.failNth);
     conversation.call = new Call(link, client, tid, this);
+    link.manners = client.manners;
     link.done(client.cookie, 0, 0, process.pid);
   }
 
-  #newClient(pid: number, uid: number): ClientProcess {
+  #newClient(pid: number, uid: number, manners: Manners): ClientProcess {
     const { memory, lend } = this.#options;
-    const client = new ClientProcess({ pid, user: this.#user(uid), memory, lend, files: this.#files });
+    const user = this.#user(uid);
+    const client = new ClientProcess({ pid, user, memory, lend, manners, files: this.#files });
     this.#clients.set(pid, client);
     client.pidfd = sys.pidfdOpen(pid);
     if (client.pidfd >= 0) {
@@ -358,6 +383,12 @@ export class Server implements Descriptors, Registry {
     }
     return client;
   }
+}
+
+/** Reads a socket's option into {@link credentials}; false when `fd` has no such thing. */
+function option(fd: number, name: number, size: number): boolean {
+  credentialsLength.view.setUint32(0, size, true);
+  return sys.getsockopt(fd, SOL_SOCKET, name, credentials.address, credentialsLength.address) === 0;
 }
 
 function describe(error: unknown): string {

@@ -1,0 +1,33 @@
+/** Odd programs, each on an engine of its own that has to be as before when they are gone. */
+import { describe, expect, test } from 'vitest';
+import { compile, leavesNothing, success } from './world.js';
+
+describe('a descriptor works in every state that a process can be in', () => {
+  test.each([
+    ['vforked', 'a child of vfork calls first, in memory that is its parent’s'],
+    ['full-table', 'F8: no descriptor is left for a connection'],
+    ['no-privileges', 'the program has become nobody'],
+    ['rooted', 'the program has changed its root directory'],
+    ['daemonized', 'the parent is gone and everything else is closed'],
+    ['high-descriptor', 'a program is started with a queue on a high number'],
+    ['over-everything', 'every number has been used for something else'],
+  ])('%s: %s', async (state) => {
+    expect(await leavesNothing(compile('states'), [state])).toEqual(success);
+  });
+});
+
+describe('threads may end and jump as they like', () => {
+  test.each([
+    ['blocked', 'a read of the program’s own pipe is cancelled'],
+    ['cancelled', 'threads are cancelled in calls'],
+    ['jumping', 'a handler jumps out of calls'],
+    ['storm', 'a handler makes calls itself, on a stack of its own'],
+    ['crowds', 'crowds of threads with the smallest stacks make one call each'],
+  ])('%s: %s', async (way) => {
+    expect(await leavesNothing(compile('cancel'), [way])).toEqual(success);
+  });
+});
+
+test('F5: memory that is cut, punched, taken away or was never there is EFAULT for a device', async () => {
+  expect(await leavesNothing(compile('vanishing'))).toEqual(success);
+});
