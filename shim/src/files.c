@@ -28,6 +28,8 @@ static long open_ours(const struct path_hit *hit, int flags)
 			return -EEXIST;
 		if (hit->trailing_slash || (flags & O_DIRECTORY))
 			return -ENOTDIR;
+		if (flags & O_DIRECT)
+			return -EINVAL;
 	}
 	fd = channel_call(&call);
 	if (fd >= 0)
@@ -257,6 +259,8 @@ static long access_at(int dir, const char *path, int mode, int flags)
 	enum path_kind kind = path_find(dir, path, &hit);
 	long result;
 
+	if (mode & ~(R_OK | W_OK | X_OK))
+		return -EINVAL;
 	if (kind == PATH_TREE)
 		return sys3(SYS_faccessat, AT_FDCWD, hit.path, mode);
 	if (kind != PATH_DEVICE) {

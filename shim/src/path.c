@@ -130,12 +130,18 @@ static enum path_kind look_up(struct path_hit *hit)
 	return PATH_TREE;
 }
 
+/* A number that was passed for a path is the kernel's to refuse. */
+static bool may_be_text(const char *path)
+{
+	return (uintptr_t)path >= 4096 && (uintptr_t)path <= INTPTR_MAX;
+}
+
 /* By its name alone: costs nothing for a path that is not below /dev, /sys or /proc. */
 enum path_kind path_find(int dir, const char *path, struct path_hit *hit)
 {
 	(void)dir;
 	hit->kind = PATH_PLAIN;
-	if (!path || path[0] != '/')
+	if (!may_be_text(path) || path[0] != '/')
 		return PATH_PLAIN;
 	shim_start();
 	if (shim.tree_length == 0 || !normalise(path, hit))
@@ -188,7 +194,7 @@ __attribute__((noinline)) enum path_kind path_find_slowly(int dir, const char *p
 {
 	char name[PATH_ROOM], target[PATH_ROOM];
 
-	if (!path || !*path || strlen(path) >= PATH_ROOM)
+	if (!may_be_text(path) || !*path || strlen(path) >= PATH_ROOM)
 		return PATH_PLAIN;
 	memcpy(target, path, strlen(path) + 1);
 	for (int links = 0; links < LINKS_MAX; links++) {

@@ -22,7 +22,7 @@
 /* These belong to the file system layer, not to a driver, and a pipe does them as well as any file. */
 static bool generic_ioctl(unsigned long cmd)
 {
-	return cmd == FIOCLEX || cmd == FIONCLEX || cmd == FIONBIO || cmd == FIOASYNC;
+	return cmd == FIOCLEX || cmd == FIONCLEX || cmd == FIONBIO;
 }
 
 static bool ioctl_is_ours(int fd, unsigned long cmd, uint64_t *inode)
@@ -75,6 +75,12 @@ static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t cou
 	return count > SSIZE_MAX ? -EINVAL : channel_call(&call);
 }
 
+/* Whether 8 bytes can be read there, as the kernel sees it: it copies the set before it looks at what to do with it. */
+bool can_read_word(const void *at)
+{
+	return sys4(SYS_rt_sigprocmask, ~0, at, NULL, 8) != -EFAULT;
+}
+
 /* A file with plain read and write gets a vector piece by piece, until one comes up short. */
 static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov, int pieces, uint64_t offset)
 {
@@ -83,7 +89,11 @@ static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov
 	if (pieces < 0 || pieces > IOV_MAX)
 		return -EINVAL;
 	for (int i = 0; i < pieces; i++) {
-		long moved = token_transfer(op, fd, inode, iov[i].iov_base, iov[i].iov_len,
+		long moved;
+
+		if (!can_read_word(&iov[i].iov_base) || !can_read_word(&iov[i].iov_len))
+			return total ? total : -EFAULT;
+		moved = token_transfer(op, fd, inode, iov[i].iov_base, iov[i].iov_len,
 					    offset == NO_OFFSET ? offset : offset + (uint64_t)total);
 
 		if (moved < 0)
@@ -275,7 +285,7 @@ EXPORT int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 {
 	uint64_t inode;
 
-	if (tokens_possible && op == EPOLL_CTL_ADD && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
+	if (tokens_possible && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
 		RETURN(int, -EPERM);
 	RETURN(int, sys4(SYS_epoll_ctl, epoll, op, fd, event));
 }
@@ -287,6 +297,11 @@ long do_fcntl(int fd, int cmd, long arg)
 
 	if (channel_owns(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
 		return -EBADF;
+	/* What a pipe has and a device has not: packets, and signals for what is ready. */
+	if (cmd == F_SETFL && (arg & O_DIRECT) && ours(fd))
+		return -EINVAL;
+	if (cmd == F_SETFL && (arg & O_ASYNC) && ours(fd))
+		arg &= ~O_ASYNC;
 	result = sys3(SYS_fcntl, fd, cmd, arg);
 	/* The pipe end may be opened otherwise than the file it stands for. */
 	if (cmd == F_GETFL && result >= 0 && OURS(fd, &inode))
@@ -302,7 +317,8 @@ long do_fcntl(int fd, int cmd, long arg)
 		va_start(list, cmd);                                                                         \
 		arg = va_arg(list, long);                                                                    \
 		va_end(list);                                                                                \
-		if (!channel_owns(fd) && cmd != F_GETFL && cmd != F_GETPIPE_SZ && cmd != F_SETPIPE_SZ)       \
+		if (!channel_owns(fd) && cmd != F_GETFL && cmd != F_SETFL && cmd != F_GETPIPE_SZ &&          \
+		    cmd != F_SETPIPE_SZ)                                                                     \
 			return NEXT(name)(fd, cmd, arg);                                                     \
 		RETURN(int, do_fcntl(fd, cmd, arg));                                                         \
 	}
@@ -405,6 +421,8 @@ long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offse
 	if (!(flags & MAP_ANONYMOUS) && OURS(fd, &inode)) {
 		bool reserve = flags & MAP_FIXED_NOREPLACE;
 
+		if (length == 0 || offset & 4095 || ((flags & MAP_FIXED) && (uintptr_t)at & 4095))
+			return -EINVAL;
 		/* Linux looks for the place before it asks the file. */
 		if (reserve) {
 			result = sys6(SYS_mmap, (long)at, (long)length, PROT_NONE,

@@ -2,9 +2,11 @@
 #ifndef IOASIS_WRAPPERS_H
 #define IOASIS_WRAPPERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+bool can_read_word(const void *at);
 long do_ioctl(int fd, unsigned long cmd, void *arg);
 long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset);
 long do_fcntl(int fd, int cmd, long arg);

@@ -47,11 +47,11 @@ export class Token {
 
   /** Whether it was opened for reading. */
   get canRead(): boolean {
-    return this.#access !== sys.O_WRONLY;
+    return this.#access === sys.O_RDONLY || this.#access === sys.O_RDWR;
   }
 
   get canWrite(): boolean {
-    return this.#access !== sys.O_RDONLY;
+    return this.#access === sys.O_WRONLY || this.#access === sys.O_RDWR;
   }
 
   /** What the shim has to know of it: {@link TokenKind} and the access mode it was opened with. */

@@ -31,3 +31,7 @@ describe('threads may end and jump as they like', () => {
 test('F5: memory that is cut, punched, taken away or was never there is EFAULT for a device', async () => {
   expect(await leavesNothing(compile('vanishing'))).toEqual(success);
 });
+
+test('a descriptor and a name of the device answer as those of Linux do', async () => {
+  expect(await leavesNothing(compile('character'))).toEqual(success);
+});
