@@ -8,12 +8,14 @@ import { findHole } from '../base/span.js';
 import type { DmaDevice, PagingDomain } from '../hw/unit.js';
 import type { Access } from './access.js';
 import { Area } from './area.js';
+import { AreaStore } from './area-store.js';
 import type { Call } from './call.js';
-import type { Context } from './context.js';
-import type { Pages } from './pages.js';
+import type { AccountMode, Context } from './context.js';
+import type { MapRequest } from './map.js';
+import { Pages } from './pages.js';
 import { ReservedRanges, type AddressRange } from './reserved.js';
 import { shortage } from './shortage.js';
-import { PAGE_SIZE, U64_MAX, misaligned, pageOffset } from './units.js';
+import { PAGE_SIZE, U64_MAX, misaligned, pageIndex, pageOffset } from './units.js';
 import { rules } from './rules.js';
 
 /** Largest alignment that automatic placement keeps: a huge page of the CPU. */
@@ -25,6 +27,9 @@ export interface PagesSlice {
   readonly startByte: bigint;
   readonly length: bigint;
 }
+
+/** Up to this length the pages of any range can be counted; see {@link Pages.count}. */
+const COUNTABLE = U64_MAX - 2n * PAGE_SIZE;
 
 const noAccesses: ReadonlySet<Access> = new Set();
 
@@ -38,9 +43,7 @@ export class IoPagetable {
   readonly domains: PagingDomain[] = [];
   /** Null: none so far, as in most tables. */
   #accesses: Set<Access> | null = null;
-  readonly #areas = new IntervalMap();
-  readonly #slots: (Area | undefined)[] = [];
-  readonly #freeSlots: number[] = [];
+  readonly #areas = new AreaStore(this);
 
   constructor(readonly context: Context) {}
 
@@ -54,26 +57,12 @@ export class IoPagetable {
 
   /** The area that contains `iova`. */
   areaAt(iova: bigint): Area | null {
-    const slot = this.#areas.find(iova);
-    return slot < 0 ? null : this.#slots[slot]!;
-  }
-
-  /** The first area that shares an address with `start`..`last`. */
-  firstArea(start: bigint, last: bigint): Area | null {
-    const slot = this.#areas.firstOverlap(start, last);
-    return slot < 0 ? null : this.#slots[slot]!;
+    return this.#areas.at(iova);
   }
 
   /** Every area, in order. Areas may be removed while this runs. */
-  *areas(): Generator<Area> {
-    let from = 0n;
-    for (;;) {
-      const area = this.firstArea(from, U64_MAX);
-      if (area === null) return;
-      yield area;
-      if (area.last === U64_MAX) return;
-      from = area.last + 1n;
-    }
+  areas(): Generator<Area> {
+    return this.#areas.each();
   }
 
   /**
@@ -92,34 +81,13 @@ export class IoPagetable {
     }
   }
 
-  #insert(area: Area): void {
-    area.slot = this.#freeSlots.pop() ?? this.#slots.length;
-    this.#slots[area.slot] = area;
-    this.#areas.insert(area.iova, area.last, area.slot);
-    this.context.areas += 1;
-  }
-
-  #remove(area: Area): void {
-    this.#areas.remove(area.iova);
-    this.#slots[area.slot] = undefined;
-    this.#freeSlots.push(area.slot);
-    this.context.areas -= 1;
-  }
-
   /**
    * Makes an area of each slice, one after the other from `iova` (null: placed automatically), and fills the
    * domains. Takes over the references of `slices` on success. Returns the IOVA.
    */
   map(call: Call, slices: readonly PagesSlice[], length: bigint, iova: bigint | null, prot: number): bigint {
-    for (let n = slices.length; n > 0; n--) call.alloc('iopt_area');
-    if (this.context.areas + slices.length > this.context.env.limits.areas) {
-      refuse(rules.area_limit, { limit: this.context.env.limits.areas });
-    }
-    if (length === 0n || misaligned(length, this.alignment)) {
-      refuse(rules.map_length_alignment, { length, alignment: this.alignment });
-    }
-    const start = iova === null ? this.#place(slices[0]!, length) : iova;
-    if (iova !== null) this.#checkFixed(iova, length);
+    const { pages, startByte } = slices[0]!;
+    const start = this.#choose(call, slices.length, pages.base + startByte, length, iova);
     const areas: Area[] = [];
     let at = start;
     for (const slice of slices) {
@@ -127,11 +95,47 @@ export class IoPagetable {
       at += slice.length;
     }
     for (const area of areas) {
-      this.#insert(area);
-      call.tx.onAbort(() => this.#remove(area));
+      this.#areas.insert(area);
+      call.tx.onAbort(() => this.#areas.remove(area));
     }
     if (this.domains.length > 0) this.#fillAreas(call, areas);
     return start;
+  }
+
+  /** {@link map} of the caller's memory. What can be refused without a domain is, before anything changes. */
+  mapUser(call: Call, request: MapRequest, mode: AccountMode): bigint {
+    const { address, length, prot } = request;
+    const start = this.#choose(call, 1, address, length, request.iova);
+    this.#checkPageOffset(address);
+    if (length > COUNTABLE) {
+      const last = pageIndex(pageOffset(address) + length - 1n);
+      checkPageCount(start, length, last, Pages.count(address, length));
+    }
+    this.#areas.note(start, start + length - 1n, address, call.task, mode, prot);
+    if (this.domains.length === 0) return start;
+    const area = this.areaAt(start)!;
+    call.tx.onAbort(() => this.#areas.remove(area));
+    this.#fillAreas(call, [area]);
+    return start;
+  }
+
+  /** Where `count` areas of together `length` bytes go; `address` is that of their first byte. */
+  #choose(call: Call, count: number, address: bigint, length: bigint, iova: bigint | null): bigint {
+    for (let n = count; n > 0; n--) call.alloc('iopt_area');
+    if (this.context.areas + count > this.context.env.limits.areas) {
+      refuse(rules.area_limit, { limit: this.context.env.limits.areas });
+    }
+    if (length === 0n || misaligned(length, this.alignment)) {
+      refuse(rules.map_length_alignment, { length, alignment: this.alignment });
+    }
+    if (iova === null) return this.#place(address, length);
+    this.#checkFixed(iova, length);
+    return iova;
+  }
+
+  #checkPageOffset(at: bigint): void {
+    if (this.alignment === 1n || !misaligned(pageOffset(at), this.alignment)) return;
+    refuse(rules.map_page_offset, { offset: pageOffset(at), alignment: this.alignment });
   }
 
   #fillAreas(call: Call, areas: readonly Area[]): void {
@@ -145,19 +149,15 @@ export class IoPagetable {
   #newArea(slice: PagesSlice, iova: bigint, prot: number): Area {
     const { pages, startByte, length } = slice;
     if ((prot & 2) !== 0 && !pages.writable) refuse(rules.map_read_only_source, { iova });
-    if (misaligned(pageOffset(startByte), this.alignment)) {
-      refuse(rules.map_page_offset, { offset: pageOffset(startByte), alignment: this.alignment });
-    }
+    this.#checkPageOffset(startByte);
     if (iova + length - 1n > U64_MAX) refuse(rules.map_slice_wraps, { iova, length });
     const area = new Area(this, iova, iova + length - 1n, pages, startByte, prot);
-    if (area.lastIndex >= pages.pageCount)
-      refuse(rules.map_slice_pages, { iova, length, pages: pages.pageCount });
+    checkPageCount(iova, length, area.lastIndex, pages.pageCount);
     return area;
   }
 
-  #place(slice: PagesSlice, length: bigint): bigint {
+  #place(address: bigint, length: bigint): bigint {
     if (length >= U64_MAX / 2n) refuse(rules.place_too_long, { length });
-    const address = slice.pages.base + slice.startByte;
     const wanted = address === 0n ? roundUpPow2(length) : min(roundUpPow2(length), address & -address);
     const alignment = min(wanted, HPAGE_SIZE);
     if (alignment < this.alignment) {
@@ -165,7 +165,7 @@ export class IoPagetable {
     }
     const iova = findHole({
       allowed: this.allowed,
-      blockers: [this.reserved.union, this.#areas],
+      blockers: [this.reserved.union, this.#areas.index],
       start: PAGE_SIZE,
       last: U64_MAX - PAGE_SIZE,
       length,
@@ -189,8 +189,10 @@ export class IoPagetable {
         until: this.reserved.union.curLast,
       });
     }
-    const other = this.firstArea(iova, last);
-    if (other !== null) refuse(rules.map_exists, { iova, last, start: other.iova, end: other.last });
+    if (this.#areas.seek(iova, last)) {
+      const { curStart, curLast } = this.#areas.index;
+      refuse(rules.map_exists, { iova, last, start: curStart, end: curLast });
+    }
   }
 
   /**
@@ -223,18 +225,20 @@ export class IoPagetable {
   }
 
   #unmap(start: bigint, last: bigint, count: (bytes: bigint) => void): void {
-    for (;;) {
-      const area = this.firstArea(start, last);
-      if (area === null) return;
-      if (area.locks > 0) refuse(rules.unmap_locked, { iova: area.iova, locks: area.locks });
-      if (area.iova < start || area.last > last) {
-        refuse(rules.unmap_partial, { iova: area.iova, areaLast: area.last, start, last });
+    while (this.#areas.seek(start, last)) {
+      const { curStart: iova, curLast: areaLast } = this.#areas.index;
+      const area = this.#areas.current;
+      if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova, locks: area.locks });
+      if (iova < start || areaLast > last) refuse(rules.unmap_partial, { iova, areaLast, start, last });
+      if (area === null) {
+        this.#areas.removeNoted();
+      } else {
+        this.#evictAccesses(area);
+        this.#removeArea(area);
       }
-      this.#evictAccesses(area);
-      this.removeArea(area);
-      count(area.length);
-      if (area.last >= last) return;
-      start = area.last + 1n;
+      count(areaLast - iova + 1n);
+      if (areaLast >= last) return;
+      start = areaLast + 1n;
     }
   }
 
@@ -262,12 +266,16 @@ export class IoPagetable {
   }
 
   removeAll(): void {
-    if (this.areaCount > 0) for (const area of this.areas()) this.removeArea(area);
+    while (this.#areas.seek(0n, U64_MAX)) {
+      const area = this.#areas.current;
+      if (area === null) this.#areas.removeNoted();
+      else this.#removeArea(area);
+    }
   }
 
-  removeArea(area: Area): void {
+  #removeArea(area: Area): void {
     area.unfillDomains();
-    this.#remove(area);
+    this.#areas.remove(area);
     area.pages.put();
   }
 
@@ -286,8 +294,8 @@ export class IoPagetable {
     if (area.accesses > 0) refuse(rules.cut_accessed, { iova: area.iova, accesses: area.accesses });
     if (area.filled && !this.disableLargePages) refuse(rules.cut_large_pages, { iova: area.iova });
     const halves = area.split(next);
-    this.#remove(area);
-    for (const half of halves) this.#insert(half);
+    this.#areas.remove(area);
+    for (const half of halves) this.#areas.insert(half);
   }
 
   /** Replaces the list of allowed ranges, or refuses and keeps the old one. */
@@ -311,8 +319,9 @@ export class IoPagetable {
   }
 
   #reserveRefusal(start: bigint, last: bigint): Refusal | null {
-    const area = this.firstArea(start, last);
-    if (area !== null) return { rule: rules.reserve_mapped, values: { start, last, iova: area.iova } };
+    if (this.#areas.seek(start, last)) {
+      return { rule: rules.reserve_mapped, values: { start, last, iova: this.#areas.index.curStart } };
+    }
     if (this.allowed !== null && this.allowed.overlaps(start, last)) {
       return { rule: rules.reserve_allowed, values: { start, last, allowed: this.allowed.curStart } };
     }
@@ -437,6 +446,10 @@ export class IoPagetable {
       if (type !== 'direct-relaxable') this.reserve(start, last, device);
     }
   }
+}
+
+function checkPageCount(iova: bigint, length: bigint, lastIndex: number, pages: number): void {
+  if (lastIndex >= pages) refuse(rules.map_slice_pages, { iova, length, pages });
 }
 
 const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);

@@ -36,18 +36,26 @@ const ACCESS_FLAGS = IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
 
 export class Ioas extends IommufdObject {
   readonly type = 'IOAS';
-  readonly table: IoPagetable;
-  /** In order of creation: automatic attachment tries them in this order. */
-  readonly hwpts: HwptPaging[] = [];
+  // Both made when first used, so that an IOAS costs little until then: it is one object for the collector, not ten.
+  #table: IoPagetable | null = null;
+  #hwpts: HwptPaging[] | null = null;
 
   constructor(readonly context: Context) {
     super();
-    this.table = new IoPagetable(context);
+  }
+
+  get table(): IoPagetable {
+    return (this.#table ??= new IoPagetable(this.context));
+  }
+
+  /** In order of creation: automatic attachment tries them in this order. */
+  get hwpts(): HwptPaging[] {
+    return (this.#hwpts ??= []);
   }
 
   destroy(): void {
     if (this.context.vfioIoas === this) this.context.vfioIoas = null;
-    this.table.removeAll();
+    this.#table?.removeAll();
   }
 }
 
@@ -133,7 +141,6 @@ export function ioasMap(call: Call, cmd: IommuIoasMap): void {
     iova: fixedIova(cmd.flags, cmd.iova),
     prot: protOf(cmd.flags),
   });
-  call.commit();
   call.respond(iommu_ioas_map, cmd);
 }
 

@@ -6,8 +6,8 @@ import type { Call } from './call.js';
 import type { AccountMode } from './context.js';
 import { DmaBuf } from './dma-buf.js';
 import type { IoPagetable } from './io-pagetable.js';
-import { Pages, userSource, type PageSource } from './pages.js';
-import { PAGE_SIZE, U64_MAX, pageDown, pageIndex, pageOffset } from './units.js';
+import { Pages, type PageSource } from './pages.js';
+import { PAGE_SIZE, U64_MAX, pageDown, pageOffset } from './units.js';
 import { rules } from './rules.js';
 
 export interface MapRequest {
@@ -25,12 +25,15 @@ const LONGEST = U64_MAX - PAGE_SIZE;
 /** A dma-buf longer than this many pages does not fit the kernel's batches. */
 const MAX_NPFNS = (1n << 32n) - 1n;
 
-/** Maps the caller's memory. Returns the IOVA. */
+/** Maps the caller's memory, which then stays mapped whatever becomes of the call. Returns the IOVA. */
 export function mapUserPages(call: Call, table: IoPagetable, request: MapRequest): bigint {
-  if (request.address + request.length > U64_MAX) {
-    refuse(rules.map_address_wraps, { user_va: request.address, length: request.length });
-  }
-  return mapPages(call, table, makePages(call, userSource, request, userMode(call)), request);
+  const { address, length } = request;
+  if (address + length > U64_MAX) refuse(rules.map_address_wraps, { user_va: address, length });
+  const mode = userMode(call) === 'none' ? 'none' : call.context.accountMode;
+  beginPages(call, length);
+  const iova = table.mapUser(call, request, mode);
+  call.commit();
+  return iova;
 }
 
 /** Maps a file by descriptor. Returns the IOVA. */
@@ -74,12 +77,16 @@ function mapDmaBuf(call: Call, table: IoPagetable, buffer: DmaBuf, request: MapR
 
 const userMode = (call: Call): AccountMode => (call.task.capable('CAP_IPC_LOCK') ? 'none' : 'user');
 
-function makePages(call: Call, source: PageSource, request: MapRequest, mode: AccountMode): Pages {
-  const { address, length, prot } = request;
+/** What Linux asks before it allocates a page array. */
+function beginPages(call: Call, length: bigint): void {
   if (length === 0n || length > LONGEST) refuse(rules.map_length, { length });
   call.alloc('iopt_pages');
-  // Wraps as Linux' does for lengths near 2^64; the area is refused then, for want of pages.
-  const count = pageIndex(BigInt.asUintN(64, pageOffset(address) + length + (PAGE_SIZE - 1n)));
+}
+
+function makePages(call: Call, source: PageSource, request: MapRequest, mode: AccountMode): Pages {
+  const { address, length, prot } = request;
+  beginPages(call, length);
+  const count = Pages.count(address, length);
   const writable = (prot & IOMMU_WRITE) !== 0;
   return new Pages(call.context.env, source, pageDown(address), count, writable, call.task, mode);
 }

@@ -7,13 +7,14 @@ import type { Refusal } from '../base/errno.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, Run } from '../mem/client.js';
 import type { ForeignFile } from '../mem/task.js';
+import { IOMMU_WRITE } from '../hw/unit.js';
 import { charge, uncharge, type Payer } from './accounting.js';
 import type { AccountMode } from './context.js';
 import type { DmaBuf } from './dma-buf.js';
 import type { Env } from './env.js';
 import { shortage } from './shortage.js';
 import { SpanSet, uncovered, type IndexRange } from './spans.js';
-import { U64_MAX, pageToBytes } from './units.js';
+import { PAGE_SIZE, U64_MAX, pageDown, pageIndex, pageOffset, pageToBytes } from './units.js';
 import { rules } from './rules.js';
 
 /** Pinned pages `first..last`, contiguous in one backing and in HPA. */
@@ -31,7 +32,6 @@ export type PageSource =
   | { readonly kind: 'dma-buf'; readonly buffer: DmaBuf };
 
 const userSource: PageSource = { kind: 'user' };
-export { userSource };
 
 /** Of arrays of which nothing is pinned: most, where no domain is. Never written to. */
 const noSegments: Segment[] = [];
@@ -63,6 +63,27 @@ export class Pages {
   ) {
     this.#baseHi = highWord(base);
     this.#baseLo = lowWord(base);
+  }
+
+  /** Those behind `length` bytes of user memory from `address` on. */
+  static ofUser(
+    env: Env,
+    address: bigint,
+    length: bigint,
+    prot: number,
+    payer: Payer,
+    mode: AccountMode,
+  ): Pages {
+    const writable = (prot & IOMMU_WRITE) !== 0;
+    return new Pages(env, userSource, pageDown(address), Pages.count(address, length), writable, payer, mode);
+  }
+
+  /**
+   * How many pages `length` bytes from `address` on touch. Wraps as Linux' does for lengths near 2^64; the area is
+   * refused then, for want of pages.
+   */
+  static count(address: bigint, length: bigint): number {
+    return pageIndex(BigInt.asUintN(64, pageOffset(address) + length + (PAGE_SIZE - 1n)));
   }
 
   /** User address, file offset or dma-buf offset of page 0; a multiple of the page size. */
