@@ -20,6 +20,8 @@ export interface ServedEngine {
   readonly devices: readonly { path: string; mode: number; major: number; minor: number }[];
   readonly injector: Injector;
   open(path: string, flags: number, task: Task): OpenFile;
+  /** What is alive in it, by kind; all zero once every file is released. */
+  leaks?(): Readonly<Record<string, number>>;
 }
 
 /** What the host gives an engine beside its configuration. */

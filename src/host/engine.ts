@@ -2,7 +2,16 @@
  * Starts the engine in a thread of its own and stops it. On the way of every `run`, so it imports nothing native, and
  * a thread can be prepared before anybody knows what it is for.
  */
-import { closeSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -167,7 +176,7 @@ class Life {
     await this.ended;
     if (this.#report !== null) return this.#report;
     if (this.#failure !== null || !loading) throw this.#failure ?? new Error('the engine ended by itself');
-    return { bugs: [], fired: {}, calls: 0 };
+    return { bugs: [], fired: {}, calls: 0, left: {} };
   }
 
   #close(): void {
@@ -201,9 +210,46 @@ function findPlace(options: EngineOptions): Place {
     return { socket, made: [socket, socket + TREE_SUFFIX] };
   }
   let { dir } = options;
-  if (dir === undefined) dir = mkdtempSync(join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), 'ioasis-'));
-  else mkdirSync(dir, { mode: 0o700 });
+  if (dir === undefined) {
+    const parent = process.env['XDG_RUNTIME_DIR'] ?? tmpdir();
+    dir = mkdtempSync(join(parent, PREFIX));
+    // What cannot be removed may stay.
+    sweep(parent).catch(() => {});
+  } else mkdirSync(dir, { mode: 0o700 });
   return { socket: join(resolve(dir), 'socket'), made: [dir] };
+}
+
+const PREFIX = 'ioasis-';
+/** A directory as mkdtemp names it. */
+const ownName = /^ioasis-[A-Za-z0-9]{6}$/;
+/** An engine makes its directory a moment before its socket. */
+const YOUNG_MS = 60_000;
+
+/** Removes what engines that were killed have left: directories of ours with a socket that nobody listens at. */
+async function sweep(parent: string): Promise<void> {
+  for (const name of readdirSync(parent)) {
+    if (!ownName.test(name)) continue;
+    const dir = join(parent, name);
+    const status = lstatSync(dir, { throwIfNoEntry: false });
+    const isOld = status?.isDirectory() === true && Date.now() - status.mtimeMs > YOUNG_MS;
+    if (!isOld || status.uid !== process.geteuid?.() || !(await isDeserted(join(dir, 'socket')))) continue;
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Whether nobody listens at `socket`. A listener is not disturbed: ours takes no streams. */
+async function isDeserted(socket: string): Promise<boolean> {
+  const { connect } = await import('node:net');
+  return new Promise((resolveAnswer) => {
+    const probe = connect(socket);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolveAnswer(false);
+    });
+    probe.once('error', ({ code }: NodeJS.ErrnoException) => {
+      resolveAnswer(code === 'ECONNREFUSED' || code === 'ENOENT');
+    });
+  });
 }
 
 /** Makes the directory, or insists that nobody else may enter it. */

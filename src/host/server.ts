@@ -61,6 +61,8 @@ export interface Report {
   /** Sites that fail-nth made fail, and how often. */
   readonly fired: Readonly<Record<string, number>>;
   readonly calls: number;
+  /** What was still alive in the engine when its last client had gone, by kind. */
+  readonly left: Readonly<Record<string, number>>;
 }
 
 const credentials = sys.allocate(16);
@@ -96,7 +98,10 @@ export class Server implements Descriptors, Registry {
   /** Serves until the wake descriptor is readable, then lets everything go. */
   run(): Report {
     while (this.#running) this.#turn(-1);
-    for (const token of this.#tokens.values()) this.#release(token);
+    for (const token of this.#tokens.values()) {
+      token.alarm();
+      this.#release(token);
+    }
     for (const client of this.#clients.values()) this.#retire(client);
     for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
     this.#files.clear();
@@ -104,7 +109,8 @@ export class Server implements Descriptors, Registry {
     this.#epoll.close();
     sys.close(this.#options.listener);
     sys.close(this.#spare);
-    return { bugs: this.#bugs, fired: Object.fromEntries(this.#calls.fired), calls: this.#served };
+    const fired = Object.fromEntries(this.#calls.fired);
+    return { bugs: this.#bugs, fired, calls: this.#served, left: this.#options.engine.leaks?.() ?? {} };
   }
 
   clientOf(pid: number): ClientProcess | undefined {

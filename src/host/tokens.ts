@@ -71,6 +71,11 @@ export class Token {
     this.#end = -1;
   }
 
+  /** Wakes whoever waits for the file, because the daemon stops: what they do next is answered ENODEV. */
+  alarm(): void {
+    sys.write(this.#end, oneByte.address, 1);
+  }
+
   /** Makes poll say what the file says: one byte in the pipe is "readable". */
   #show(): void {
     const readable = this.file.pollMode === 'none' || this.file.readable;

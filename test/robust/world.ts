@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { expect } from 'vitest';
 import { startEngine, type EngineOptions, type RunningEngine } from '#ioasis/host/engine.js';
 import { descriptors, run, until, type Ended } from '../host/world.js';
 
@@ -33,8 +34,8 @@ export function startSelftest(options: Partial<EngineOptions> = {}): Promise<Run
 }
 
 /**
- * Runs a program on an engine of its own, which then serves an honest one, has as many descriptors as before, and
- * has met no bug.
+ * Runs a program on an engine of its own, which then serves an honest one, has as many descriptors as before, has
+ * met no bug and keeps nothing alive.
  */
 export async function leavesNothing(program: string, args: readonly string[] = []): Promise<Ended> {
   const honest = compile('honest');
@@ -44,8 +45,9 @@ export async function leavesNothing(program: string, args: readonly string[] = [
   const ended = await run(engine, program, args);
   const last = await run(engine, honest);
   await until(() => descriptors() <= before);
-  const { bugs } = await engine.stop();
+  const { bugs, left } = await engine.stop();
   if (bugs.length > 0) throw new Error(bugs.join('\n'));
+  expect(left).toEqual({ contexts: 0, pinnedPages: 0, windows: 0, tables: 0 });
   if (first.status !== 0 || last.status !== 0) throw new Error(`${first.output}${last.output}`);
   return ended;
 }

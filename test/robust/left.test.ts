@@ -1,0 +1,88 @@
+/** Whoever dies at any moment, client or daemon: nothing of it is left, nobody else notices, and nobody waits for ever. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { cli, compile, end, leavesNothing, run, start, startSelftest, success, until } from './world.js';
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'robust-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+test('F1: a client killed at any point, with threads and children, leaves nothing', async () => {
+  expect(await leavesNothing(compile('dying'))).toEqual(success);
+});
+
+test('F1: sixty-four threads call while others fork, vfork and start programs', async () => {
+  expect(await leavesNothing(compile('mixture'))).toEqual(success);
+});
+
+test('F3, F4, F8: a thousand connections that say little, listen never or send descriptors hold up nobody', async () => {
+  expect(await leavesNothing(compile('crowd'))).toEqual(success);
+});
+
+/** A daemon in a process of its own. */
+async function startDaemon(): Promise<{ daemon: ChildProcess; env: Record<string, string> }> {
+  const socket = join(dir, 'run', 's');
+  const daemon = spawn(process.execPath, [cli, 'daemon', '--selftest', '--socket', socket], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  daemon.stdout!.on('data', (text: Buffer) => (said += text.toString()));
+  await until(() => said.includes('LD_PRELOAD='));
+  return { daemon, env: { IOASIS_SOCKET: socket, LD_PRELOAD: /LD_PRELOAD=(\S+)/.exec(said)?.[1] ?? '' } };
+}
+
+test('a daemon that stops wakes whoever waits for a fault, and answers ENODEV', async () => {
+  const { daemon, env } = await startDaemon();
+  const client = start({ env }, compile('queue'));
+  const ended = end(client);
+  await once(client.stdout!, 'data');
+  const exit = once(daemon, 'exit');
+  daemon.kill('SIGTERM');
+  expect(await ended).toEqual({ ...success, output: 'ready\n' });
+  expect(await exit).toEqual([0, null]);
+});
+
+test('a daemon that stands still lets signals through, and goes on where it was', async () => {
+  const { daemon, env } = await startDaemon();
+  const client = start({ env }, compile('cancel'), ['deaf']);
+  let said = '';
+  client.stdout!.on('data', (text: Buffer) => (said += text.toString()));
+  const ended = end(client);
+  await until(() => said === 'ready\n');
+  daemon.kill('SIGSTOP');
+  client.stdin!.write('\n');
+  await until(() => said.endsWith('jumped\n'));
+  daemon.kill('SIGCONT');
+  client.stdin!.end('\n');
+  expect(await ended).toEqual({ ...success, output: 'ready\njumped\n' });
+  daemon.kill('SIGKILL');
+  await once(daemon, 'exit');
+});
+
+test('what a killed engine left is removed by the next, and what is alive is not', async () => {
+  process.env['XDG_RUNTIME_DIR'] = dir;
+  const old = new Date(Date.now() - 3_600_000);
+  const dead = join(dir, 'ioasis-AAAAAA');
+  const named = join(dir, 'ioasis-test-kept');
+  mkdirSync(join(dead, 'socket.tree'), { recursive: true });
+  mkdirSync(named);
+  // A process that ends without closing leaves the name of its socket.
+  const script = `require('net').createServer().listen(${JSON.stringify(join(dead, 'socket'))}, () => process.kill(process.pid, 9))`;
+  expect(() => execFileSync(process.execPath, ['-e', script], { stdio: 'ignore' })).toThrow();
+  expect(existsSync(join(dead, 'socket'))).toBe(true);
+  const engine = await startSelftest();
+  for (const path of [dead, named, dirname(engine.socket)]) utimesSync(path, old, old);
+  const other = await startSelftest();
+  await until(() => !existsSync(dead));
+  expect(existsSync(named)).toBe(true);
+  expect(await run(engine, compile('honest'))).toEqual(success);
+  await other.stop();
+  await engine.stop();
+  delete process.env['XDG_RUNTIME_DIR'];
+});
