@@ -4,8 +4,10 @@
  * A decoded struct is a plain object: u64 fields are bigint, all others number, arrays are arrays.
  */
 
-/** How the bytes of one element are read. */
-export type Scalar = 'u8' | 'u16' | 'u32' | 's32' | 'u64';
+import { scalarReaders, scalarWriters, type Scalar } from './scalar.js';
+import { Tailor } from './tailor.js';
+
+export type { Scalar };
 
 /** Bytes that one element takes. */
 export const scalarBytes: Readonly<Record<Scalar, number>> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8 };
@@ -103,6 +105,7 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
   type T = Values<F>;
   const list = Object.entries(fields).map(([key, field]) => new Codec(key, field));
   const zero = Object.fromEntries(list.map((codec) => [codec.name, codec.zero()]));
+  const tailor = new Tailor(fields);
   return {
     name,
     size,
@@ -115,6 +118,8 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
     },
     decode(from, at = 0) {
       if (from.length - at < size) throw tooShort(name, size, from.length - at);
+      const tailored = tailor.codec();
+      if (tailored !== null) return tailored.decode(from, at) as T;
       const out: Plain = {};
       for (let i = 0; i < list.length; i++) {
         const codec = list[i] as Codec;
@@ -124,6 +129,11 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
     },
     encode(value, into, at = 0) {
       if (into.length - at < size) throw tooShort(name, size, into.length - at);
+      const tailored = tailor.codec();
+      if (tailored !== null) {
+        tailored.encode(value as Plain, into, at);
+        return;
+      }
       for (let i = 0; i < list.length; i++) {
         const codec = list[i] as Codec;
         codec.write((value as Plain)[codec.name], into, at);
@@ -192,10 +202,10 @@ class Codec {
   read(from: Uint8Array, at: number): unknown {
     const offset = at + this.#offset;
     if (this.#kind === null) return (this.#inner as Struct<unknown>).decode(from, offset);
-    if (this.#count === 0) return readScalar(this.#kind, from, offset);
+    if (this.#count === 0) return scalarReaders[this.#kind](from, offset);
     const step = scalarBytes[this.#kind];
     const out: unknown[] = [];
-    for (let i = 0; i < this.#count; i++) out.push(readScalar(this.#kind, from, offset + i * step));
+    for (let i = 0; i < this.#count; i++) out.push(scalarReaders[this.#kind](from, offset + i * step));
     return out;
   }
 
@@ -204,74 +214,13 @@ class Codec {
     if (this.#kind === null) {
       (this.#inner as Struct<unknown>).encode(value, into, offset);
     } else if (this.#count === 0) {
-      writeScalar(this.#kind, value as number | bigint, into, offset);
+      scalarWriters[this.#kind](value as number | bigint, into, offset);
     } else {
       const step = scalarBytes[this.#kind];
       const elements = value as readonly (number | bigint)[];
       for (let i = 0; i < this.#count; i++) {
-        writeScalar(this.#kind, elements[i] ?? 0, into, offset + i * step);
+        scalarWriters[this.#kind](elements[i] ?? 0, into, offset + i * step);
       }
     }
-  }
-}
-
-/** The least significant byte of a Uint32Array comes first here, or last. */
-const littleEndianHost = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
-const low = littleEndianHost ? 0 : 1;
-const high = 1 - low;
-/** A u64 passes through here: two words on one side, one bigint on the other. A third of the time of arithmetic. */
-const words = new Uint32Array(2);
-const wide = new BigUint64Array(words.buffer);
-
-function word(from: Uint8Array, at: number): number {
-  return (
-    (from[at] as number) |
-    ((from[at + 1] as number) << 8) |
-    ((from[at + 2] as number) << 16) |
-    ((from[at + 3] as number) << 24)
-  );
-}
-
-function readScalar(kind: Scalar, from: Uint8Array, at: number): number | bigint {
-  switch (kind) {
-    case 'u32':
-      return word(from, at) >>> 0;
-    case 'u64':
-      words[low] = word(from, at);
-      words[high] = word(from, at + 4);
-      return wide[0] as bigint;
-    case 's32':
-      return word(from, at);
-    case 'u16':
-      return (from[at] as number) | ((from[at + 1] as number) << 8);
-    case 'u8':
-      return from[at] as number;
-  }
-}
-
-function putWord(value: number, into: Uint8Array, at: number): void {
-  into[at] = value;
-  into[at + 1] = value >>> 8;
-  into[at + 2] = value >>> 16;
-  into[at + 3] = value >>> 24;
-}
-
-function writeScalar(kind: Scalar, value: number | bigint, into: Uint8Array, at: number): void {
-  switch (kind) {
-    case 'u32':
-    case 's32':
-      putWord(value as number, into, at);
-      return;
-    case 'u64':
-      wide[0] = BigInt(value);
-      putWord(words[low] as number, into, at);
-      putWord(words[high] as number, into, at + 4);
-      return;
-    case 'u16':
-      into[at] = value as number;
-      into[at + 1] = (value as number) >>> 8;
-      return;
-    case 'u8':
-      into[at] = value as number;
   }
 }

@@ -122,6 +122,16 @@ describe.each(allStructs.map((each) => [each.name, each] as const))('struct %s',
     );
   });
 
+  test('is read and written alike however often it has been', () => {
+    const raw = Uint8Array.from({ length: each.size }, (_byte, i) => 0x81 + i);
+    const first = each.decode(raw);
+    for (let use = 0; use < 500; use++) each.encode(each.decode(raw), raw);
+    expect(each.decode(raw)).toEqual(first);
+    expect(Object.keys(each.decode(raw))).toEqual(Object.keys(each.fields));
+    expect(() => each.decode(raw.subarray(1))).toThrow(RangeError);
+    expect(() => each.encode(first, raw.subarray(1))).toThrow(RangeError);
+  });
+
   test('has every field inside it, naturally aligned, and no two over each other but equals', () => {
     const fields = fieldsOf(each);
     for (const [name, field] of fields) {
