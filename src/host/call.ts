@@ -6,7 +6,7 @@ import { type Link, outboxReply } from './link.js';
 
 /** What a call needs of the server: making a token for a file and finding the file of a descriptor. */
 export interface Descriptors {
-  install(call: Call, file: OpenFile, cloexec: boolean): number | null;
+  install(call: Call, file: OpenFile, flags: number): number | null;
   find(call: Call, fd: number): OpenFile | ForeignFile | null;
 }
 
@@ -88,8 +88,8 @@ export class Call implements Task {
     return outboxReply.subarray(0, this.deferred);
   }
 
-  installFd(file: OpenFile, cloexec: boolean): number | null {
-    return this.#descriptors.install(this, file, cloexec);
+  installFd(file: OpenFile, flags: number): number | null {
+    return this.#descriptors.install(this, file, flags);
   }
 
   removeFd(fd: number): void {

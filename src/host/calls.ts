@@ -151,10 +151,11 @@ export class Calls {
     const { view } = inbox;
     const flags = view.getUint32(request.cmd, true);
     const prot = flags & 0xff;
-    // Linux asks the file only for what its descriptor allows.
-    const shared = ((flags >>> 8) & sys.MAP_SHARED) !== 0;
-    const writes = shared && (prot & sys.PROT_WRITE) !== 0;
+    // Linux asks the file only for what its descriptor allows; what cannot be written is never quite shared.
+    const wantsShared = ((flags >>> 8) & sys.MAP_SHARED) !== 0;
+    const writes = wantsShared && (prot & sys.PROT_WRITE) !== 0;
     if (!token.canRead || (writes && !token.canWrite)) return [-sys.Errno.EACCES, 0];
+    const shared = wantsShared && token.canWrite;
     const pages = token.file.mmap(
       {
         offset: view.getBigUint64(request.offset, true),

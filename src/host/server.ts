@@ -143,10 +143,10 @@ export class Server implements Descriptors, Registry {
     sys.close(minted.clientEnd);
   }
 
-  install(call: Call, file: OpenFile, cloexec: boolean): number | null {
-    const minted = mint(file, sys.O_RDWR);
+  install(call: Call, file: OpenFile, flags: number): number | null {
+    const minted = mint(file, flags);
     if (typeof minted === 'number') return null;
-    const fd = call.link.give(minted.clientEnd, cloexec, minted.token.kind);
+    const fd = call.link.give(minted.clientEnd, (flags & sys.O_CLOEXEC) !== 0, minted.token.kind);
     sys.close(minted.clientEnd);
     if (fd < 0) {
       minted.token.close();

@@ -3,7 +3,7 @@
  * the queue and holds the context open.
  */
 import { refuse } from '../base/errno.js';
-import type { OpenFile, SharedPages, Task } from '../mem/task.js';
+import { O_CLOEXEC, O_RDWR, type OpenFile, type SharedPages, type Task } from '../mem/task.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
 import type { IommufdObject } from './object.js';
@@ -81,7 +81,7 @@ export function openEventFile(call: Call, queue: EventQueue & { file: EventFile 
   call.tx.onAbort(() => {
     if (!installed) file.release();
   });
-  const fd = call.task.installFd(file, true);
+  const fd = call.task.installFd(file, O_RDWR | O_CLOEXEC);
   if (fd === null) refuse(rules.event_file_descriptors, { file: queue.fileName });
   installed = true;
   call.tx.onAbort(() => call.task.removeFd(fd));

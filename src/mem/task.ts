@@ -4,6 +4,10 @@
  */
 import type { AddressSpace, Backing, UserAccount } from './client.js';
 
+/** Flags of a new descriptor, as open(2) has them. */
+export const O_RDWR = 2;
+export const O_CLOEXEC = 0o2000000;
+
 /** RLIM_INFINITY. */
 export const RLIM_INFINITY = (1n << 64n) - 1n;
 
@@ -21,8 +25,8 @@ export interface Task {
    * written the call's result becomes EFAULT. Returns false when it is known at once.
    */
   reply(at: bigint, bytes: Uint8Array): boolean;
-  /** Gives the caller a descriptor for `file`: its number, or null for EMFILE. */
-  installFd(file: OpenFile, cloexec: boolean): number | null;
+  /** Gives the caller a descriptor for `file`, opened with `flags` (access mode, O_CLOEXEC): its number, or null for EMFILE. */
+  installFd(file: OpenFile, flags: number): number | null;
   /** Closes a descriptor that this call installed; its file is released, now or when the call is over. */
   removeFd(fd: number): void;
   /** The file behind one of the caller's descriptors; null is EBADF. */

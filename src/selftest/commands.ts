@@ -5,6 +5,7 @@
 import { refuse } from '../base/errno.js';
 import * as uapi from '../wire/uapi/iommufd_test.gen.js';
 import type { Struct } from '../wire/struct.js';
+import { O_CLOEXEC, O_RDWR } from '../mem/task.js';
 import { IOMMU_NO_PASID } from '../hw/group.js';
 import { PageRequestFlags, reportDeviceFault } from '../hw/iopf.js';
 import { MockDevice } from '../hw/mock/device.js';
@@ -229,7 +230,7 @@ function createAccess(call: Call, cmd: uapi.IommuTestCmdCreateAccess, answer: (n
   call.alloc('selftest_access');
   call.alloc(file.name);
   const unmap = (iova: bigint, length: bigint): void => file.unmap(iova, length);
-  const fd = call.task.installFd(file, true);
+  const fd = call.task.installFd(file, O_RDWR | O_CLOEXEC);
   if (fd === null) refuse(rules.test_access_descriptors, {});
   call.tx.onAbort(() => call.task.removeFd(fd));
   const access = Access.create(call, { unmap, needsPinPages });
@@ -363,15 +364,13 @@ function pasidCheckHwpt(call: Call, cmd: uapi.IommuTestCmdPasidCheck): void {
     refuse(rules.test_pasid_other_hwpt, { pasid: cmd.pasid, hwpt_id: cmd.hwpt_id });
 }
 
-const O_CLOEXEC = 0o2000000;
-
 function dmabufGet(call: Call, cmd: uapi.IommuTestCmdDmabufGet): number {
   const length = (cmd.length + PAGE_BYTES - 1) & -PAGE_BYTES;
   if (length <= 0 || length > LARGEST_DMA_BUF) refuse(rules.test_dmabuf_length, { length: cmd.length });
   call.alloc('dma-buf');
   call.alloc('dma-buf memory');
   const buffer = new DmaBuf(call.context.env, length);
-  const fd = call.task.installFd(buffer, (cmd.open_flags & O_CLOEXEC) !== 0);
+  const fd = call.task.installFd(buffer, cmd.open_flags);
   if (fd === null) {
     buffer.release();
     refuse(rules.test_dmabuf_descriptors, {});

@@ -5,7 +5,15 @@
 import { refuse, type Rule } from '#ioasis/base/errno.js';
 import { Injector } from '#ioasis/base/inject.js';
 import type { Run } from '#ioasis/mem/client.js';
-import type { Capability, MmapRequest, OpenFile, SharedPages, Task } from '#ioasis/mem/task.js';
+import {
+  O_CLOEXEC,
+  O_RDWR,
+  type Capability,
+  type MmapRequest,
+  type OpenFile,
+  type SharedPages,
+  type Task,
+} from '#ioasis/mem/task.js';
 
 const SIZE = 40;
 const TYPE = 0x3b00;
@@ -83,7 +91,7 @@ class FakeFile implements OpenFile {
   give(task: Task): number {
     const modes = ['none', 'in', 'in-out'] as const;
     const file = new FakeFile('[fake-queue]', modes[Number(b())] ?? 'none', this.engine);
-    const fd = task.installFd(file, c() === 1n);
+    const fd = task.installFd(file, c() === 1n ? O_RDWR | O_CLOEXEC : O_RDWR);
     if (fd === null) {
       file.release();
       return refuse(rules.tooMany);
