@@ -4,7 +4,7 @@
  */
 import { invariant } from './errno.js';
 import { GAP, HEADER, LAST, NEXT, NONE, PREV, ROW, SIGN, STALE, TOP, VALUE } from './interval-nodes.js';
-import { baseOf, floorRow, pathNode, pathRow } from './interval-nodes.js';
+import { baseOf, floorRow, forgetPath, pathNode, pathRow } from './interval-nodes.js';
 import type { IntervalNodes } from './interval-nodes.js';
 
 export class GapSearch {
@@ -25,6 +25,8 @@ export class GapSearch {
    */
   from(atHi: number, atLo: number, taken: boolean, needHi: number, needLo: number): boolean {
     let leaf = this.#nodes.descend(atHi, atLo);
+    // The path moves on with the search.
+    forgetPath();
     let chunk = this.#nodes.chunkOf(leaf);
     let base = baseOf(leaf);
     let row = floorRow(chunk, base, atHi, atLo) + 1;
