@@ -122,6 +122,11 @@ export class IntervalMap {
     return true;
   }
 
+  /** Removes the cursor's entry. Ends the cursor. */
+  removeCurrent(): void {
+    this.removeWords(this.#cur(0) ^ SIGN, this.#cur(1) ^ SIGN);
+  }
+
   /** The value of the entry that contains `at`, or -1. Leaves the cursor alone. */
   find(at: bigint): number {
     wide[0] = at;
@@ -247,7 +252,12 @@ export class IntervalMap {
 
   /** The value of the first entry that shares an address with `start`..`last`, or -1. Moves the cursor there. */
   firstOverlap(start: bigint, last: bigint): number {
-    return this.seek(start) && this.curStart <= last ? this.curValue : NONE;
+    if (!this.seek(start)) return NONE;
+    wide[0] = last;
+    const leaf = this.#curLeaf;
+    const chunk = this.#nodes.chunkOf(leaf);
+    const place = baseOf(leaf) + HEADER + this.#curRow * ROW;
+    return order(chunk, place, words[1]! ^ SIGN, words[0]! ^ SIGN) <= 0 ? chunk[place + VALUE]! : NONE;
   }
 
   /** True when an entry shares an address with `start`..`last`. Moves the cursor. */

@@ -116,9 +116,8 @@ export class AreaStore {
 
   /** Removes the area under the cursor, which is only noted. */
   removeNoted(): void {
-    const slot = this.index.curValue;
-    this.index.remove(this.index.curStart);
-    this.#freeSlot(slot);
+    this.#freeSlot(this.index.curValue);
+    this.index.removeCurrent();
   }
 
   #freeSlot(slot: number): void {

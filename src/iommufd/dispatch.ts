@@ -36,9 +36,8 @@ export function row<T>(
 }
 
 export interface IoctlTable {
-  readonly rows: ReadonlyMap<number, IoctlRow>;
-  /** One past the highest number (the low byte of the code) in the table. */
-  readonly end: number;
+  /** By number: the low byte of the code. */
+  readonly rows: readonly (IoctlRow | undefined)[];
   /** Numbers outside the table. */
   readonly vfio: (context: Context, cmd: number, arg: bigint, task: Task) => number;
   /** The selftest's way to name a source area by its number instead of its IOVA. */
@@ -50,8 +49,9 @@ export function ioctlTable(
   vfio: IoctlTable['vfio'],
   convertCopySource: IoctlTable['convertCopySource'] = null,
 ): IoctlTable {
-  const byNumber = new Map(rows.map((each) => [each.cmd & 0xff, each]));
-  return { rows: byNumber, end: Math.max(...byNumber.keys()) + 1, vfio, convertCopySource };
+  const byNumber: (IoctlRow | undefined)[] = [];
+  for (const each of rows) byNumber[each.cmd & 0xff] = each;
+  return { rows: byNumber, vfio, convertCopySource };
 }
 
 const sizeBytes = new Uint8Array(4);
@@ -59,13 +59,13 @@ const sizeBytes = new Uint8Array(4);
 export function dispatch(context: Context, cmd: number, arg: bigint, task: Task): number {
   const { ioctls, env } = context;
   const number = cmd & 0xff;
-  if (number < CMD_BASE || number >= ioctls.end) return ioctls.vfio(context, cmd, arg, task);
+  if (number < CMD_BASE || number >= ioctls.rows.length) return ioctls.vfio(context, cmd, arg, task);
   if (env.injector.point('fail_usercopy', rules.size_unreadable.id) || !task.mm.read(arg, sizeBytes)) {
     refuse(rules.size_unreadable, { at: arg });
   }
   const userSize =
     (sizeBytes[0]! | (sizeBytes[1]! << 8) | (sizeBytes[2]! << 16) | (sizeBytes[3]! << 24)) >>> 0;
-  const entry = ioctls.rows.get(number);
+  const entry = ioctls.rows[number];
   if (entry === undefined || entry.cmd !== cmd) refuse(rules.ioctl_unknown, { cmd: BigInt(cmd >>> 0) });
   if (userSize < entry.minSize) {
     refuse(rules.size_too_small, { size: userSize, least: entry.minSize, ioctl: entry.name });
