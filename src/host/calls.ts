@@ -317,17 +317,18 @@ export class Calls {
 /** read and write, with an offset where the file knows offsets. */
 function transfer(call: Call, token: Token, reading: boolean): number {
   const { file } = token;
-  if (reading ? !token.canRead : !token.canWrite) return -sys.Errno.EBADF;
   const { view } = inbox;
   const arg = view.getBigUint64(request.arg, true);
   const count = Number(view.getBigUint64(request.count, true));
   const offset = view.getBigUint64(request.offset, true);
+  // An anonymous file is a stream, whatever it was opened for; a device node gets as far as its own read.
+  const seeks = 'readAt' in file || file.name.startsWith('/dev/');
+  if (offset !== NO_OFFSET && !seeks) return -sys.Errno.ESPIPE;
+  if (reading ? !token.canRead : !token.canWrite) return -sys.Errno.EBADF;
   if ('readAt' in file) {
     const positioned = file as PositionedFile;
     const at = offset === NO_OFFSET ? null : offset;
     return reading ? positioned.readAt(at, arg, count, call) : positioned.writeAt(at, arg, count, call);
   }
-  // An anonymous file is a stream; a device node is not, and gets as far as its own read.
-  if (offset !== NO_OFFSET && !file.name.startsWith('/dev/')) return -sys.Errno.ESPIPE;
   return reading ? file.read(arg, count, call) : file.write(arg, count, call);
 }
