@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -296,20 +297,31 @@ EXPORT int euidaccess(const char *path, int mode)
 
 ALIAS("euidaccess") int eaccess(const char *path, int mode);
 
+/* The token that "/proc/self/fd/N" leads to, or -1. */
+int token_of_path(const char *path, uint64_t *inode)
+{
+	static const char *const prefixes[] = { "/proc/self/fd/", "/dev/fd/" };
+
+	for (size_t i = 0; tokens_possible && path && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		size_t length = strlen(prefixes[i]);
+		char *end;
+		long fd;
+
+		if (strncmp(path, prefixes[i], length) != 0)
+			continue;
+		fd = strtol(path + length, &end, 10);
+		return *end || end == path + length || !is_token((int)fd, inode) ? -1 : (int)fd;
+	}
+	return -1;
+}
+
 /* "/proc/self/fd/N" shows the name of the file behind a token. */
 static long token_link(const char *path, char *buf, size_t size)
 {
-	static const char prefix[] = "/proc/self/fd/";
 	uint64_t inode, device;
-	char *end;
-	long fd;
+	int fd = token_of_path(path, &inode);
 
-	if (!tokens_possible || !path || strncmp(path, prefix, sizeof(prefix) - 1) != 0)
-		return -ENOENT;
-	fd = strtol(path + sizeof(prefix) - 1, &end, 10);
-	if (*end || end == path + sizeof(prefix) - 1 || !is_token((int)fd, &inode))
-		return -ENOENT;
-	return token_name((int)fd, inode, buf, size, &device);
+	return fd < 0 ? -ENOENT : token_name(fd, inode, buf, size, &device);
 }
 
 static long readlink_at(int dir, const char *path, char *buf, size_t size)
@@ -388,3 +400,19 @@ EXPORT char *__realpath_chk(const char *path, char *resolved, size_t room)
 	(void)room;
 	return realpath(path, resolved);
 }
+
+/* A device of ours has no extended attributes; ls asks for them. */
+#define NO_ATTRIBUTES(name, parameters, arguments, answer)                                                   \
+	EXPORT ssize_t name parameters                                                                       \
+	{                                                                                                    \
+		struct path_hit hit;                                                                         \
+		if (path_find(AT_FDCWD, path, &hit) != PATH_DEVICE)                                          \
+			return NEXT(name) arguments;                                                         \
+		RETURN(ssize_t, answer);                                                                     \
+	}
+#define GETXATTR_PARAMETERS (const char *path, const char *attribute, void *value, size_t size)
+#define LISTXATTR_PARAMETERS (const char *path, char *list, size_t size)
+NO_ATTRIBUTES(getxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
+NO_ATTRIBUTES(lgetxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
+NO_ATTRIBUTES(listxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)
+NO_ATTRIBUTES(llistxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)

@@ -93,6 +93,7 @@ void path_marker_stat(const struct path_hit *hit, struct stat *status);
 
 /* files.c */
 long open_at(int dir, const char *path, int flags, unsigned mode);
+int token_of_path(const char *path, uint64_t *inode);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;

@@ -49,7 +49,13 @@ __attribute__((noinline)) static bool stat_ours(int dir, const char *path, struc
 {
 	struct path_hit hit;
 	enum path_kind kind = *result == 0 ? path_find(dir, path, &hit) : path_find_slowly(dir, path, &hit);
+	uint64_t inode;
+	int fd;
 
+	if (!(flags & AT_SYMLINK_NOFOLLOW) && (fd = token_of_path(path, &inode)) >= 0) {
+		*result = fstat_raw(fd, status);
+		return true;
+	}
 	if (kind == PATH_TREE) {
 		*result = sys4(SYS_newfstatat, AT_FDCWD, hit.path, status, flags & AT_SYMLINK_NOFOLLOW);
 	} else if (kind == PATH_DEVICE) {

@@ -40,6 +40,13 @@ EXPORT long syscall(long nr, ...)
 #endif
 	case SYS_openat:
 		RETURN(long, open_at((int)a, (const char *)b, (int)c, (unsigned)d));
+	/* Through these Node asks. */
+	case SYS_statx:
+		return statx((int)a, (const char *)b, (int)c, (unsigned)d, (void *)e);
+	case SYS_newfstatat:
+		return fstatat((int)a, (const char *)b, (struct stat *)c, (int)d);
+	case SYS_fstat:
+		return fstat((int)a, (struct stat *)b);
 	case SYS_openat2:
 		RETURN(long, do_openat2((int)a, (const char *)b, (const struct open_how *)c, (size_t)d));
 	case SYS_ioctl:

@@ -176,7 +176,8 @@ export class Server implements Descriptors, Registry {
     sys.close(taken);
     const token = status === null ? undefined : this.#tokenAt(status);
     if (token === undefined) return null;
-    proven.set(token.inode, token);
+    // Whoever is retired is not told when a token ends.
+    if (call.client.space.isAlive) proven.set(token.inode, token);
     return token;
   }
 
@@ -222,7 +223,7 @@ export class Server implements Descriptors, Registry {
 
   #adopt(token: Token, client: ClientProcess): void {
     this.#tokens.set(token.inode, token);
-    client.proven.set(token.inode, token);
+    if (client.space.isAlive) client.proven.set(token.inode, token);
     token.watch(this.#endings, this.#key(token));
   }
 
@@ -243,6 +244,8 @@ export class Server implements Descriptors, Registry {
 
   #retire(client: ClientProcess): void {
     client.space.retire();
+    // What it has asked before it died may be still to come, after the files that it asks of are gone.
+    client.proven.clear();
     if (client.pidfd >= 0) sys.close(client.pidfd);
     this.#watched.delete(client.key);
     if (this.#clients.get(client.pid) === client) this.#clients.delete(client.pid);

@@ -1,4 +1,5 @@
 /** Odd programs, each on an engine of its own that has to be as before when they are gone. */
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compile, leavesNothing, success } from './world.js';
 
@@ -34,4 +35,10 @@ test('F5: memory that is cut, punched, taken away or was never there is EFAULT f
 
 test('a descriptor and a name of the device answer as those of Linux do', async () => {
   expect(await leavesNothing(compile('character'))).toEqual(success);
+});
+
+test('a shell, its tools, node and python use the device as they use any other', async () => {
+  process.env['NODE'] = process.execPath;
+  const script = fileURLToPath(new URL('programs/languages.sh', import.meta.url));
+  expect(await leavesNothing('bash', [script])).toEqual(success);
 });
