@@ -161,6 +161,10 @@ export class IntervalMap {
 
   /** {@link seek} with (high, low) int32 words. */
   seekWords(atHi: number, atLo: number): boolean {
+    if (this.#size === 0) {
+      this.#curLeaf = NONE;
+      return false;
+    }
     const hi = atHi ^ SIGN;
     const lo = atLo ^ SIGN;
     const leaf = this.#nodes.descend(hi, lo);
@@ -168,9 +172,9 @@ export class IntervalMap {
     this.#curLeaf = leaf;
     this.#curRow = row;
     if (row < 0 && !this.retreat()) {
-      this.#curLeaf = this.#size === 0 ? NONE : leaf;
+      this.#curLeaf = leaf;
       this.#curRow = 0;
-      return this.#size !== 0;
+      return true;
     }
     const lastHi = this.#cur(LAST);
     if (lastHi > hi || (lastHi === hi && this.#cur(LAST + 1) >= lo)) return true;
@@ -213,9 +217,24 @@ export class IntervalMap {
     return join(this.#cur(LAST), this.#cur(LAST + 1));
   }
 
+  /** Whether the cursor's entry is exactly `start`..`last`. */
+  curIs(start: bigint, last: bigint): boolean {
+    wide[0] = start;
+    if (this.#cur(0) !== (words[1]! ^ SIGN) || this.#cur(1) !== (words[0]! ^ SIGN)) return false;
+    wide[0] = last;
+    return this.#cur(LAST) === (words[1]! ^ SIGN) && this.#cur(LAST + 1) === (words[0]! ^ SIGN);
+  }
+
   /** Value of the cursor's entry. */
   get curValue(): number {
     return this.#cur(VALUE);
+  }
+
+  /** Gives the cursor's entry another value. */
+  set curValue(value: number) {
+    const leaf = this.#curLeaf;
+    invariant(leaf !== NONE, 'interval map: the cursor is nowhere');
+    this.#nodes.chunkOf(leaf)[baseOf(leaf) + HEADER + this.#curRow * ROW + VALUE] = value;
   }
 
   #cur(word: number): number {

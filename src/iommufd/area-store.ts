@@ -26,8 +26,11 @@ class Origin {
 
 const FIRST_SLOTS = 8;
 
+/** In values of the index. */
+const MADE = 1;
+
 export class AreaStore {
-  /** Values are slots. */
+  /** Values are slots, doubled; odd where an Area has been made, so that whoever wants to know need not look there. */
   readonly index = new IntervalMap();
   readonly #slots: (Area | Origin | undefined)[] = [];
   readonly #freeSlots: number[] = [];
@@ -58,28 +61,29 @@ export class AreaStore {
 
   /** The area under the cursor, or null while it is only noted. */
   get current(): Area | null {
-    const entry = this.#slots[this.index.curValue];
-    return entry instanceof Area ? entry : null;
+    const value = this.index.curValue;
+    return (value & MADE) === 0 ? null : (this.#slots[value >> 1] as Area);
   }
 
   #make(): Area {
-    const slot = this.index.curValue;
-    const entry = this.#slots[slot]!;
-    if (entry instanceof Area) return entry;
-    const { payer, mode, prot } = entry;
+    const made = this.current;
+    if (made !== null) return made;
+    const slot = this.index.curValue >> 1;
+    const { payer, mode, prot } = this.#slots[slot] as Origin;
     const { curStart, curLast } = this.index;
     const address = joinWords(this.#addresses[2 * slot]!, this.#addresses[2 * slot + 1]!);
     const pages = Pages.ofUser(this.table.context.env, address, curLast - curStart + 1n, prot, payer, mode);
     const area = new Area(this.table, curStart, curLast, pages, pageOffset(address), prot);
     area.slot = slot;
     this.#slots[slot] = area;
+    this.index.curValue = (slot << 1) | MADE;
     return area;
   }
 
   insert(area: Area): void {
     area.slot = this.#takeSlot();
     this.#slots[area.slot] = area;
-    this.index.insert(area.iova, area.last, area.slot);
+    this.index.insert(area.iova, area.last, (area.slot << 1) | MADE);
   }
 
   /** Notes an area that shows user memory from `address` on. */
@@ -89,7 +93,7 @@ export class AreaStore {
     if (2 * slot >= this.#addresses.length) this.#grow();
     this.#addresses[2 * slot] = highWord(address);
     this.#addresses[2 * slot + 1] = lowWord(address);
-    this.index.insert(iova, last, slot);
+    this.index.insert(iova, last, slot << 1);
   }
 
   #originOf(payer: Payer, mode: AccountMode, prot: number): Origin {
@@ -116,7 +120,7 @@ export class AreaStore {
 
   /** Removes the area under the cursor, which is only noted. */
   removeNoted(): void {
-    this.#freeSlot(this.index.curValue);
+    this.#freeSlot(this.index.curValue >> 1);
     this.index.removeCurrent();
   }
 

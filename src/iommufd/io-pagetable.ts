@@ -226,7 +226,11 @@ export class IoPagetable {
 
   #unmap(start: bigint, last: bigint, count: (bytes: bigint) => void): void {
     while (this.#areas.seek(start, last)) {
-      const { curStart: iova, curLast: areaLast } = this.#areas.index;
+      const { index } = this.#areas;
+      // Mostly it is what was asked for; then no more bigints have to be made.
+      const exact = index.curIs(start, last);
+      const iova = exact ? start : index.curStart;
+      const areaLast = exact ? last : index.curLast;
       const area = this.#areas.current;
       if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova, locks: area.locks });
       if (iova < start || areaLast > last) refuse(rules.unmap_partial, { iova, areaLast, start, last });
