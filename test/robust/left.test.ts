@@ -86,3 +86,17 @@ test('what a killed engine left is removed by the next, and what is alive is not
   await engine.stop();
   delete process.env['XDG_RUNTIME_DIR'];
 });
+
+test('F10: whichever point fails in a program, nothing of it is left', async () => {
+  const program = compile('honest');
+  let n = 0;
+  for (let failed = true; failed;) {
+    const engine = await startSelftest({ failNth: ++n });
+    const { status, signal } = await run(engine, program);
+    const { bugs, fired, left } = await engine.stop();
+    expect([bugs, signal, left]).toEqual([[], null, { contexts: 0, pinnedPages: 0, windows: 0, tables: 0 }]);
+    failed = Object.keys(fired).length > 0;
+    expect(status).toBe(failed ? 1 : 0);
+  }
+  expect(n).toBeGreaterThan(15);
+});

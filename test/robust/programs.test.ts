@@ -42,3 +42,7 @@ test('a shell, its tools, node and python use the device as they use any other',
   const script = fileURLToPath(new URL('programs/languages.sh', import.meta.url));
   expect(await leavesNothing('bash', [script])).toEqual(success);
 });
+
+test('F6, F7: lengths and addresses at every edge are refused or exact to the last bit', async () => {
+  expect(await leavesNothing(compile('numbers'))).toEqual(success);
+});
