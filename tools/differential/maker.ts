@@ -112,6 +112,8 @@ export class Maker {
   singlePages = false;
   /** Now and then a forked child makes the call instead. */
   childPlaysToo = false;
+  /** A descriptor may be that of a dma-buf: see `exclusions`. */
+  dmabufTried = false;
 
   constructor(readonly random: Random) {}
 
