@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The program `ioasis`: the only place that ends the process. */
 
-import { prepareEngine } from '../host/engine.js';
+import { dismissEngine, prepareEngine } from '../host/engine.js';
 
 /** ioasis itself failed; as chroot, env and timeout say it. */
 const failedStatus = 125;
@@ -19,4 +19,6 @@ try {
 } catch (error) {
   process.stderr.write(`ioasis: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = failedStatus;
+} finally {
+  await dismissEngine();
 }

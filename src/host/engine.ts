@@ -2,6 +2,7 @@
  * Starts the engine in a thread of its own and stops it. On the way of every `run`, so it imports nothing native, and
  * a thread can be prepared before anybody knows what it is for.
  */
+import { once } from 'node:events';
 import {
   closeSync,
   lstatSync,
@@ -78,6 +79,21 @@ let prepared: Worker | null = null;
 export function prepareEngine(): void {
   prepared ??= newWorker();
   prepared.unref();
+}
+
+/**
+ * Ends the thread that {@link prepareEngine} started, if nobody used it. A process that just ends would stop it amid the
+ * loading of native code, which is fatal to the whole process.
+ */
+export async function dismissEngine(): Promise<void> {
+  const worker = prepared;
+  prepared = null;
+  if (worker === null) return;
+  worker.ref();
+  const gone = once(worker, 'exit');
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
+  worker.postMessage(null);
+  await gone;
 }
 
 function newWorker(): Worker {

@@ -80,7 +80,10 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   return createEngine(options.config, services);
 }
 
-const options = await new Promise<WorkerOptions>((resolve) => parentPort?.once('message', resolve));
+/** Null: this thread was started in advance, and nobody needs it. */
+const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
+// In a worker this ends the thread only.
+if (options === null) process.exit();
 const { lend, memory, failNth, failKinds } = options;
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
 // Which devices there are is known without the engine only where the engine is our own.
