@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { mainScript, runCli } from './run-cli.js';
 
 const hasCompiler = spawnSync('cc', ['--version']).status === 0;
@@ -146,6 +146,7 @@ describe.runIf(hasCompiler)('a traced run', () => {
       const trace = join(dir, 'daemon-trace');
       const args = [mainScript, 'daemon', '--selftest', '--socket', socket, `--trace=${trace}`];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+      onTestFinished(() => void child.kill('SIGKILL'));
       const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
       let output = '';
       const greeted = new Promise<void>((resolve) => {

@@ -1,4 +1,4 @@
-/* What the test programs have in common: the fake engine's calls, and checks that say which one failed. */
+/* What the test programs have in common: the fake engine's calls. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "check.h"
 
 struct fake {
 	uint32_t size, a;
@@ -36,16 +37,6 @@ enum {
 	LOOK,
 	BUSY,
 };
-
-#define CHECK(condition)                                                                                     \
-	do {                                                                                                 \
-		if (!(condition)) {                                                                          \
-			printf("%s:%d: %s (errno %s)\n", __FILE__, __LINE__, #condition, strerror(errno));   \
-			fflush(stdout);                                                                      \
-			_exit(1);                                                                            \
-		}                                                                                            \
-	} while (0)
-#define REFUSED(call, number) CHECK((errno = 0, (long)(call) == -1 && errno == (number)))
 
 static inline int fake_open(void)
 {

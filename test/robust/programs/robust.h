@@ -1,4 +1,4 @@
-/* What the programs have in common: calls of /dev/iommu, and checks that say which one failed. */
+/* What the programs have in common: calls of /dev/iommu. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -18,17 +18,8 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../../host/programs/check.h"
 #include "ioasis.h"
-
-#define CHECK(condition)                                                                                     \
-	do {                                                                                                 \
-		if (!(condition)) {                                                                          \
-			printf("%s:%d: %s (errno %s)\n", __FILE__, __LINE__, #condition, strerror(errno));   \
-			fflush(stdout);                                                                      \
-			_exit(1);                                                                            \
-		}                                                                                            \
-	} while (0)
-#define REFUSED(call, number) CHECK((errno = 0, (long)(call) == -1 && errno == (number)))
 
 static inline int iommu_open(void)
 {
