@@ -220,30 +220,12 @@ export class IoPagetable {
    */
   unmap(start: bigint, last: bigint): bigint {
     let unmapped = 0n;
-    this.#unmap(start, last, (bytes) => (unmapped += bytes));
-    return unmapped;
-  }
-
-  #unmap(start: bigint, last: bigint, count: (bytes: bigint) => void): void {
-    while (this.#areas.seek(start, last)) {
-      const { index } = this.#areas;
-      // Mostly it is what was asked for; then no more bigints have to be made.
-      const exact = index.curIs(start, last);
-      const iova = exact ? start : index.curStart;
-      const areaLast = exact ? last : index.curLast;
-      const area = this.#areas.current;
-      if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova, locks: area.locks });
-      if (iova < start || areaLast > last) refuse(rules.unmap_partial, { iova, areaLast, start, last });
-      if (area === null) {
-        this.#areas.removeNoted();
-      } else {
-        this.#evictAccesses(area);
-        this.#removeArea(area);
-      }
-      count(areaLast - iova + 1n);
-      if (areaLast >= last) return;
-      start = areaLast + 1n;
+    while (unmapped <= last - start) {
+      const length = this.#unmapFirst(start, last);
+      if (length === 0n) break;
+      unmapped += length;
     }
+    return unmapped;
   }
 
   /** {@link unmap} for callers that want to know how far it came when it was refused. */
@@ -253,12 +235,36 @@ export class IoPagetable {
   ): { readonly unmapped: bigint; readonly refusal: Errno | null } {
     let unmapped = 0n;
     try {
-      this.#unmap(start, last, (bytes) => (unmapped += bytes));
+      for (let length; (length = this.#unmapFirst(start, last)) !== 0n;) unmapped += length;
     } catch (error) {
       if (error instanceof Errno) return { unmapped, refusal: error };
       throw error;
     }
     return { unmapped, refusal: null };
+  }
+
+  /** Removes the first area of `start`..`last`, which has to lie in there; returns its length, or 0: there is none. */
+  #unmapFirst(start: bigint, last: bigint): bigint {
+    if (!this.#areas.seek(start, last)) return 0n;
+    const { index } = this.#areas;
+    const area = this.#areas.current;
+    // Mostly it is what was asked for; then no more bigints have to be made.
+    if (area === null && index.curIs(start, last)) {
+      this.#areas.removeNoted();
+      return last - start + 1n;
+    }
+    const { curStart, curLast } = index;
+    if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova: curStart, locks: area.locks });
+    if (curStart < start || curLast > last) {
+      refuse(rules.unmap_partial, { iova: curStart, areaLast: curLast, start, last });
+    }
+    if (area === null) {
+      this.#areas.removeNoted();
+    } else {
+      this.#evictAccesses(area);
+      this.#removeArea(area);
+    }
+    return curLast - curStart + 1n;
   }
 
   /** Asks who has pages of `area` pinned to let go. */
