@@ -9,7 +9,7 @@ import type { Payer } from './accounting.js';
 import type { AccountMode } from './context.js';
 
 /** What notes that were taken one after the other have in common. */
-export class Origin {
+class Origin {
   notes = 0;
 
   constructor(

@@ -2,7 +2,7 @@
  * The address space of an IOAS (struct io_pagetable): areas, reserved and allowed ranges, and the domains that
  * show the same areas to hardware. Areas never overlap; each is filled into every domain.
  */
-import { refuse, Errno, type Refusal } from '../base/errno.js';
+import { refuse, invariant, Errno, type Refusal } from '../base/errno.js';
 import { IntervalMap } from '../base/interval-map.js';
 import { findHole } from '../base/span.js';
 import type { DmaDevice, PagingDomain } from '../hw/unit.js';
@@ -150,8 +150,9 @@ export class IoPagetable {
     const { pages, startByte, length } = slice;
     if ((prot & 2) !== 0 && !pages.writable) refuse(rules.map_read_only_source, { iova });
     this.#checkPageOffset(startByte);
-    if (iova + length - 1n > U64_MAX) refuse(rules.map_slice_wraps, { iova, length });
-    const area = new Area(this, iova, iova + length - 1n, pages, startByte, prot);
+    const last = iova + length - 1n;
+    invariant(last <= U64_MAX, 'the whole range was checked, and every slice lies in it');
+    const area = new Area(this, iova, last, pages, startByte, prot);
     checkPageCount(iova, length, area.lastIndex, pages.pageCount);
     return area;
   }
@@ -302,7 +303,7 @@ export class IoPagetable {
     call.alloc('iopt_area split left');
     call.alloc('iopt_area split right');
     if (area.accesses > 0) refuse(rules.cut_accessed, { iova: area.iova, accesses: area.accesses });
-    if (area.filled && !this.disableLargePages) refuse(rules.cut_large_pages, { iova: area.iova });
+    invariant(this.disableLargePages, 'nothing is cut before large pages are off');
     const halves = area.split(next);
     this.#areas.remove(area);
     for (const half of halves) this.#areas.insert(half);
