@@ -1,29 +1,42 @@
 /**
  * The areas of one IOAS, by IOVA. Most are user memory that no domain, access or copy has come to use. Such an area is
- * only *noted*: a row of the index and a note of where the memory is (area-notes.ts), because a million objects with
- * page arrays are a load on the collector and on the CPU's caches.
+ * only *noted*: a row of the index, two words of address and an {@link Origin} that it shares with its neighbours,
+ * because a million objects with page arrays are a load on the collector and on the CPU's caches.
  *
- * Invariant: a value of the index stands for a note or for an Area, which is made the first time that somebody asks
- * for it and is from then on the only truth about it; never both.
+ * Invariant: a slot holds an Origin (the area is noted, and the words are its address) or an Area, which is made the
+ * first time that somebody asks for it and is from then on the only truth about it; never both.
  */
 import { IntervalMap } from '../base/interval-map.js';
+import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Payer } from './accounting.js';
 import { Area } from './area.js';
-import { AreaNotes } from './area-notes.js';
 import type { AccountMode } from './context.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Pages } from './pages.js';
 import { U64_MAX, pageOffset } from './units.js';
 
+/** What noted areas that were mapped one after the other have in common. */
+class Origin {
+  constructor(
+    readonly payer: Payer,
+    readonly mode: AccountMode,
+    readonly prot: number,
+  ) {}
+}
+
+const FIRST_SLOTS = 8;
+
 /** In values of the index. */
 const MADE = 1;
 
 export class AreaStore {
-  /** Values are doubled: even ones are those of notes, odd ones those of slots with an Area. */
+  /** Values are slots, doubled; odd where an Area has been made, so that whoever wants to know need not look there. */
   readonly index = new IntervalMap();
-  readonly #notes = new AreaNotes();
-  readonly #slots: (Area | undefined)[] = [];
+  readonly #slots: (Area | Origin | undefined)[] = [];
   readonly #freeSlots: number[] = [];
+  /** User addresses of noted areas: high and low word by slot. */
+  #addresses = new Int32Array(0);
+  #lastOrigin: Origin | null = null;
 
   constructor(readonly table: IoPagetable) {}
 
@@ -49,52 +62,71 @@ export class AreaStore {
   /** The area under the cursor, or null while it is only noted. */
   get current(): Area | null {
     const value = this.index.curValue;
-    return (value & MADE) === 0 ? null : this.#slots[value >> 1]!;
+    return (value & MADE) === 0 ? null : (this.#slots[value >> 1] as Area);
   }
 
   #make(): Area {
     const made = this.current;
     if (made !== null) return made;
-    const note = this.index.curValue >> 1;
-    const { payer, mode, prot } = this.#notes.originOf(note);
-    const address = this.#notes.addressOf(note);
+    const slot = this.index.curValue >> 1;
+    const { payer, mode, prot } = this.#slots[slot] as Origin;
     const { curStart, curLast } = this.index;
+    const address = joinWords(this.#addresses[2 * slot]!, this.#addresses[2 * slot + 1]!);
     const pages = Pages.ofUser(this.table.context.env, address, curLast - curStart + 1n, prot, payer, mode);
     const area = new Area(this.table, curStart, curLast, pages, pageOffset(address), prot);
-    this.index.curValue = this.#keep(area);
-    this.#notes.drop(note);
+    area.slot = slot;
+    this.#slots[slot] = area;
+    this.index.curValue = (slot << 1) | MADE;
     return area;
   }
 
-  /** Gives `area` a slot; returns its value in the index. */
-  #keep(area: Area): number {
-    area.slot = this.#freeSlots.pop() ?? this.#slots.length;
-    this.#slots[area.slot] = area;
-    return (area.slot << 1) | MADE;
-  }
-
   insert(area: Area): void {
-    this.index.insert(area.iova, area.last, this.#keep(area));
-    this.table.context.areas += 1;
+    area.slot = this.#takeSlot();
+    this.#slots[area.slot] = area;
+    this.index.insert(area.iova, area.last, (area.slot << 1) | MADE);
   }
 
   /** Notes an area that shows user memory from `address` on. */
   note(iova: bigint, last: bigint, address: bigint, payer: Payer, mode: AccountMode, prot: number): void {
-    this.index.insert(iova, last, this.#notes.take(address, payer, mode, prot) << 1);
+    const slot = this.#takeSlot();
+    this.#slots[slot] = this.#originOf(payer, mode, prot);
+    if (2 * slot >= this.#addresses.length) this.#grow();
+    this.#addresses[2 * slot] = highWord(address);
+    this.#addresses[2 * slot + 1] = lowWord(address);
+    this.index.insert(iova, last, slot << 1);
+  }
+
+  #originOf(payer: Payer, mode: AccountMode, prot: number): Origin {
+    const known = this.#lastOrigin;
+    if (known !== null && known.payer === payer && known.mode === mode && known.prot === prot) return known;
+    return (this.#lastOrigin = new Origin(payer, mode, prot));
+  }
+
+  #takeSlot(): number {
     this.table.context.areas += 1;
+    return this.#freeSlots.pop() ?? this.#slots.length;
+  }
+
+  #grow(): void {
+    const before = this.#addresses;
+    this.#addresses = new Int32Array(Math.max(2 * FIRST_SLOTS, 2 * before.length, 2 * this.#slots.length));
+    this.#addresses.set(before);
   }
 
   remove(area: Area): void {
     this.index.remove(area.iova);
-    this.#slots[area.slot] = undefined;
-    this.#freeSlots.push(area.slot);
-    this.table.context.areas -= 1;
+    this.#freeSlot(area.slot);
   }
 
   /** Removes the area under the cursor, which is only noted. */
   removeNoted(): void {
-    this.#notes.drop(this.index.curValue >> 1);
+    this.#freeSlot(this.index.curValue >> 1);
     this.index.removeCurrent();
+  }
+
+  #freeSlot(slot: number): void {
+    this.#slots[slot] = undefined;
+    this.#freeSlots.push(slot);
     this.table.context.areas -= 1;
   }
 

@@ -221,11 +221,11 @@ export class IoPagetable {
    */
   unmap(start: bigint, last: bigint): bigint {
     let unmapped = 0n;
-    while (unmapped <= last - start) {
-      const length = this.#unmapFirst(start, last);
-      if (length === 0n) break;
+    let length: bigint;
+    do {
+      length = this.#unmapFirst(start, last);
       unmapped += length;
-    }
+    } while (length !== 0n && unmapped <= last - start);
     return unmapped;
   }
 
