@@ -3,13 +3,16 @@
  * copy of a few bytes, so what is measured is the engine.
  */
 import type { AddressSpace, Backing, Run } from '#ioasis/mem/client.js';
+import { lowWord } from '#ioasis/base/words.js';
 import { RLIM_INFINITY, type Task } from '#ioasis/mem/task.js';
 
 /** Where the argument page lies in the client. */
 export const ARGUMENT = 0x1000_0000n;
-const ARGUMENT_NUMBER = Number(ARGUMENT);
 /** Where the memory lies that may be mapped; 1 GiB aligned, and as long as an address space. */
 export const MEMORY = 1n << 40n;
+
+/** Of an address in the argument page. Number(at) would be a tenth of all that is measured. */
+const offsetOf = (at: bigint): number => lowWord(at) - lowWord(ARGUMENT);
 
 /** Memory that nobody looks at. */
 const backing: Backing = { id: 1_000_000, read: () => true, write: () => true };
@@ -21,13 +24,13 @@ class ArgumentSpace implements AddressSpace {
   readonly bytes = new Uint8Array(4096);
 
   read(at: bigint, into: Uint8Array): boolean {
-    const from = Number(at) - ARGUMENT_NUMBER;
+    const from = offsetOf(at);
     for (let i = 0; i < into.length; i++) into[i] = this.bytes[from + i]!;
     return true;
   }
 
   write(at: bigint, from: Uint8Array): boolean {
-    const into = Number(at) - ARGUMENT_NUMBER;
+    const into = offsetOf(at);
     for (let i = 0; i < from.length; i++) this.bytes[into + i] = from[i]!;
     return true;
   }

@@ -4,7 +4,7 @@
  */
 import { invariant } from './errno.js';
 import { GAP, HEADER, LAST, NEXT, NONE, PREV, ROW, SIGN, STALE, TOP, VALUE } from './interval-nodes.js';
-import { baseOf, floorRow, forgetPath, pathNode, pathRow } from './interval-nodes.js';
+import { baseOf, forgetPath, pathNode, pathRow } from './interval-nodes.js';
 import type { IntervalNodes } from './interval-nodes.js';
 
 export class GapSearch {
@@ -29,7 +29,7 @@ export class GapSearch {
     forgetPath();
     let chunk = this.#nodes.chunkOf(leaf);
     let base = baseOf(leaf);
-    let row = floorRow(chunk, base, atHi, atLo) + 1;
+    let row = pathRow[0]! + 1;
     this.freeLo = taken ? (atLo + 1) | 0 : atLo;
     this.freeHi = taken && this.freeLo === SIGN ? (atHi + 1) | 0 : atHi;
     while (!this.#scanLeaf(chunk, base, row, needHi, needLo)) {

@@ -8,7 +8,7 @@
 import { invariant } from './errno.js';
 import { GapSearch } from './interval-gaps.js';
 import { HEADER, LAST, NEXT, NONE, PREV, ROW, SIGN, TOP, VALUE } from './interval-nodes.js';
-import { IntervalNodes, baseOf, floorRow, newRow } from './interval-nodes.js';
+import { IntervalNodes, baseOf, newRow, pathRow } from './interval-nodes.js';
 
 const wide = new BigUint64Array(1);
 const words = new Int32Array(wide.buffer);
@@ -75,7 +75,7 @@ export class IntervalMap {
     const leaf = this.#nodes.descend(hi, lo);
     const chunk = this.#nodes.chunkOf(leaf);
     const base = baseOf(leaf);
-    const row = floorRow(chunk, base, hi, lo) + 1;
+    const row = pathRow[0]! + 1;
     const newLastHi = lastHi ^ SIGN;
     const newLastLo = lastLo ^ SIGN;
     const at = base + HEADER + row * ROW;
@@ -109,7 +109,7 @@ export class IntervalMap {
     const leaf = this.#nodes.descend(hi, lo);
     const chunk = this.#nodes.chunkOf(leaf);
     const base = baseOf(leaf);
-    const row = floorRow(chunk, base, hi, lo);
+    const row = pathRow[0]!;
     if (row < 0) return false;
     const at = base + HEADER + row * ROW;
     if (chunk[at]! !== hi || chunk[at + 1]! !== lo) return false;
@@ -140,7 +140,7 @@ export class IntervalMap {
     let leaf = this.#nodes.descend(hi, lo);
     let chunk = this.#nodes.chunkOf(leaf);
     let base = baseOf(leaf);
-    let row = floorRow(chunk, base, hi, lo);
+    let row = pathRow[0]!;
     if (row < 0) {
       // The leaf's bound may lie below its first entry; then the entry before is in the leaf before.
       leaf = chunk[base + PREV]!;
@@ -168,7 +168,7 @@ export class IntervalMap {
     const hi = atHi ^ SIGN;
     const lo = atLo ^ SIGN;
     const leaf = this.#nodes.descend(hi, lo);
-    const row = floorRow(this.#nodes.chunkOf(leaf), baseOf(leaf), hi, lo);
+    const row = pathRow[0]!;
     this.#curLeaf = leaf;
     this.#curRow = row;
     if (row < 0 && !this.retreat()) {

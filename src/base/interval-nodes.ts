@@ -39,7 +39,8 @@ export const STALE = TOP;
 const KEPT_NODES = 8;
 const DEEPEST = 16;
 
-// The way from the root to the leaf last looked for, by level (leaves are level 0).
+// The way from the root to the row last looked for, by level (leaves are level 0). The row of the leaf is the last
+// that does not start above what was looked for, or -1.
 export const pathNode = new Int32Array(DEEPEST);
 export const pathRow = new Int32Array(DEEPEST);
 // What that was, so that a look and the change that it was for go the way once. A change forgets it.
@@ -64,7 +65,7 @@ const LEAP = 8 * ROW;
  * branch that depends on random words is guessed wrong half of the time, and that costs more than some more rows.
  * Reading in order also lets the CPU fetch ahead.
  */
-export function floorRow(chunk: Int32Array, base: number, hi: number, lo: number): number {
+function floorRow(chunk: Int32Array, base: number, hi: number, lo: number): number {
   return countRows(chunk, base + HEADER, base + HEADER + chunk[base]! * ROW, hi, lo) - 1;
 }
 
@@ -200,6 +201,7 @@ export class IntervalNodes {
       pathRow[level] = row;
       node = chunk[rows + row * ROW + VALUE]!;
     }
+    pathRow[0] = floorRow(this.chunkOf(node), baseOf(node), hi, lo);
     // oxlint-disable-next-line typescript/no-this-alias -- it says whose path it is, and calls nothing
     pathOwner = this;
     pathHi = hi;

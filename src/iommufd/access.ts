@@ -135,7 +135,6 @@ export class Access extends IommufdObject {
     const first = pageIndex(area.byteOf(from));
     const lastIndex = pageIndex(area.byteOf(until));
     const { pages } = area;
-    if (write && !pages.writable) refuse(rules.access_pin_read_only, { iova: area.iova });
     if (pages.isDmaBuf) refuse(rules.access_pin_dma_buf, { iova: area.iova });
     if (pages.accessSpans.countOf(first, lastIndex) === 0) {
       call.alloc('iopt_pages_access');

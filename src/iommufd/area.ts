@@ -2,9 +2,9 @@
  * A range of IOVA in one IOAS, and the slice of a page array that it shows (struct iopt_area). While the IOAS has
  * domains, the slice is pinned and mapped in each of them; the first domain is the one whose span keeps it pinned.
  */
-import type { Refusal, Rule } from '../base/errno.js';
+import { invariant, type Refusal, type Rule } from '../base/errno.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
-import type { MapStatus, PagingDomain } from '../hw/unit.js';
+import { IOMMU_WRITE, type MapStatus, type PagingDomain } from '../hw/unit.js';
 import type { IoPagetable } from './io-pagetable.js';
 import type { Pages } from './pages.js';
 import { PAGE_SIZE, pageIndex, pageOffset, pageToBytes } from './units.js';
@@ -47,6 +47,8 @@ export class Area {
     startByte: bigint,
     readonly prot: number,
   ) {
+    // So whoever asks an area for its permission need not ask the pages again, as Linux does.
+    invariant((prot & IOMMU_WRITE) === 0 || pages.writable, 'a writable area shows pages that are not');
     this.#iovaHi = highWord(iova);
     this.#iovaLo = lowWord(iova);
     this.#lastHi = highWord(last);

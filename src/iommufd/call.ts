@@ -138,8 +138,7 @@ export class Call {
    */
   respond<T>(struct: Struct<T>, value: T, now = false): void {
     const bytes = roomFor(struct.size);
-    // A loop, because a struct is a few dozen bytes and a call of fill() costs several times as much.
-    for (let i = 0; i < bytes.length; i++) bytes[i] = 0;
+    if (struct.padded) bytes.fill(0);
     struct.encode(value, bytes);
     this.respondBytes(bytes, now);
   }

@@ -2,7 +2,7 @@
  * The address space of an IOAS (struct io_pagetable): areas, reserved and allowed ranges, and the domains that
  * show the same areas to hardware. Areas never overlap; each is filled into every domain.
  */
-import { refuse, Errno, type Refusal } from '../base/errno.js';
+import { refuse, invariant, Errno, type Refusal } from '../base/errno.js';
 import { IntervalMap } from '../base/interval-map.js';
 import { findHole } from '../base/span.js';
 import type { DmaDevice, PagingDomain } from '../hw/unit.js';
@@ -150,8 +150,9 @@ export class IoPagetable {
     const { pages, startByte, length } = slice;
     if ((prot & 2) !== 0 && !pages.writable) refuse(rules.map_read_only_source, { iova });
     this.#checkPageOffset(startByte);
-    if (iova + length - 1n > U64_MAX) refuse(rules.map_slice_wraps, { iova, length });
-    const area = new Area(this, iova, iova + length - 1n, pages, startByte, prot);
+    const last = iova + length - 1n;
+    invariant(last <= U64_MAX, 'the whole range was checked, and every slice lies in it');
+    const area = new Area(this, iova, last, pages, startByte, prot);
     checkPageCount(iova, length, area.lastIndex, pages.pageCount);
     return area;
   }
@@ -220,30 +221,12 @@ export class IoPagetable {
    */
   unmap(start: bigint, last: bigint): bigint {
     let unmapped = 0n;
-    this.#unmap(start, last, (bytes) => (unmapped += bytes));
+    let length: bigint;
+    do {
+      length = this.#unmapFirst(start, last);
+      unmapped += length;
+    } while (length !== 0n && unmapped <= last - start);
     return unmapped;
-  }
-
-  #unmap(start: bigint, last: bigint, count: (bytes: bigint) => void): void {
-    while (this.#areas.seek(start, last)) {
-      const { index } = this.#areas;
-      // Mostly it is what was asked for; then no more bigints have to be made.
-      const exact = index.curIs(start, last);
-      const iova = exact ? start : index.curStart;
-      const areaLast = exact ? last : index.curLast;
-      const area = this.#areas.current;
-      if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova, locks: area.locks });
-      if (iova < start || areaLast > last) refuse(rules.unmap_partial, { iova, areaLast, start, last });
-      if (area === null) {
-        this.#areas.removeNoted();
-      } else {
-        this.#evictAccesses(area);
-        this.#removeArea(area);
-      }
-      count(areaLast - iova + 1n);
-      if (areaLast >= last) return;
-      start = areaLast + 1n;
-    }
   }
 
   /** {@link unmap} for callers that want to know how far it came when it was refused. */
@@ -253,12 +236,36 @@ export class IoPagetable {
   ): { readonly unmapped: bigint; readonly refusal: Errno | null } {
     let unmapped = 0n;
     try {
-      this.#unmap(start, last, (bytes) => (unmapped += bytes));
+      for (let length; (length = this.#unmapFirst(start, last)) !== 0n;) unmapped += length;
     } catch (error) {
       if (error instanceof Errno) return { unmapped, refusal: error };
       throw error;
     }
     return { unmapped, refusal: null };
+  }
+
+  /** Removes the first area of `start`..`last`, which has to lie in there; returns its length, or 0: there is none. */
+  #unmapFirst(start: bigint, last: bigint): bigint {
+    if (!this.#areas.seek(start, last)) return 0n;
+    const { index } = this.#areas;
+    const area = this.#areas.current;
+    // Mostly it is what was asked for; then no more bigints have to be made.
+    if (area === null && index.curIs(start, last)) {
+      this.#areas.removeNoted();
+      return last - start + 1n;
+    }
+    const { curStart, curLast } = index;
+    if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova: curStart, locks: area.locks });
+    if (curStart < start || curLast > last) {
+      refuse(rules.unmap_partial, { iova: curStart, areaLast: curLast, start, last });
+    }
+    if (area === null) {
+      this.#areas.removeNoted();
+    } else {
+      this.#evictAccesses(area);
+      this.#removeArea(area);
+    }
+    return curLast - curStart + 1n;
   }
 
   /** Asks who has pages of `area` pinned to let go. */
@@ -296,7 +303,7 @@ export class IoPagetable {
     call.alloc('iopt_area split left');
     call.alloc('iopt_area split right');
     if (area.accesses > 0) refuse(rules.cut_accessed, { iova: area.iova, accesses: area.accesses });
-    if (area.filled && !this.disableLargePages) refuse(rules.cut_large_pages, { iova: area.iova });
+    invariant(this.disableLargePages, 'nothing is cut before large pages are off');
     const halves = area.split(next);
     this.#areas.remove(area);
     for (const half of halves) this.#areas.insert(half);

@@ -11,7 +11,6 @@ export const AccessFlags = { WRITE: 1, SLOW_PATH: 4 } as const;
 /** Copies `data` to or from byte `start` of `pages`. */
 export function accessPages(call: Call, pages: Pages, start: bigint, data: Uint8Array, flags: number): void {
   const write = (flags & AccessFlags.WRITE) !== 0;
-  if (write && !pages.writable) refuse(rules.access_rw_read_only, { start });
   if (pages.isDmaBuf) refuse(rules.access_rw_dma_buf, {});
   const first = pageIndex(start);
   const last = pageIndex(start + BigInt(data.length) - 1n);

@@ -3,7 +3,7 @@
  * here, however many domains and accesses use it: it is pinned while a domain span or an access span covers its
  * index. Pinned pages are kept as segments that are contiguous in HPA, so cost follows segments, not pages.
  */
-import type { Refusal } from '../base/errno.js';
+import { invariant, type Refusal } from '../base/errno.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, Run } from '../mem/client.js';
 import type { ForeignFile } from '../mem/task.js';
@@ -159,7 +159,7 @@ export class Pages {
         runs ?? { rule: rules.pin_fault, values: { at, length, access: this.writable ? 'write' : 'read' } }
       );
     }
-    if (this.source.kind === 'dma-buf') return { rule: rules.pin_dma_buf, values: {} };
+    invariant(this.source.kind === 'file', 'whoever pins has asked first whether it is a dma-buf');
     const { file } = this.source;
     if (file.kind !== 'memfd') return { rule: rules.pin_not_memfd, values: { kind: file.kind } };
     const size = file.size();

@@ -27,37 +27,33 @@ function putWord(value: number, into: Uint8Array, at: number): void {
   into[at + 3] = value >>> 24;
 }
 
-type Reader = (from: Uint8Array, at: number) => number | bigint;
-/** Cuts the value to its width. */
-type Writer = (value: number | bigint, into: Uint8Array, at: number) => void;
-
-const putNumber: Writer = (value, into, at) => putWord(value as number, into, at);
-
-export const scalarReaders: Readonly<Record<Scalar, Reader>> = {
-  u8: (from, at) => from[at] as number,
-  u16: (from, at) => (from[at] as number) | ((from[at + 1] as number) << 8),
-  u32: (from, at) => word(from, at) >>> 0,
+/** Readers, by kind. */
+export const get = {
+  u8: (from: Uint8Array, at: number): number => from[at] as number,
+  u16: (from: Uint8Array, at: number): number => (from[at] as number) | ((from[at + 1] as number) << 8),
+  u32: (from: Uint8Array, at: number): number => word(from, at) >>> 0,
   s32: word,
-  u64(from, at) {
+  u64(from: Uint8Array, at: number): bigint {
     words[low] = word(from, at);
     words[high] = word(from, at + 4);
     return wide[0] as bigint;
   },
-};
+} as const;
 
-export const scalarWriters: Readonly<Record<Scalar, Writer>> = {
-  u8(value, into, at) {
-    into[at] = value as number;
+/** Writers, by kind. Each cuts the value to its width. */
+export const put = {
+  u8(value: number, into: Uint8Array, at: number): void {
+    into[at] = value;
   },
-  u16(value, into, at) {
-    into[at] = value as number;
-    into[at + 1] = (value as number) >>> 8;
+  u16(value: number, into: Uint8Array, at: number): void {
+    into[at] = value;
+    into[at + 1] = value >>> 8;
   },
-  u32: putNumber,
-  s32: putNumber,
-  u64(value, into, at) {
-    wide[0] = BigInt(value);
+  u32: putWord,
+  s32: putWord,
+  u64(value: bigint, into: Uint8Array, at: number): void {
+    wide[0] = value;
     putWord(words[low] as number, into, at);
     putWord(words[high] as number, into, at + 4);
   },
-};
+} as const;

@@ -4,8 +4,7 @@
  * A decoded struct is a plain object: u64 fields are bigint, all others number, arrays are arrays.
  */
 
-import { scalarReaders, scalarWriters, type Scalar } from './scalar.js';
-import { Tailor } from './tailor.js';
+import { get, put, type Scalar } from './scalar.js';
 
 export type { Scalar };
 
@@ -42,6 +41,15 @@ export interface Tail {
   readonly element: Scalar | Struct<any>;
 }
 
+/**
+ * Both halves of a struct written out, name by name. A loop over the fields has to look up each name in each object,
+ * which takes six times as long, so generated declarations of what has numbers only bring this along.
+ */
+export interface Codec<T> {
+  decode(from: Uint8Array, at: number): T;
+  encode(value: T, into: Uint8Array, at: number): void;
+}
+
 export interface Struct<T> {
   /** The kernel's tag, or for a {@link View} `<struct>_<arm>`. */
   readonly name: string;
@@ -50,6 +58,8 @@ export interface Struct<T> {
   readonly fields: Readonly<Record<keyof T & string, Field<unknown>>>;
   readonly view: View | null;
   readonly tail: Tail | null;
+  /** Whether some of its bytes belong to no field. */
+  readonly padded: boolean;
   /** Offset just past field `name` (Linux' offsetofend). */
   endOf(name: keyof T & string): number;
   /** Reads {@link size} bytes from `at` (default 0). Throws RangeError if `bytes` is shorter. */
@@ -64,15 +74,15 @@ export interface Struct<T> {
   create(partial?: Partial<T>): T;
 }
 
-type Place<T> = (offset: number) => Field<T>;
+type At<T> = (offset: number) => Field<T>;
 
 const scalar =
-  <T>(kind: Scalar): Place<T> =>
+  <T>(kind: Scalar): At<T> =>
   (offset) => ({ scalar: kind, offset, count: 0, inner: null });
 
 const array =
   <T>(kind: Scalar) =>
-  (count: number): Place<T[]> =>
+  (count: number): At<T[]> =>
   (offset) => ({ scalar: kind, offset, count, inner: null });
 
 export const u8 = scalar<number>('u8');
@@ -86,7 +96,7 @@ export const u32array = array<number>('u32');
 export const u64array = array<bigint>('u64');
 /** `nested(vfio_info_cap_header)(0)`: a whole struct at offset 0. */
 export const nested =
-  <T>(inner: Struct<T>): Place<T> =>
+  <T>(inner: Struct<T>): At<T> =>
   (offset) => ({ scalar: null, offset, count: 0, inner });
 
 /** Bytes that a field takes. */
@@ -100,48 +110,34 @@ export function struct<const F extends Readonly<Record<string, Field<any>>>>(
   name: string,
   size: number,
   fields: F,
-  more: { readonly view?: View; readonly tail?: Tail } = {},
+  more: { readonly view?: View; readonly tail?: Tail; readonly codec?: Codec<Values<F>> } = {},
 ): Struct<Values<F>> {
   type T = Values<F>;
-  const list = Object.entries(fields).map(([key, field]) => new Codec(key, field));
-  const zero = Object.fromEntries(list.map((codec) => [codec.name, codec.zero()]));
-  const tailor = new Tailor(fields);
+  const list = Object.entries(fields).map(([key, field]) => new Place(key, field));
+  const zero = Object.fromEntries(list.map((place) => [place.name, place.zero()]));
+  const codec = more.codec ?? (new Loop(list) as Codec<any>);
   return {
     name,
     size,
     fields: fields as Struct<T>['fields'],
     view: more.view ?? null,
     tail: more.tail ?? null,
+    padded: hasGaps(size, list),
     endOf(key) {
       const field = fields[key] as Field<unknown>;
       return field.offset + fieldBytes(field);
     },
     decode(from, at = 0) {
       if (from.length - at < size) throw tooShort(name, size, from.length - at);
-      const tailored = tailor.codec();
-      if (tailored !== null) return tailored.decode(from, at) as T;
-      const out: Plain = {};
-      for (let i = 0; i < list.length; i++) {
-        const codec = list[i] as Codec;
-        out[codec.name] = codec.read(from, at);
-      }
-      return out as T;
+      return codec.decode(from, at);
     },
     encode(value, into, at = 0) {
       if (into.length - at < size) throw tooShort(name, size, into.length - at);
-      const tailored = tailor.codec();
-      if (tailored !== null) {
-        tailored.encode(value as Plain, into, at);
-        return;
-      }
-      for (let i = 0; i < list.length; i++) {
-        const codec = list[i] as Codec;
-        codec.write((value as Plain)[codec.name], into, at);
-      }
+      codec.encode(value, into, at);
     },
     create(partial = {}) {
       const out: Plain = { ...zero };
-      for (const codec of list) if (codec.boxed) out[codec.name] = codec.zero();
+      for (const place of list) if (place.boxed) out[place.name] = place.zero();
       for (const key of Object.keys(partial)) {
         for (const equal of equals(list, key)) out[equal] = partial[key];
       }
@@ -156,25 +152,37 @@ function tooShort(name: string, size: number, got: number): RangeError {
   return new RangeError(`struct ${name} needs ${size} bytes, got ${got}`);
 }
 
-/** The names of the fields that lie at the same place as `name`, itself included. */
-function equals(list: readonly Codec[], name: string): string[] {
-  const own = list.find((codec) => codec.name === name);
-  if (own === undefined) return [name];
-  return list.filter((codec) => codec.sameAs(own)).map((codec) => codec.name);
+function hasGaps(size: number, list: readonly Place[]): boolean {
+  const covered = new Uint8Array(size);
+  for (const place of list) covered.fill(1, place.offset, place.end);
+  return covered.includes(0);
 }
 
+/** The names of the fields that lie at the same place as `name`, itself included. */
+function equals(list: readonly Place[], name: string): string[] {
+  const own = list.find((place) => place.name === name);
+  if (own === undefined) return [name];
+  return list.filter((place) => place.sameAs(own)).map((place) => place.name);
+}
+
+/** {@link put} for a value whose type only its declaration knows. */
+const putAny = put as Readonly<Record<Scalar, (value: any, into: Uint8Array, at: number) => void>>;
+
 /** One field at work. `write` takes what `read` gives. */
-class Codec {
+class Place {
   readonly name: string;
   readonly #kind: Scalar | null;
-  readonly #offset: number;
+  readonly offset: number;
+  /** Just past it. */
+  readonly end: number;
   readonly #count: number;
   readonly #inner: Struct<unknown> | null;
 
   constructor(name: string, field: Field<unknown>) {
     this.name = name;
     this.#kind = field.scalar;
-    this.#offset = field.offset;
+    this.offset = field.offset;
+    this.end = field.offset + fieldBytes(field);
     this.#count = field.count;
     this.#inner = field.inner;
   }
@@ -190,9 +198,9 @@ class Codec {
     return this.#count === 0 ? zero : Array.from({ length: this.#count }, () => zero);
   }
 
-  sameAs(other: Codec): boolean {
+  sameAs(other: Place): boolean {
     return (
-      this.#offset === other.#offset &&
+      this.offset === other.offset &&
       this.#kind === other.#kind &&
       this.#count === other.#count &&
       this.#inner === other.#inner
@@ -200,27 +208,42 @@ class Codec {
   }
 
   read(from: Uint8Array, at: number): unknown {
-    const offset = at + this.#offset;
+    const offset = at + this.offset;
     if (this.#kind === null) return (this.#inner as Struct<unknown>).decode(from, offset);
-    if (this.#count === 0) return scalarReaders[this.#kind](from, offset);
+    if (this.#count === 0) return get[this.#kind](from, offset);
     const step = scalarBytes[this.#kind];
     const out: unknown[] = [];
-    for (let i = 0; i < this.#count; i++) out.push(scalarReaders[this.#kind](from, offset + i * step));
+    for (let i = 0; i < this.#count; i++) out.push(get[this.#kind](from, offset + i * step));
     return out;
   }
 
   write(value: unknown, into: Uint8Array, at: number): void {
-    const offset = at + this.#offset;
+    const offset = at + this.offset;
     if (this.#kind === null) {
       (this.#inner as Struct<unknown>).encode(value, into, offset);
     } else if (this.#count === 0) {
-      scalarWriters[this.#kind](value as number | bigint, into, offset);
+      putAny[this.#kind](value, into, offset);
     } else {
       const step = scalarBytes[this.#kind];
       const elements = value as readonly (number | bigint)[];
       for (let i = 0; i < this.#count; i++) {
-        scalarWriters[this.#kind](elements[i] ?? 0, into, offset + i * step);
+        putAny[this.#kind](elements[i] ?? (this.#kind === 'u64' ? 0n : 0), into, offset + i * step);
       }
     }
+  }
+}
+
+/** The codec of a struct that brings none. */
+class Loop implements Codec<Plain> {
+  constructor(readonly places: readonly Place[]) {}
+
+  decode(from: Uint8Array, at: number): Plain {
+    const out: Plain = {};
+    for (const place of this.places) out[place.name] = place.read(from, at);
+    return out;
+  }
+
+  encode(value: Plain, into: Uint8Array, at: number): void {
+    for (const place of this.places) place.write(value[place.name], into, at);
   }
 }
