@@ -10,6 +10,7 @@ import { FileBackings } from './backing.js';
 import { Call, type Descriptors } from './call.js';
 import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
+import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
 import { inbox, Link, type Manners } from './link.js';
@@ -32,6 +33,8 @@ const KEY_LIMIT = 0xffffffff;
 /** Links of one user; a program of 4096 threads is not turned away. */
 const LINKS_PER_USER = 16384;
 const ACCEPTED_PER_TURN = 64;
+/** How often rings are looked at before everything else is. */
+const RING_TURNS = 32;
 /** Connections that wait at a door; more is not a program in a hurry. */
 const WAITING_AT_DOOR = 1024;
 
@@ -76,7 +79,7 @@ const credentialsLength = sys.allocate(8);
 export class Server implements Descriptors, Registry {
   readonly #epoll = new Epoll();
   /** Within the other: tokens and processes, so that they can be looked at without taking anything else. */
-  readonly #endings = new Epoll();
+  readonly #endings = new Endings();
   readonly #lookout = new Lookout();
   readonly #options: ServerOptions;
   readonly #calls: Calls;
@@ -103,7 +106,7 @@ export class Server implements Descriptors, Registry {
 
   /** Serves until the wake descriptor is readable, then lets everything go. */
   run(): Report {
-    while (this.#running) this.#turn(this.#mayWait() ? -1 : 0);
+    while (this.#running) this.#turn();
     for (const token of this.#tokens.values()) {
       token.alarm();
       this.#release(token);
@@ -191,18 +194,22 @@ export class Server implements Descriptors, Registry {
     return sys.fileType(status) === sys.S_IFIFO ? this.#tokens.get(Number(status.ino)) : undefined;
   }
 
-  /** False: something was found in a ring. */
-  #mayWait(): boolean {
-    return !this.#lookout.look() && !this.#lookout.linger() && !this.#lookout.sleep();
+  /** Serves what is found in rings, until there is nothing or it is time to look at everything else. */
+  #serveRings(): void {
+    const { found } = this.#lookout;
+    for (let turn = 0; turn < RING_TURNS && this.#running; turn++) {
+      if (!this.#lookout.look() && !this.#lookout.linger()) return;
+      // What was found was posted by now, and what ended before that has ended by now.
+      if (this.#endings.mayHaveEnded()) this.#takeEndings();
+      for (let i = 0; i < found.length; i++) this.#serveRing(found[i]!);
+      found.length = 0;
+    }
   }
 
-  /** What was found in rings was posted before the endings are looked at, as what has come over sockets was sent. */
-  #turn(timeout: number): void {
-    const count = this.#epoll.wait(timeout);
+  #turn(): void {
+    this.#serveRings();
+    const count = this.#epoll.wait(this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
     for (let i = 0; i < count; i++) if (this.#epoll.key(i) === KEY_ENDINGS) this.#takeEndings();
-    const { found } = this.#lookout;
-    for (let i = 0; i < found.length; i++) this.#serveRing(found[i]!);
-    found.length = 0;
     for (let i = 0; i < count && this.#running; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
   }
 

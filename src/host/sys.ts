@@ -55,6 +55,9 @@ export function map(length: number, fd = -1): Block {
 
 const MAP_FIXED = 0x10;
 
+/** Memory that the kernel has mapped at `address`. */
+export const viewOf = (address: number, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
+
 /** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
 export function remap(block: Block, fd: number): void {
   const flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED);
@@ -138,6 +141,13 @@ export const vmWrite = bind('process_vm_writev', 'int64_t', [
 ]);
 const syscall3 = bind('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']);
 const prlimitNative = bind('prlimit64', 'int', ['int', 'int', 'int64_t', 'int64_t']);
+
+const [SYS_io_setup, SYS_io_destroy, SYS_io_submit] = process.arch === 'x64' ? [206, 207, 209] : [0, 1, 2];
+export const ioSetup = (events: number, context: number): number =>
+  syscall3(SYS_io_setup!, events, context, 0);
+export const ioDestroy = (context: number): number => syscall3(SYS_io_destroy!, context, 0, 0);
+export const ioSubmit = (context: number, count: number, blocks: number): number =>
+  syscall3(SYS_io_submit!, context, count, blocks);
 
 const SYS_futex = process.arch === 'x64' ? 202 : 98;
 const FUTEX_WAKE = 1;
