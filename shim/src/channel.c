@@ -210,10 +210,15 @@ static int moved_away(int fd)
 	return other >= 0 ? (int)other : -1;
 }
 
+/* A child of vfork has descriptors of its own and our tables. */
+bool channel_in_own_process(void)
+{
+	return (int)sys0(SYS_getpid) == atomic_load(&image_pid);
+}
+
 void channel_move_away(int fd)
 {
-	/* A child of vfork has descriptors of its own and our tables. */
-	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid))
+	if (!channel_in_own_process())
 		return;
 	if (atomic_load(&door) == fd)
 		atomic_store(&door, moved_away(fd));
@@ -482,7 +487,7 @@ static struct slot *enter(struct slot *passing, long *error)
 		atomic_store(&slot->taken, 0);
 	}
 	own_slot = NULL;
-	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid)) {
+	if (!channel_in_own_process()) {
 		*error = fill_slot(passing, true);
 		if (*error == 0)
 			return passing;

@@ -68,6 +68,7 @@ void channel_handler_set(void);
 int channel_hide(long fd);
 void let_signals_in(const struct call *call);
 bool channel_owns(int fd);
+bool channel_in_own_process(void);
 bool lift_fd_limit(struct rlimit *before);
 void restore_fd_limit(const struct rlimit *before);
 int channel_next(int fd);
@@ -92,6 +93,8 @@ extern bool tokens_possible;
 int token_kind(int fd, uint64_t *inode);
 int token_mode(int fd);
 bool is_token(int fd, uint64_t *inode);
+bool is_token_still(int fd, uint64_t *inode);
+void tokens_closed(void);
 void token_learn(uint64_t inode, int kind);
 long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device);
 
