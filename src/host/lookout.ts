@@ -3,7 +3,7 @@
  * than a call, so both sides look a while before they sleep; on one CPU each would only keep the other from running.
  * Invariant: an image whose `awake` word is set is in the list here, and is looked at once more after it was cleared.
  */
-import type { Ring, Rings } from './ring.js';
+import { Found, type Ring, type Rings } from './ring.js';
 import * as sys from './sys.js';
 
 /** Images that are looked at; others ring. */
@@ -18,8 +18,9 @@ const CALLS_PER_CPU = 256;
 
 export class Lookout {
   /** Requests that were found and not yet served. */
-  readonly found: Ring[] = [];
+  readonly found = new Found();
   readonly #images: Rings[] = [];
+  #watched = 0;
   #cpu = -1;
   #calls = CALLS_PER_CPU;
   /** The client of the last call runs on another CPU. */
@@ -45,13 +46,13 @@ export class Lookout {
 
   /** Takes what was posted by images that do not ring: whether there is anything to serve. */
   look(): boolean {
-    for (let i = 0; i < this.#images.length; i++) this.#images[i]!.collect(this.found);
-    return this.found.length > 0;
+    for (let i = 0; i < this.#watched; i++) this.#images[i]!.collect(this.found);
+    return this.found.count > 0;
   }
 
   /** Looks for a while, where that pays: whether there is anything to serve. */
   linger(): boolean {
-    if (!this.#elsewhere || this.#images.length === 0) return false;
+    if (!this.#elsewhere || this.#watched === 0) return false;
     if (this.#leaveOut > 0) {
       this.#leaveOut -= 1;
       return false;
@@ -71,25 +72,27 @@ export class Lookout {
 
   /** From now on everybody rings: whether somebody has posted just before and did not. */
   sleep(): boolean {
-    for (const image of this.#images) {
-      image.show(false, this.#cpu);
-      image.collect(this.found);
+    for (let i = 0; i < this.#watched; i++) {
+      this.#images[i]!.show(false, this.#cpu);
+      this.#images[i]!.collect(this.found);
     }
-    this.#images.length = 0;
+    this.#watched = 0;
     this.#elsewhere = false;
     this.#calls = CALLS_PER_CPU;
-    return this.found.length > 0;
+    return this.found.count > 0;
   }
 
   /** An image is gone. */
   forget(image: Rings): void {
     const at = this.#images.indexOf(image);
-    if (at >= 0) this.#images.splice(at, 1);
+    if (at < 0) return;
+    this.#images.splice(at, 1);
+    if (at < this.#watched) this.#watched -= 1;
   }
 
   #wake(image: Rings): void {
-    if (image.awake || this.#images.length >= IMAGES) return;
-    this.#images.push(image);
+    if (image.awake || this.#watched === IMAGES) return;
+    this.#images[this.#watched++] = image;
     image.show(true, this.#cpu);
   }
 }

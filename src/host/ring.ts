@@ -25,6 +25,16 @@ const outboxWords = wordsOf(outbox, answer.size + RING_REPLY);
 /** Before an image has shown where its memory is. */
 const nowhere = new Int32Array(rings.size / WORD);
 
+/** Requests that were found. A count, because emptying an array by its length costs as much as serving a call. */
+export class Found {
+  readonly rings: Ring[] = [];
+  count = 0;
+
+  add(found: Ring): void {
+    this.rings[this.count++] = found;
+  }
+}
+
 /** The rings of one image. */
 export class Rings {
   /** An eventfd that the image writes; -1: it has no memory to share. */
@@ -97,13 +107,13 @@ export class Rings {
   }
 
   /** Takes what was posted since the last time. */
-  collect(into: Ring[]): void {
+  collect(into: Found): void {
     for (let word = 0; word < PENDING_WORDS; word++) {
       if (Atomics.load(this.#words, word) === 0) continue;
       let bits = Atomics.exchange(this.#words, word, 0);
       for (; bits !== 0; bits &= bits - 1) {
         const seat = this.#seats[word * 32 + 31 - Math.clz32(bits & -bits)];
-        if (seat !== undefined) into.push(seat);
+        if (seat !== undefined) into.add(seat);
       }
     }
   }

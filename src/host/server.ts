@@ -201,8 +201,8 @@ export class Server implements Descriptors, Registry {
       if (!this.#lookout.look() && !this.#lookout.linger()) return;
       // What was found was posted by now, and what ended before that has ended by now.
       if (this.#endings.mayHaveEnded()) this.#takeEndings();
-      for (let i = 0; i < found.length; i++) this.#serveRing(found[i]!);
-      found.length = 0;
+      for (let i = 0; i < found.count; i++) this.#serveRing(found.rings[i]!);
+      found.count = 0;
     }
   }
 
