@@ -392,7 +392,8 @@ static long say_hello(int fd, bool stranger, struct seat *seat)
 	if (first)
 		hello.request.arg = atomic_load(&image_cookie);
 	cookie = channel_transfer(fd, &hello, false);
-	seat->ring = hello.ring;
+	/* The rings that we know are not a stranger's. */
+	seat->ring = stranger || cookie <= 0 ? -1 : hello.ring;
 	if (cookie > 0 && hello.request.arg != (uint64_t)cookie) {
 		/* Yama lets a process be read only by an ancestor, or by whom it names. */
 		sys5(SYS_prctl, PR_SET_PTRACER, hello.count, 0, 0, 0);

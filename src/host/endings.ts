@@ -22,23 +22,18 @@ const control = sys.allocate(IOCB_SIZE);
 const pointers = sys.allocate(8);
 
 export class Endings extends Epoll {
-  /** 0: the kernel has none, or not for us. */
+  /** 0: not asked for yet; -1: the kernel has none, or not for us. */
   #context = 0;
   /** Its ring: once head and tail differ the poll is over. */
   #ring: Int32Array = EMPTY;
 
-  constructor() {
-    super();
-    pointers.view.setBigUint64(0, 0n, true);
-    if (sys.ioSetup(1, pointers.address) < 0) return;
-    this.#context = Number(pointers.view.getBigUint64(0, true));
-    this.#ring = new Int32Array(sys.viewOf(this.#context, RING_HEADER));
-    if (!this.#arm()) this.#giveUp();
-  }
-
   /** False: nothing has ended. Each true is to be followed by taking what there is until there is none. */
   mayHaveEnded(): boolean {
-    if (this.#context === 0) return true;
+    if (this.#context <= 0) {
+      // Not at the start: an engine that serves nobody this way ends sooner without.
+      if (this.#context === 0) this.#begin();
+      return true;
+    }
     const tail = Atomics.load(this.#ring, TAIL);
     if (tail === this.#ring[HEAD]) return false;
     Atomics.store(this.#ring, HEAD, tail);
@@ -48,8 +43,17 @@ export class Endings extends Epoll {
   }
 
   override close(): void {
-    if (this.#context !== 0) this.#giveUp();
+    this.#giveUp();
     super.close();
+  }
+
+  #begin(): void {
+    pointers.view.setBigUint64(0, 0n, true);
+    const made = sys.ioSetup(1, pointers.address) === 0;
+    this.#context = made ? Number(pointers.view.getBigUint64(0, true)) : -1;
+    if (!made) return;
+    this.#ring = new Int32Array(sys.viewOf(this.#context, RING_HEADER));
+    if (!this.#arm()) this.#giveUp();
   }
 
   #arm(): boolean {
@@ -63,7 +67,7 @@ export class Endings extends Epoll {
 
   #giveUp(): void {
     this.#ring = EMPTY;
-    sys.ioDestroy(this.#context);
-    this.#context = 0;
+    if (this.#context > 0) sys.ioDestroy(this.#context);
+    this.#context = -1;
   }
 }
