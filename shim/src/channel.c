@@ -465,7 +465,7 @@ static long fill_slot(struct slot *slot, bool stranger)
 	/* Nothing may step in: whoever waits for our name would wait for ever. */
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
 	error = say_hello((int)fd, stranger, &slot->seat);
-	if (error == 0 && !stranger)
+	if (error == 0 && slot->seat.ring >= 0)
 		rings_fetch((int)fd);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGSET_BYTES);
 	return error == -EPIPE ? -ENODEV : error;

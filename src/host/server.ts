@@ -320,7 +320,15 @@ export class Server implements Descriptors, Registry {
     const mayEnter = throughDoor || own === 0 || own === uid;
     if (!mayEnter || pid <= 0 || user.links >= LINKS_PER_USER) return refuse(fd);
     user.links += 1;
-    const conversation: Conversation = { link: new Link(fd), pid, uid, key: 0, call: null, ring: null, isDoor: false };
+    const conversation: Conversation = {
+      link: new Link(fd),
+      pid,
+      uid,
+      key: 0,
+      call: null,
+      ring: null,
+      isDoor: false,
+    };
     conversation.key = this.#key(conversation);
     this.#epoll.add(fd, conversation.key, EPOLLIN | EPOLLRDHUP, true);
   }

@@ -31,15 +31,19 @@ describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => 
   });
 });
 
-test('whatever is written into a ring ends one connection and nothing else', { timeout: 60_000 }, async () => {
-  const program = compile('rings');
-  const engine = await startFake();
-  await run(engine, compile('threads'));
-  const before = descriptors();
-  expect(await run(engine, program)).toEqual(success);
-  await until(() => descriptors() <= before);
-  expect((await engine.stop()).bugs).toEqual([]);
-});
+test(
+  'whatever is written into a ring ends one connection and nothing else',
+  { timeout: 60_000 },
+  async () => {
+    const program = compile('rings');
+    const engine = await startFake();
+    await run(engine, compile('threads'));
+    const before = descriptors();
+    expect(await run(engine, program)).toEqual(success);
+    await until(() => descriptors() <= before);
+    expect((await engine.stop()).bugs).toEqual([]);
+  },
+);
 
 test('privileges that are lent are seen, given up and inherited', { timeout: 60_000 }, async () => {
   const engine = await startFake({ lend: true });
@@ -87,17 +91,21 @@ test(
 test.each([
   ['that may be interrupted', []],
   ['that blocks signals', ['handler']],
-])('a daemon that is killed amid calls ends every one %s with ENODEV', { timeout: 60_000 }, async (_, args) => {
-  const program = compile('waiting');
-  const daemon = await serve([]);
-  const client = start(daemon, program, args);
-  const ended = end(client);
-  await once(client.stdout!, 'data');
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  await daemon.stop('SIGKILL');
-  expect(await ended).toEqual({ ...success, output: 'ready\n' });
-  daemon.clean();
-});
+])(
+  'a daemon that is killed amid calls ends every one %s with ENODEV',
+  { timeout: 60_000 },
+  async (_, args) => {
+    const program = compile('waiting');
+    const daemon = await serve([]);
+    const client = start(daemon, program, args);
+    const ended = end(client);
+    await once(client.stdout!, 'data');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await daemon.stop('SIGKILL');
+    expect(await ended).toEqual({ ...success, output: 'ready\n' });
+    daemon.clean();
+  },
+);
 
 test('a daemon without descriptors refuses with EMFILE and recovers', { timeout: 60_000 }, async () => {
   const program = compile('full');
