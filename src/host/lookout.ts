@@ -30,16 +30,15 @@ export class Lookout {
 
   /** An image has rung. */
   rang(image: Rings): void {
+    this.#locate();
     this.#wake(image);
     image.collect(this.found);
   }
 
   /** A call of `ring` is about to be served: more of its image may follow. */
   serves({ rings, cpu }: Ring): void {
-    if (++this.#calls > CALLS_PER_CPU) {
-      this.#calls = 0;
-      this.#cpu = sys.currentCpu();
-    }
+    this.#calls += 1;
+    this.#locate();
     this.#elsewhere = cpu !== this.#cpu && cpu >= 0;
     this.#wake(rings);
   }
@@ -88,6 +87,16 @@ export class Lookout {
     if (at < 0) return;
     this.#images.splice(at, 1);
     if (at < this.#watched) this.#watched -= 1;
+  }
+
+  /** Where this thread runs may have changed while it slept, and seldom otherwise. */
+  #locate(): void {
+    if (this.#calls < CALLS_PER_CPU) return;
+    this.#calls = 0;
+    const cpu = sys.currentCpu();
+    if (cpu === this.#cpu) return;
+    this.#cpu = cpu;
+    for (let i = 0; i < this.#watched; i++) this.#images[i]!.show(true, cpu);
   }
 
   #wake(image: Rings): void {

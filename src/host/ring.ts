@@ -52,12 +52,18 @@ export class Rings {
     if (this.bell >= 0) return -sys.Errno.EEXIST;
     const memory = makeMemfd(rings.size);
     if (memory < 0) return memory;
-    this.bell = sys.eventfd(0, EFD_NONBLOCK_CLOEXEC);
-    if (this.bell < 0) {
-      sys.close(memory);
-      return this.bell;
+    const bell = sys.eventfd(0, EFD_NONBLOCK_CLOEXEC);
+    try {
+      if (bell >= 0) this.#block = mapAgain(rings.size, memory);
+    } catch {
+      // A process has only so many mappings; the image does without.
     }
-    this.#block = mapAgain(rings.size, memory);
+    if (this.#block === null) {
+      sys.close(memory);
+      if (bell >= 0) sys.close(bell);
+      return -sys.Errno.ENFILE;
+    }
+    this.bell = bell;
     this.#words = wordsOf(this.#block, rings.size);
     this.#words[CPU] = -1;
     return memory;
