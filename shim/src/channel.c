@@ -39,6 +39,7 @@ struct slot {
 	_Atomic int busy;
 	_Atomic int taken;
 	bool patient;		/* a receive on it ends after a second; whoever holds it decides */
+	struct seat seat;
 };
 
 /* What `busy` says of who holds a slot: a call of the thread that it belongs to, or somebody else. */
@@ -109,6 +110,7 @@ static void drop_inherited(void)
 		mark_fd(fd, false);
 	}
 	memset(slots, 0, sizeof(slots));
+	rings_forget();
 	atomic_store(&image_cookie, 0);
 	atomic_store(&naming, 0);
 }
@@ -208,13 +210,26 @@ static int moved_away(int fd)
 	return other >= 0 ? (int)other : -1;
 }
 
+/* A child of vfork has descriptors of its own and our tables. */
+bool channel_in_own_process(void)
+{
+	return (int)sys0(SYS_getpid) == atomic_load(&image_pid);
+}
+
 void channel_move_away(int fd)
 {
-	/* A child of vfork has descriptors of its own and our tables. */
-	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid))
+	if (!channel_in_own_process())
 		return;
 	if (atomic_load(&door) == fd)
 		atomic_store(&door, moved_away(fd));
+	if (ring_bell_at(fd)) {
+		ring_bell_lift();
+		for (int i = 0; i < SLOTS; i++)
+			for (int turn = 0; turn < TURNS && atomic_load(&slots[i].seat.ringing); turn++)
+				sys0(SYS_sched_yield);
+		ring_bell_put(moved_away(fd));
+		return;
+	}
 	for (int i = 0; i < SLOTS; i++) {
 		struct slot *slot = &slots[i];
 
@@ -262,6 +277,18 @@ static long move_high(long fd)
 		return fd;
 	sys1(SYS_close, fd);
 	return high;
+}
+
+/* Takes a descriptor for our own use: its new number, or -1. */
+int channel_hide(long fd)
+{
+	fd = move_high(fd);
+	if (fd >= KNOWN_FDS) {
+		sys1(SYS_close, fd);
+		return -1;
+	}
+	mark_fd((int)fd, true);
+	return (int)fd;
 }
 
 static long connect_socket(void)
@@ -345,10 +372,8 @@ static void make_patient(struct slot *slot, int fd)
 	slot->patient = true;
 }
 
-static long transfer(int fd, struct call *call);
-
 /* A stranger (see `enter`) says hello for itself alone; the image keeps its own name. */
-static long say_hello(int fd, bool stranger)
+static long say_hello(int fd, bool stranger, struct seat *seat)
 {
 	struct call hello = {
 		.request = { .op = IOASIS_OP_HELLO,
@@ -366,7 +391,9 @@ static long say_hello(int fd, bool stranger)
 		sys0(SYS_sched_yield);
 	if (first)
 		hello.request.arg = atomic_load(&image_cookie);
-	cookie = transfer(fd, &hello);
+	cookie = channel_transfer(fd, &hello, false);
+	/* The rings that we know are not a stranger's. */
+	seat->ring = stranger || cookie <= 0 ? -1 : hello.ring;
 	if (cookie > 0 && hello.request.arg != (uint64_t)cookie) {
 		/* Yama lets a process be read only by an ancestor, or by whom it names. */
 		sys5(SYS_prctl, PR_SET_PTRACER, hello.count, 0, 0, 0);
@@ -434,9 +461,12 @@ static long fill_slot(struct slot *slot, bool stranger)
 		mark_fd((int)fd, true);
 	atomic_store(&slot->fd, (int)fd);
 	slot->patient = false;
+	slot->seat = (struct seat){ .ring = -1 };
 	/* Nothing may step in: whoever waits for our name would wait for ever. */
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
-	error = say_hello((int)fd, stranger);
+	error = say_hello((int)fd, stranger, &slot->seat);
+	if (error == 0 && slot->seat.ring >= 0)
+		rings_fetch((int)fd);
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGSET_BYTES);
 	return error == -EPIPE ? -ENODEV : error;
 }
@@ -458,7 +488,7 @@ static struct slot *enter(struct slot *passing, long *error)
 		atomic_store(&slot->taken, 0);
 	}
 	own_slot = NULL;
-	if ((int)sys0(SYS_getpid) != atomic_load(&image_pid)) {
+	if (!channel_in_own_process()) {
 		*error = fill_slot(passing, true);
 		if (*error == 0)
 			return passing;
@@ -662,7 +692,7 @@ static long serve(int fd, const struct call *call, const struct received *in)
 	}
 }
 
-static void let_signals_in(const struct call *call)
+void let_signals_in(const struct call *call)
 {
 	unsigned long all = ALL_SIGNALS;
 
@@ -672,13 +702,16 @@ static void let_signals_in(const struct call *call)
 	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_BYTES);
 }
 
-/* Sends the request and serves until it is done. -EPIPE stands for every way to lose the daemon. */
-static long transfer(int fd, struct call *call)
+/*
+ * Sends the request, unless it was `asked` already, and serves until it is done. -EPIPE stands for every way to lose
+ * the daemon.
+ */
+long channel_transfer(int fd, struct call *call, bool asked)
 {
 	struct received in;
 	size_t room = call->reply_max;
 	bool reset = false;
-	long got = send_request(fd, call);
+	long got = asked ? 0 : send_request(fd, call);
 
 	/* Before it hung up the daemon may have said why. */
 	if (got == -EPIPE)
@@ -708,6 +741,7 @@ static long transfer(int fd, struct call *call)
 			break;
 		if (in.head.verb == IOASIS_VERB_DONE) {
 			call->count = in.head.count;
+			call->ring = in.head.fd;
 			if (in.head.error)
 				return -in.head.error;
 			if (in.cut)
@@ -724,7 +758,8 @@ static long transfer(int fd, struct call *call)
 long channel_call(struct call *call)
 {
 	unsigned long all = ALL_SIGNALS;
-	struct slot passing = { -1, OWN_CALL, 1, false }, *slot;
+	struct slot passing = { -1, OWN_CALL, 1, false, { .ring = -1 } }, *slot;
+	enum ring_outcome outcome;
 	long result = -ENODEV;
 
 	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);
@@ -734,9 +769,11 @@ long channel_call(struct call *call)
 	if (slot) {
 		int fd = atomic_load_explicit(&slot->fd, memory_order_relaxed);
 
-		if (call->blocks)
+		outcome = ring_call(&slot->seat, fd, call, &result);
+		if (outcome != RING_DONE && call->blocks)
 			make_patient(slot, fd);
-		result = transfer(fd, call);
+		if (outcome != RING_DONE)
+			result = channel_transfer(fd, call, outcome == RING_SOCKET);
 		leave(slot, &passing, result == -EPIPE);
 		if (result == -EPIPE)
 			result = -ENODEV;

@@ -37,10 +37,12 @@ enum ioasis_op {
 	IOASIS_OP_LENT = 10,	/* token: effective capabilities, offset: RLIMIT_MEMLOCK; as the program set them */
 	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
 	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
+	IOASIS_OP_RINGS = 13,	/* gets a descriptor: of the memory of this image's rings (cmd 0), of its bell (cmd 1) */
 };
 
 enum ioasis_verb {
-	IOASIS_VERB_DONE = 0,	/* the call returns value, or -1 and error; bytes for reply_at may follow */
+	/* the call returns value, or -1 and error; bytes for reply_at may follow; fd: HELLO's ring, or -1 */
+	IOASIS_VERB_DONE = 0,
 	IOASIS_VERB_READ = 1,	/* send count bytes from address value */
 	IOASIS_VERB_WRITE = 2,	/* the next message is count bytes for address value */
 	IOASIS_VERB_TAKE = 3,	/* send descriptor fd */
@@ -79,7 +81,46 @@ struct ioasis_answer {
 	uint32_t flags;
 };
 
+/*
+ * A short call needs no socket: memory that an image and the daemon share has a ring for each of the image's first
+ * threads. The thread writes a request and its state, sets its bit in `pending`, and rings the bell (an eventfd)
+ * unless the daemon is awake. The daemon answers in the ring, or sends the thread on to the socket, where the call
+ * continues as if its request had come there.
+ */
+#define IOASIS_RINGS 63
+#define IOASIS_RING_REPLY 96
+
+enum ioasis_ring_state {
+	IOASIS_RING_IDLE = 0,
+	IOASIS_RING_POSTED = 1,		/* by the thread, which looks at the state */
+	IOASIS_RING_SLEEPING = 2,	/* the same, but it has to be woken (FUTEX_WAKE) */
+	IOASIS_RING_DONE = 3,		/* by the daemon: the answer is there */
+	IOASIS_RING_SOCKET = 4,		/* by the daemon: the call goes on over the socket */
+	IOASIS_RING_AGAIN = 5,		/* by the daemon: nothing was done, ask over the socket */
+};
+
+struct ioasis_ring {
+	_Atomic uint32_t state;
+	uint32_t cpu;		/* where the thread runs */
+	uint32_t replied;	/* bytes of the answer's reply */
+	uint32_t unused;
+	struct ioasis_request request;
+	uint8_t carried[IOASIS_CARRIED];
+	struct ioasis_answer answer;
+	uint8_t reply[IOASIS_RING_REPLY];
+};
+
+struct ioasis_rings {
+	_Atomic uint32_t pending[2];
+	uint32_t unused[14];
+	_Atomic uint32_t awake;	/* 1: the daemon looks at `pending` without a bell; 2: it never does again */
+	_Atomic uint32_t cpu;	/* where the daemon ran last, or ~0 */
+	uint32_t unused_too[46];
+	struct ioasis_ring ring[IOASIS_RINGS];
+};
+
 _Static_assert(sizeof(struct ioasis_request) == 48, "request");
 _Static_assert(sizeof(struct ioasis_answer) == 32, "answer");
+_Static_assert(sizeof(struct ioasis_rings) == 16384, "rings");
 
 #endif

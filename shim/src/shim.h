@@ -54,7 +54,8 @@ struct call {
 	const void *carry;	/* request.carried bytes of it travel, as many of them as can be read */
 	void *reply_at;		/* reply bytes land here; a bad address makes the call EFAULT */
 	size_t reply_max;
-	uint64_t count;		/* out: the count of the final answer */
+	uint64_t count;		/* out: the count of the final answer, and its fd: HELLO's ring */
+	int ring;
 	unsigned long signals;	/* the mask to come back to, if blocks */
 	bool blocks;
 };
@@ -62,18 +63,38 @@ struct call {
 /* channel.c: channel_call returns the result or -errno; -ENODEV when the daemon is gone. */
 long channel_call(struct call *call);
 bool channel_open(void);
+long channel_transfer(int fd, struct call *call, bool asked);
 void channel_handler_set(void);
+int channel_hide(long fd);
+void let_signals_in(const struct call *call);
 bool channel_owns(int fd);
+bool channel_in_own_process(void);
 bool lift_fd_limit(struct rlimit *before);
 void restore_fd_limit(const struct rlimit *before);
 int channel_next(int fd);
 void channel_move_away(int fd);
+
+/* ring.c: short calls without the socket; a seat is what a thread's slot has of it. */
+struct seat {
+	int ring;		/* which of the image's, or -1 */
+	_Atomic int ringing;	/* the bell's descriptor is in use */
+	unsigned char vain, leave_out;
+};
+enum ring_outcome { RING_DONE, RING_SOCKET, RING_UNUSED };
+void rings_fetch(int fd);
+void rings_forget(void);
+enum ring_outcome ring_call(struct seat *seat, int fd, struct call *call, long *result);
+bool ring_bell_at(int fd);
+void ring_bell_lift(void);
+void ring_bell_put(int fd);
 
 /* token.c */
 extern bool tokens_possible;
 int token_kind(int fd, uint64_t *inode);
 int token_mode(int fd);
 bool is_token(int fd, uint64_t *inode);
+bool is_token_still(int fd, uint64_t *inode);
+void tokens_closed(void);
 void token_learn(uint64_t inode, int kind);
 long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device);
 

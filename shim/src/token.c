@@ -16,6 +16,18 @@ static _Atomic uint64_t remembered[REMEMBERED];
 
 bool tokens_possible;
 
+/* Counts what may have made a number mean another file. */
+static _Atomic unsigned closings;
+/*
+ * What this thread's last ioctl found, and when. A thread, because it can have a table of descriptors of its own; and
+ * not in a child of vfork, which always has one, in memory that is its parent's.
+ */
+static __thread struct {
+	int fd;
+	unsigned closings, seen;
+	uint64_t inode;
+} last __attribute__((tls_model("initial-exec"))) = { .fd = -1 };
+
 void token_learn(uint64_t inode, int kind)
 {
 	atomic_store_explicit(&remembered[inode % REMEMBERED], inode << 8 | KIND_KNOWN | (unsigned)kind,
@@ -53,6 +65,35 @@ int token_kind(int fd, uint64_t *inode)
 bool is_token(int fd, uint64_t *inode)
 {
 	return token_kind(fd, inode) != IOASIS_NOT_OURS;
+}
+
+void tokens_closed(void)
+{
+	atomic_fetch_add(&closings, 1);
+}
+
+/*
+ * The same as is_token, without asking the kernel if nothing was closed since it was asked. libc closes descriptors
+ * behind our back; so an answer of ENODEV is not to be believed before is_token was asked.
+ */
+bool is_token_still(int fd, uint64_t *inode)
+{
+	unsigned now = atomic_load_explicit(&closings, memory_order_relaxed);
+
+	if (fd == last.fd && now == last.closings) {
+		*inode = last.inode;
+		return true;
+	}
+	if (!is_token(fd, inode))
+		return false;
+	/* A program that closes something between any two calls has no use for this. */
+	if (now == last.seen && channel_in_own_process()) {
+		last.fd = fd;
+		last.closings = now;
+		last.inode = *inode;
+	}
+	last.seen = now;
+	return true;
 }
 
 /*

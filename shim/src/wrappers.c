@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -27,7 +28,9 @@ static bool generic_ioctl(unsigned long cmd)
 
 static bool ioctl_is_ours(int fd, unsigned long cmd, uint64_t *inode)
 {
-	return (tokens_possible || IOCTL_TYPE(cmd) == ';') && !generic_ioctl(cmd) && is_token(fd, inode);
+	if (IOCTL_TYPE(cmd) == ';')
+		return is_token_still(fd, inode);
+	return tokens_possible && !generic_ioctl(cmd) && is_token(fd, inode);
 }
 
 static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
@@ -44,8 +47,14 @@ static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
 		.reply_at = arg,
 		.reply_max = IOASIS_CHUNK,
 	};
+	long result;
 
-	return channel_call(&call);
+	result = channel_call(&call);
+	if (result != -ENODEV || (is_token(fd, &inode) && inode == call.request.token))
+		return result;
+	/* It was closed behind our back (see is_token_still), and is something else by now. */
+	tokens_closed();
+	return do_ioctl(fd, cmd, arg);
 }
 
 long do_ioctl(int fd, unsigned long cmd, void *arg)
@@ -328,16 +337,23 @@ FCNTL(fcntl64)
 /* Descriptors of our own are not there for the program. */
 long do_close(int fd)
 {
-	return channel_owns(fd) ? -EBADF : sys1(SYS_close, fd);
+	long result = channel_owns(fd) ? -EBADF : sys1(SYS_close, fd);
+
+	tokens_closed();
+	return result;
 }
 
 long do_dup3(int from, int to, int flags)
 {
+	long result;
+
 	if (channel_owns(from))
 		return -EBADF;
 	if (from != to && channel_owns(to))
 		channel_move_away(to);
-	return sys3(SYS_dup3, from, to, flags);
+	result = sys3(SYS_dup3, from, to, flags);
+	tokens_closed();
+	return result;
 }
 
 long do_close_range(unsigned first, unsigned last, unsigned flags)
@@ -352,14 +368,31 @@ long do_close_range(unsigned first, unsigned last, unsigned flags)
 			result = sys3(SYS_close_range, first, own - 1, flags);
 		first = (unsigned)own + 1;
 	}
-	return result == 0 && first <= last ? sys3(SYS_close_range, first, last, flags) : result;
+	if (result == 0 && first <= last)
+		result = sys3(SYS_close_range, first, last, flags);
+	tokens_closed();
+	return result;
 }
 
 EXPORT int close(int fd)
 {
-	if (!channel_owns(fd))
-		return NEXT(close)(fd);
-	RETURN(int, -EBADF);
+	int result;
+
+	if (channel_owns(fd))
+		RETURN(int, -EBADF);
+	/* Before it too: a thread that is cancelled in it does not come back. */
+	tokens_closed();
+	result = NEXT(close)(fd);
+	tokens_closed();
+	return result;
+}
+
+EXPORT int fclose(FILE *stream)
+{
+	int result = NEXT(fclose)(stream);
+
+	tokens_closed();
+	return result;
 }
 
 EXPORT int dup(int fd)

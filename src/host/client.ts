@@ -9,6 +9,7 @@ import { ProcessSpace, type MemoryMode } from './address-space.js';
 import type { FileBackings } from './backing.js';
 import type { Manners } from './link.js';
 import type { Mapping } from './mappings.js';
+import { Rings } from './ring.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
 
@@ -45,6 +46,7 @@ export class ClientProcess {
   readonly failNth = new Map<number, number>();
   /** Whether it answers; what an earlier image of the process did counts. */
   readonly manners: Manners;
+  readonly rings = new Rings();
   /** Readable once the process is dead; -1 where the kernel has none. */
   pidfd = -1;
   key = -1;

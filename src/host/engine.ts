@@ -36,6 +36,8 @@ export interface EngineOptions {
   readonly memory?: MemoryMode;
   /** Whether clients get the privileges that these devices ask for. Default: unless we hold them all ourselves. */
   readonly lend?: boolean;
+  /** Whether short calls may go by way of memory that client and engine share. Default: true. */
+  readonly rings?: boolean;
   /** Makes the N-th point that can fail fail, in every task that connects. Default: none. */
   readonly failNth?: number;
   /** Only these kinds of failure count. Default: all. */
@@ -111,6 +113,7 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     config: options.config,
     memory: options.memory ?? 'direct',
     lend: options.lend ?? !holdsAllPrivileges(),
+    rings: options.rings ?? true,
     trace: options.trace !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,

@@ -25,7 +25,7 @@ const INBOX = request.size + CHUNK;
 export const inbox = sys.allocate(INBOX);
 const verbInbox = sys.allocate(INBOX);
 /** The answer being built: its head, then reply bytes. */
-const outbox = sys.allocate(answer.size + CHUNK);
+export const outbox = sys.allocate(answer.size + CHUNK);
 export const outboxReply = outbox.bytes.subarray(answer.size);
 const verbOut = sys.allocate(answer.size);
 const control = sys.allocate(CONTROL_SIZE);
@@ -81,8 +81,17 @@ export interface Manners {
   silences: number;
 }
 
+/** Where the request under way came from, if not from the socket, and where its answer may go. */
+export interface QuickAnswer {
+  /** Answers with the head and `replyLength` bytes of {@link outbox}; false when they do not fit. */
+  answer(replyLength: number): boolean;
+  /** The call goes on over the socket. */
+  elsewhere(): void;
+}
+
 export class Link {
   readonly fd: number;
+  quick: QuickAnswer | null = null;
   /** The client broke the protocol, does not answer or is gone; nothing more is sent. */
   broken = false;
   /** A verb was waited for since this was last set to false. */
@@ -114,9 +123,14 @@ export class Link {
   }
 
   /** Ends the call with `value` and the first `replyLength` bytes of {@link outboxReply}, or with an errno. */
-  done(value: number, error: number, replyLength: number, count = 0): void {
+  done(value: number, error: number, replyLength: number, count = 0, ring = -1): void {
     if (this.broken) return;
-    writeHead(outbox, Verb.DONE, error, value, count, -1, 0);
+    writeHead(outbox, Verb.DONE, error, value, count, ring, 0);
+    if (this.quick?.answer(replyLength) === true) {
+      this.quick = null;
+      return;
+    }
+    this.#toSocket();
     const length = answer.size + replyLength;
     const sent = sys.send(this.fd, outbox.address, length, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent !== length) this.broken = true;
@@ -125,6 +139,7 @@ export class Link {
   /** Ends the call with a descriptor, of {@link TokenKind} `kind`: its result is the number that the client gets. */
   doneWithFd(fd: number, cloexec: boolean, kind: number): void {
     if (this.broken) return;
+    this.#toSocket();
     writeHead(outbox, Verb.DONE, 0, 0, kind, -1, Flag.HAS_FD | (cloexec ? Flag.CLOEXEC : 0));
     if (sendWithFd(this.fd, outbox, answer.size, fd) !== answer.size) this.broken = true;
   }
@@ -169,6 +184,7 @@ export class Link {
   /** Gives the client a descriptor for `fd`, a token of this kind: the number it got, or -errno. */
   give(fd: number, cloexec: boolean, kind: number): number {
     if (this.broken) return -sys.Errno.EMFILE;
+    this.#toSocket();
     writeHead(verbOut, Verb.GIVE, 0, 0, kind, -1, cloexec ? Flag.CLOEXEC : 0);
     if (sendWithFd(this.fd, verbOut, answer.size, fd) !== answer.size) this.#break();
     const error = this.#awaitAnswer(false);
@@ -183,6 +199,7 @@ export class Link {
   /** Has the client map `fd` where its mmap call wants it: the address, or -errno. */
   mapRemote(fd: number, offset: number): number {
     if (this.broken) return -sys.Errno.ENODEV;
+    this.#toSocket();
     writeHead(verbOut, Verb.MAP, 0, offset, 0, -1, 0);
     if (sendWithFd(this.fd, verbOut, answer.size, fd) !== answer.size) this.#break();
     const error = this.#awaitAnswer(false);
@@ -196,6 +213,11 @@ export class Link {
 
   #receivedFd = -1;
 
+  #toSocket(): void {
+    this.quick?.elsewhere();
+    this.quick = null;
+  }
+
   #break(): false {
     this.broken = true;
     return false;
@@ -203,6 +225,7 @@ export class Link {
 
   #sendVerb(verb: number, value: bigint, count: number, fd: number, flags: number): boolean {
     if (this.broken) return false;
+    this.#toSocket();
     writeHead(verbOut, verb, 0, 0, count, fd, flags);
     verbOut.view.setBigUint64(answer.value, value, true);
     const sent = sys.send(this.fd, verbOut.address, answer.size, MSG_NOSIGNAL | MSG_DONTWAIT);

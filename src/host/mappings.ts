@@ -14,7 +14,8 @@ const ownMemory = new Map<ArrayBufferLike, { readonly block: sys.Block; readonly
 /** Addresses that were given back, by length: views of them may still be held, so they stay mapped. */
 const spare = new Map<number, sys.Block[]>();
 
-function makeMemfd(length: number): number {
+/** A memfd of `length` zero bytes, for good; or -errno. */
+export function makeMemfd(length: number): number {
   const fd = sys.memfdCreate('ioasis', MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return fd;
   sys.ftruncate(fd, length);
@@ -30,11 +31,26 @@ function makeMemfd(length: number): number {
 export function allocateShared(length: number): Uint8Array | null {
   const fd = makeMemfd(length);
   if (fd < 0) return null;
-  const old = spare.get(length)?.pop();
-  const block = old ?? sys.map(length, fd);
-  if (old !== undefined) sys.remap(old, fd);
+  const block = mapAgain(length, fd);
   ownMemory.set(block.bytes.buffer, { block, fd });
   return block.bytes;
+}
+
+/** Maps `fd`, at an address that {@link unmap} gave back if there is one. */
+export function mapAgain(length: number, fd: number): sys.Block {
+  const old = spare.get(length)?.pop();
+  if (old === undefined) return sys.map(length, fd);
+  sys.remap(old, fd);
+  return old;
+}
+
+/** Takes the memory away from `block`, which here reads as zero from now on. */
+export function unmap(block: sys.Block): void {
+  sys.remap(block, -1);
+  const { length } = block.bytes;
+  const list = spare.get(length);
+  if (list === undefined) spare.set(length, [block]);
+  else list.push(block);
 }
 
 /** Lets memory of {@link allocateShared} go. Clients that have it mapped keep it; here it reads as zero. */
@@ -42,12 +58,8 @@ export function freeShared(bytes: Uint8Array): void {
   const own = ownMemory.get(bytes.buffer);
   if (own === undefined) return;
   ownMemory.delete(bytes.buffer);
-  sys.remap(own.block, -1);
+  unmap(own.block);
   sys.close(own.fd);
-  const { length } = own.block.bytes;
-  const list = spare.get(length);
-  if (list === undefined) spare.set(length, [own.block]);
-  else list.push(own.block);
 }
 
 /** Pages that at least one client has mapped at some time. The id cannot be guessed by a client that has not. */

@@ -22,6 +22,7 @@ export const Op = {
   LENT: 10,
   ANSWER: 11,
   DOOR: 12,
+  RINGS: 13,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6 } as const;
@@ -55,3 +56,24 @@ export const request = {
 
 /** Byte offsets within `struct ioasis_answer`. */
 export const answer = { size: 32, verb: 0, error: 4, value: 8, count: 16, fd: 24, flags: 28 } as const;
+
+/** What a thread (the first two) and the daemon make of a ring. */
+export const RingState = { IDLE: 0, POSTED: 1, SLEEPING: 2, DONE: 3, SOCKET: 4, AGAIN: 5 } as const;
+
+/** Byte offsets within `struct ioasis_ring`. */
+export const ring = {
+  size: 256,
+  state: 0,
+  cpu: 4,
+  replied: 8,
+  request: 16,
+  carried: 64,
+  answer: 128,
+  reply: 160,
+} as const;
+/** The most bytes that an answer in a ring carries. */
+export const RING_REPLY = 96;
+
+/** Byte offsets within `struct ioasis_rings`. */
+export const rings = { size: 16384, pending: 0, awake: 64, cpu: 68, ring: 256 } as const;
+export const RINGS = 63;

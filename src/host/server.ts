@@ -10,11 +10,14 @@ import { FileBackings } from './backing.js';
 import { Call, type Descriptors } from './call.js';
 import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
+import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
 import { inbox, Link, type Manners } from './link.js';
+import { Lookout } from './lookout.js';
 import type { Mapping } from './mappings.js';
-import { Op, PROTOCOL_VERSION, request } from './protocol.js';
+import { Op, PROTOCOL_VERSION, request, TokenKind } from './protocol.js';
+import { type Ring, Rings } from './ring.js';
 import * as sys from './sys.js';
 import { mint, Token } from './tokens.js';
 
@@ -30,6 +33,8 @@ const KEY_LIMIT = 0xffffffff;
 /** Links of one user; a program of 4096 threads is not turned away. */
 const LINKS_PER_USER = 16384;
 const ACCEPTED_PER_TURN = 64;
+/** How often rings are looked at before everything else is. */
+const RING_TURNS = 32;
 /** Connections that wait at a door; more is not a program in a hurry. */
 const WAITING_AT_DOOR = 1024;
 
@@ -39,11 +44,12 @@ interface Conversation {
   readonly uid: number;
   key: number;
   call: Call | null;
+  ring: Ring | null;
   /** It makes no calls, it brings connections. */
   isDoor: boolean;
 }
 
-type Watched = Conversation | Token | ClientProcess;
+type Watched = Conversation | Token | ClientProcess | Rings;
 
 export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly listener: number;
@@ -52,6 +58,8 @@ export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly lend: boolean;
   /** The N-th point of failure of every task fails; 0 is none. */
   readonly failNth: number;
+  /** Whether short calls may go without the socket. */
+  readonly rings: boolean;
 }
 
 /** What a run was, told at its end. */
@@ -71,7 +79,8 @@ const credentialsLength = sys.allocate(8);
 export class Server implements Descriptors, Registry {
   readonly #epoll = new Epoll();
   /** Within the other: tokens and processes, so that they can be looked at without taking anything else. */
-  readonly #endings = new Epoll();
+  readonly #endings = new Endings();
+  readonly #lookout = new Lookout();
   readonly #options: ServerOptions;
   readonly #calls: Calls;
   readonly #files = new FileBackings();
@@ -97,7 +106,7 @@ export class Server implements Descriptors, Registry {
 
   /** Serves until the wake descriptor is readable, then lets everything go. */
   run(): Report {
-    while (this.#running) this.#turn(-1);
+    while (this.#running) this.#turn();
     for (const token of this.#tokens.values()) {
       token.alarm();
       this.#release(token);
@@ -185,8 +194,21 @@ export class Server implements Descriptors, Registry {
     return sys.fileType(status) === sys.S_IFIFO ? this.#tokens.get(Number(status.ino)) : undefined;
   }
 
-  #turn(timeout: number): void {
-    const count = this.#epoll.wait(timeout);
+  /** Serves what is found in rings, until there is nothing or it is time to look at everything else. */
+  #serveRings(): void {
+    const { found } = this.#lookout;
+    for (let turn = 0; turn < RING_TURNS && this.#running; turn++) {
+      if (!this.#lookout.look() && !this.#lookout.linger()) return;
+      // What was found was posted by now, and what ended before that has ended by now.
+      if (this.#endings.mayHaveEnded()) this.#takeEndings();
+      for (let i = 0; i < found.count; i++) this.#serveRing(found.rings[i]!);
+      found.count = 0;
+    }
+  }
+
+  #turn(): void {
+    this.#serveRings();
+    const count = this.#epoll.wait(this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
     for (let i = 0; i < count; i++) if (this.#epoll.key(i) === KEY_ENDINGS) this.#takeEndings();
     for (let i = 0; i < count && this.#running; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
   }
@@ -198,7 +220,8 @@ export class Server implements Descriptors, Registry {
       return;
     }
     const watched = this.#watched.get(key);
-    if (watched !== undefined && 'link' in watched)
+    if (watched instanceof Rings) this.#lookout.rang(watched);
+    else if (watched !== undefined && 'link' in watched)
       this.#converse(watched, (events & (EPOLLHUP | EPOLLRDHUP)) !== 0);
   }
 
@@ -249,6 +272,9 @@ export class Server implements Descriptors, Registry {
     if (client.pidfd >= 0) sys.close(client.pidfd);
     this.#watched.delete(client.key);
     if (this.#clients.get(client.pid) === client) this.#clients.delete(client.pid);
+    this.#watched.delete(client.rings.key);
+    this.#lookout.forget(client.rings);
+    client.rings.close();
     for (const { mapping, count } of client.mappings.values()) {
       for (let i = 0; i < count; i++) this.unmapped(mapping);
     }
@@ -294,7 +320,15 @@ export class Server implements Descriptors, Registry {
     const mayEnter = throughDoor || own === 0 || own === uid;
     if (!mayEnter || pid <= 0 || user.links >= LINKS_PER_USER) return refuse(fd);
     user.links += 1;
-    const conversation: Conversation = { link: new Link(fd), pid, uid, key: 0, call: null, isDoor: false };
+    const conversation: Conversation = {
+      link: new Link(fd),
+      pid,
+      uid,
+      key: 0,
+      call: null,
+      ring: null,
+      isDoor: false,
+    };
     conversation.key = this.#key(conversation);
     this.#epoll.add(fd, conversation.key, EPOLLIN | EPOLLRDHUP, true);
   }
@@ -312,10 +346,31 @@ export class Server implements Descriptors, Registry {
     for (; length > 0; length = ending && !link.broken && !conversation.isDoor ? link.receive() : 0)
       this.#request(conversation, length);
     if (conversation.isDoor && !link.broken) this.#admit(link);
-    if (length === 0 && !ending && !link.broken) return;
+    if (length !== 0 || ending || link.broken) this.#hangUp(conversation);
+  }
+
+  #hangUp(conversation: Conversation): void {
     this.#watched.delete(conversation.key);
     this.#user(conversation.uid).links -= 1;
-    link.close();
+    conversation.link.close();
+    // Not before: whoever is sent to the socket has to find it closed.
+    conversation.ring?.rings.release(conversation.ring);
+    conversation.ring = null;
+  }
+
+  #serveRing(ring: Ring): void {
+    const conversation = this.#watched.get(ring.owner);
+    if (conversation === undefined || !('link' in conversation) || conversation.ring !== ring) return;
+    const { call, link } = conversation;
+    if (call === null || link.broken) return;
+    const length = ring.take();
+    if (length === 0) return;
+    this.#served += 1;
+    this.#lookout.serves(ring);
+    link.quick = ring;
+    if (length > 0) this.#perform(call, length);
+    link.quick = null;
+    if (length < 0 || link.broken) this.#hangUp(conversation);
   }
 
   /** Lets in everybody who waits at a door. */
@@ -341,6 +396,7 @@ export class Server implements Descriptors, Registry {
     if (op === Op.HELLO) this.#hello(conversation);
     else if (op === Op.DOOR && call === null) conversation.isDoor = true;
     else if (call === null) link.broken = true;
+    else if (op === Op.RINGS) this.#share(call);
     else this.#perform(call, length);
   }
 
@@ -376,8 +432,24 @@ export class Server implements Descriptors, Registry {
     const tid = Number(view.getBigUint64(request.count, true));
     if (this.#options.failNth > 0) client.failNth.set(tid, this.#options.failNth);
     conversation.call = new Call(link, client, tid, this);
+    conversation.ring?.rings.release(conversation.ring);
+    conversation.ring = this.#options.rings ? client.rings.seat(conversation.key) : null;
     link.manners = client.manners;
-    link.done(client.cookie, 0, 0, process.pid);
+    link.done(client.cookie, 0, 0, process.pid, conversation.ring?.index);
+  }
+
+  /** Hands over the memory of a client's rings, then their bell. */
+  #share({ client, link }: Call): void {
+    const { rings } = client;
+    const wantsBell = inbox.view.getUint32(request.cmd, true) === 1;
+    const allowed = this.#options.rings && client.space.isAlive;
+    const fd = !allowed ? -sys.Errno.ENODEV : wantsBell ? rings.bell : rings.open();
+    if (fd < 0) return link.done(-1, wantsBell ? sys.Errno.ENODEV : -fd, 0);
+    link.doneWithFd(fd, true, TokenKind.NOT_OURS);
+    if (wantsBell) return;
+    sys.close(fd);
+    rings.key = this.#key(rings);
+    this.#epoll.add(rings.bell, rings.key, EPOLLIN, true);
   }
 
   #newClient(pid: number, uid: number, manners: Manners): ClientProcess {

@@ -23,6 +23,8 @@ const judge = (value: number): number => (value === -1 ? -koffi.errno() : value)
 function bind(name: string, result: string, args: string[]): NativeCall {
   const native = libc.func(name, result, args) as NativeCall;
   switch (args.length) {
+    case 0:
+      return () => judge(native());
     case 3:
       return (a, b, c) => judge(native(a!, b!, c!));
     case 4:
@@ -52,6 +54,9 @@ export function map(length: number, fd = -1): Block {
 }
 
 const MAP_FIXED = 0x10;
+
+/** Memory that the kernel has mapped at `address`. */
+export const viewOf = (address: number, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
 
 /** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
 export function remap(block: Block, fd: number): void {
@@ -136,6 +141,20 @@ export const vmWrite = bind('process_vm_writev', 'int64_t', [
 ]);
 const syscall3 = bind('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']);
 const prlimitNative = bind('prlimit64', 'int', ['int', 'int', 'int64_t', 'int64_t']);
+
+const [SYS_io_setup, SYS_io_destroy, SYS_io_submit] = process.arch === 'x64' ? [206, 207, 209] : [0, 1, 2];
+export const ioSetup = (events: number, context: number): number =>
+  syscall3(SYS_io_setup!, events, context, 0);
+export const ioDestroy = (context: number): number => syscall3(SYS_io_destroy!, context, 0, 0);
+export const ioSubmit = (context: number, count: number, blocks: number): number =>
+  syscall3(SYS_io_submit!, context, count, blocks);
+
+const SYS_futex = process.arch === 'x64' ? 202 : 98;
+const FUTEX_WAKE = 1;
+/** Wakes whoever sleeps on the word at `address`, in any process. */
+export const futexWake = (address: number): number => syscall3(SYS_futex, address, FUTEX_WAKE, 1);
+/** The CPU that this thread runs on. */
+export const currentCpu = bind('sched_getcpu', 'int', []);
 
 const SYS_pidfd_open = 434;
 /** A descriptor that is readable once the process is dead. */

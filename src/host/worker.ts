@@ -22,6 +22,7 @@ export interface WorkerOptions {
   readonly config: unknown;
   readonly memory: MemoryMode;
   readonly lend: boolean;
+  readonly rings: boolean;
   readonly trace: boolean;
   /** For every task; 0 is none. */
   readonly failNth: number;
@@ -84,7 +85,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
 const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
 // In a worker this ends the thread only.
 if (options === null) process.exit();
-const { lend, memory, failNth, failKinds } = options;
+const { lend, rings, memory, failNth, failKinds } = options;
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
@@ -97,6 +98,6 @@ const { enabled } = engine.injector;
 for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
 const { Server } = await import('./server.js');
-const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, failNth });
+const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, rings, failNth });
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

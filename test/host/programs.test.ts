@@ -1,4 +1,4 @@
-/** C programs as clients, each in both ways of reaching memory. What is checked stands in the programs. */
+/** C programs as clients, in every way of reaching memory and of sending calls. What is checked stands in the programs. */
 import { describe, expect, test } from 'vitest';
 import { compile, run, startFake, success } from './world.js';
 
@@ -10,12 +10,21 @@ const programs: Readonly<Record<string, string>> = {
   polls: 'poll, select and epoll follow the engine, and a bug ends one file with ENODEV',
   memory: 'one file is one backing, nothing grows, and shared pages are counted',
   proc: 'status shows pinned memory and fail-nth counts for its task',
+  order: 'what was closed before a call has been let go when the call is served',
+  wakes: 'no wake-up is lost between calls that are some microseconds apart',
+  reused: 'a number that was a token’s is not taken for it any more',
 };
 
-describe.each(['direct', 'verbs'] as const)('memory reached by way of %s', (memory) => {
+const ways = [
+  { memory: 'direct', rings: true },
+  { memory: 'verbs', rings: true },
+  { memory: 'direct', rings: false },
+] as const;
+
+describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
   test.each(Object.entries(programs))('%s: %s', { timeout: 60_000 }, async (name) => {
     const program = compile(name);
-    const engine = await startFake({ memory });
+    const engine = await startFake(way);
     const ended = await run(engine, program);
     const report = await engine.stop();
     expect(ended).toEqual(success);

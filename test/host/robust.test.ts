@@ -10,13 +10,19 @@ import { compile, descriptors, end, fakeEngine, run, start, startFake, success, 
 
 const ours = /a bug of the engine/;
 
-describe.each(['direct', 'verbs'] as const)('memory reached by way of %s', (memory) => {
+const ways = [
+  { memory: 'direct', rings: true },
+  { memory: 'verbs', rings: true },
+  { memory: 'direct', rings: false },
+] as const;
+
+describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
   test.each([
     ['hostile', 'every prefix, noise, silence and theft end one connection and nothing else'],
     ['killed', 'a client killed or stopped in a call leaves no file and no mapping'],
   ])('%s: %s', { timeout: 120_000 }, async (name) => {
     const program = compile(name);
-    const engine = await startFake({ memory });
+    const engine = await startFake(way);
     await run(engine, compile('threads'));
     const before = descriptors();
     expect(await run(engine, program)).toEqual(success);
@@ -24,6 +30,20 @@ describe.each(['direct', 'verbs'] as const)('memory reached by way of %s', (memo
     expect((await engine.stop()).bugs.filter((bug) => !ours.test(bug))).toEqual([]);
   });
 });
+
+test(
+  'whatever is written into a ring ends one connection and nothing else',
+  { timeout: 60_000 },
+  async () => {
+    const program = compile('rings');
+    const engine = await startFake();
+    await run(engine, compile('threads'));
+    const before = descriptors();
+    expect(await run(engine, program)).toEqual(success);
+    await until(() => descriptors() <= before);
+    expect((await engine.stop()).bugs).toEqual([]);
+  },
+);
 
 test('privileges that are lent are seen, given up and inherited', { timeout: 60_000 }, async () => {
   const engine = await startFake({ lend: true });
@@ -63,6 +83,25 @@ test(
     await once(client.stdout!, 'data');
     await daemon.stop('SIGKILL');
     client.stdin!.end('\n');
+    expect(await ended).toEqual({ ...success, output: 'ready\n' });
+    daemon.clean();
+  },
+);
+
+test.each([
+  ['that may be interrupted', []],
+  ['that blocks signals', ['handler']],
+])(
+  'a daemon that is killed amid calls ends every one %s with ENODEV',
+  { timeout: 60_000 },
+  async (_, args) => {
+    const program = compile('waiting');
+    const daemon = await serve([]);
+    const client = start(daemon, program, args);
+    const ended = end(client);
+    await once(client.stdout!, 'data');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await daemon.stop('SIGKILL');
     expect(await ended).toEqual({ ...success, output: 'ready\n' });
     daemon.clean();
   },

@@ -17,7 +17,7 @@ describe('a descriptor works in every state that a process can be in', () => {
   });
 });
 
-describe('threads may end and jump as they like', () => {
+describe.each([true, false])('threads may end and jump as they like, rings: %s', (rings) => {
   test.each([
     ['blocked', 'a read of the program’s own pipe is cancelled'],
     ['cancelled', 'threads are cancelled in calls'],
@@ -25,7 +25,7 @@ describe('threads may end and jump as they like', () => {
     ['storm', 'a handler makes calls itself, on a stack of its own'],
     ['crowds', 'crowds of threads with the smallest stacks make one call each'],
   ])('%s: %s', async (way) => {
-    expect(await leavesNothing(compile('cancel'), [way])).toEqual(success);
+    expect(await leavesNothing(compile('cancel'), [way], { rings })).toEqual(success);
   });
 });
 
