@@ -636,7 +636,7 @@ static int accept_fd(const struct received *in)
 		sys3(SYS_fcntl, in->fd, F_SETFD, 0);
 	/* It is known from the start, so that it stays ours even if the daemon is never heard of again. */
 	if (in->fd >= 0 && in->head.count != IOASIS_NOT_OURS && sys2(SYS_fstat, in->fd, &status) == 0)
-		token_learn(status.st_ino, (int)in->head.count);
+		token_learn(&status, (int)in->head.count);
 	return in->fd;
 }
 

@@ -53,6 +53,12 @@ enum ioasis_verb {
 #define IOASIS_CLOEXEC 1	/* GIVE, DONE with a descriptor: close on exec */
 #define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it, count its kind */
 
+/*
+ * A token that is a pseudo-terminal is named by its time of modification, in seconds: this or later. Any other token is
+ * a pipe, whose inode names it. Requests call either an inode.
+ */
+#define IOASIS_FIRST_TERMINAL (1ll << 48)
+
 /* Kinds of token, the value of a DONE to IDENTIFY. The access mode (O_ACCMODE) is in bits 4..5. */
 #define IOASIS_NOT_OURS 0
 #define IOASIS_POLL_NONE 1

@@ -72,9 +72,9 @@ void channel_move_away(int fd);
 /* token.c */
 extern bool tokens_possible;
 int token_kind(int fd, uint64_t *inode);
-int token_mode(int fd);
 bool is_token(int fd, uint64_t *inode);
-void token_learn(uint64_t inode, int kind);
+uint64_t token_named(const struct stat *status);
+void token_learn(const struct stat *status, int kind);
 long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device);
 
 /* path.c */

@@ -297,15 +297,15 @@ long do_fcntl(int fd, int cmd, long arg)
 
 	if (channel_owns(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
 		return -EBADF;
-	/* What a pipe has and a device has not: packets, and signals for what is ready. */
+	/* What a token has and a device has not: packets, and signals for what is ready. */
 	if (cmd == F_SETFL && (arg & O_DIRECT) && ours(fd))
 		return -EINVAL;
 	if (cmd == F_SETFL && (arg & O_ASYNC) && ours(fd))
 		arg &= ~O_ASYNC;
 	result = sys3(SYS_fcntl, fd, cmd, arg);
-	/* The pipe end may be opened otherwise than the file it stands for. */
+	/* What stands for the file may be opened otherwise than it. */
 	if (cmd == F_GETFL && result >= 0 && OURS(fd, &inode))
-		result = (result & ~O_ACCMODE) | (token_kind(fd, &inode) >> 4 & O_ACCMODE);
+		result = (result & ~(O_ACCMODE | O_CLOEXEC)) | (token_kind(fd, &inode) >> 4 & O_ACCMODE);
 	return result;
 }
 

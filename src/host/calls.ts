@@ -235,9 +235,9 @@ export class Calls {
   }
 
   #identify(call: Call): void {
-    const inode = Number(inbox.view.getBigUint64(request.token, true));
+    const name = Number(inbox.view.getBigUint64(request.token, true));
     const token = this.#registry.tokenOf(call);
-    call.link.done(token?.inode === inode ? token.kind : TokenKind.NOT_OURS, 0, 0);
+    call.link.done(token?.name === name ? token.kind : TokenKind.NOT_OURS, 0, 0);
   }
 
   #name(call: Call): void {

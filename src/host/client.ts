@@ -37,7 +37,7 @@ export class ClientProcess {
   readonly cookie = ++lastCookie;
   readonly space: ProcessSpace;
   readonly user: UserAccount;
-  /** Tokens that this process was given or has shown, by inode. */
+  /** Tokens that this process was given or has shown, by name. */
   readonly proven = new Map<number, Token>();
   /** Live mappings of engine memory in it, by id, with how many there are of each. */
   readonly mappings = new Map<number, { readonly mapping: Mapping; count: number }>();

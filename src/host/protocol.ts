@@ -38,6 +38,12 @@ export const NOT_SPECIAL = 38;
 /** `offset` of a read or write that has none. */
 export const NO_OFFSET = (1n << 64n) - 1n;
 
+/**
+ * A token that is a pseudo-terminal is named by its time of modification, in seconds: this or later. Any other token is
+ * a pipe, whose inode names it.
+ */
+export const FIRST_TERMINAL = 2 ** 48;
+
 export const TokenKind = { NOT_OURS: 0, POLL_NONE: 1, POLL_IN: 2, POLL_IN_OUT: 3 } as const;
 
 /** Byte offsets within `struct ioasis_request`. */

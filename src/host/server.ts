@@ -16,7 +16,7 @@ import { inbox, Link, type Manners } from './link.js';
 import type { Mapping } from './mappings.js';
 import { Op, PROTOCOL_VERSION, request } from './protocol.js';
 import * as sys from './sys.js';
-import { mint, Token } from './tokens.js';
+import { mint, Token, tokenName } from './tokens.js';
 
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
@@ -168,7 +168,7 @@ export class Server implements Descriptors, Registry {
 
   tokenOf(call: Call): Token | null {
     const { proven } = call.client;
-    const known = proven.get(inbox.view.getUint32(request.token, true));
+    const known = proven.get(askedToken());
     if (known !== undefined) return known;
     const taken = call.link.take(inbox.view.getInt32(request.fd, true));
     if (taken < 0) return null;
@@ -177,12 +177,13 @@ export class Server implements Descriptors, Registry {
     const token = status === null ? undefined : this.#tokenAt(status);
     if (token === undefined) return null;
     // Whoever is retired is not told when a token ends.
-    if (call.client.space.isAlive) proven.set(token.inode, token);
+    if (call.client.space.isAlive) proven.set(token.name, token);
     return token;
   }
 
   #tokenAt(status: sys.Status): Token | undefined {
-    return sys.fileType(status) === sys.S_IFIFO ? this.#tokens.get(Number(status.ino)) : undefined;
+    const token = this.#tokens.get(tokenName(status));
+    return token?.isBehind(status) === true ? token : undefined;
   }
 
   #turn(timeout: number): void {
@@ -222,16 +223,16 @@ export class Server implements Descriptors, Registry {
   }
 
   #adopt(token: Token, client: ClientProcess): void {
-    this.#tokens.set(token.inode, token);
-    if (client.space.isAlive) client.proven.set(token.inode, token);
+    this.#tokens.set(token.name, token);
+    if (client.space.isAlive) client.proven.set(token.name, token);
     token.watch(this.#endings, this.#key(token));
   }
 
   /** The last descriptor is gone; a mapping of the file keeps it open. */
   #release(token: Token): void {
     this.#watched.delete(token.key);
-    this.#tokens.delete(token.inode);
-    for (const client of this.#clients.values()) client.proven.delete(token.inode);
+    this.#tokens.delete(token.name);
+    for (const client of this.#clients.values()) client.proven.delete(token.name);
     token.close();
     token.ended = true;
     if (token.mappings === 0) this.#finish(token);
@@ -392,6 +393,12 @@ export class Server implements Descriptors, Registry {
     }
     return client;
   }
+}
+
+/** What the request names. */
+function askedToken(): number {
+  const { view } = inbox;
+  return view.getUint32(request.token, true) + view.getUint32(request.token + 4, true) * 2 ** 32;
 }
 
 /** Reads a socket's option into {@link credentials}; false when `fd` has no such thing. */

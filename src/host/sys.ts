@@ -104,6 +104,7 @@ export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
 export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
 export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
 export const getxattr = bind('getxattr', 'int64_t', ['str', 'str', 'int64_t', 'uint64_t']);
+export const futimens = bind('futimens', 'int', ['int', 'int64_t']);
 const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
 export const socket = bind('socket', 'int', ['int', 'int', 'int']);
 export const bindSocket = bind('bind', 'int', ['int', 'int64_t', 'int']);
@@ -154,10 +155,13 @@ export interface Status {
   readonly ino: bigint;
   readonly mode: number;
   readonly size: bigint;
+  /** Seconds. */
+  readonly mtime: bigint;
 }
 
 const S_IFMT = 0o170000;
 export const S_IFIFO = 0o010000;
+export const S_IFCHR = 0o020000;
 export const S_IFREG = 0o100000;
 export const fileType = (status: Status): number => status.mode & S_IFMT;
 
@@ -165,6 +169,7 @@ const statBlock = allocate(256);
 /** The offset of st_mode differs: aarch64 has the generic layout. */
 const ST_MODE = process.arch === 'x64' ? 24 : 16;
 const ST_SIZE = 48;
+const ST_MTIME = 88;
 
 /** fstat; null when `fd` is no descriptor. */
 export function fstat(fd: number): Status | null {
@@ -175,6 +180,7 @@ export function fstat(fd: number): Status | null {
     ino: view.getBigUint64(8, true),
     mode: view.getUint32(ST_MODE, true),
     size: view.getBigInt64(ST_SIZE, true),
+    mtime: view.getBigInt64(ST_MTIME, true),
   };
 }
 
@@ -192,5 +198,6 @@ export const Errno = {
   ENOTTY: 25,
   ENFILE: 23,
   EMFILE: 24,
+  ENOSPC: 28,
   ESPIPE: 29,
 } as const;

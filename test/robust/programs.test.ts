@@ -37,6 +37,10 @@ test('a descriptor and a name of the device answer as those of Linux do', async 
   expect(await leavesNothing(compile('character'))).toEqual(success);
 });
 
+test('a fault queue is readable when Linux’ is, held open by its last copy, and no terminal', async () => {
+  expect(await leavesNothing(compile('queues'))).toEqual(success);
+});
+
 test('a shell, its tools, node and python use the device as they use any other', async () => {
   process.env['NODE'] = process.execPath;
   const script = fileURLToPath(new URL('programs/languages.sh', import.meta.url));

@@ -16,7 +16,12 @@ export async function checkSystem(): Promise<Finding[]> {
   try {
     const { makeProbe } = await import('./probe.js');
     const probe = makeProbe();
-    findings.push(ok('native calls', 'koffi works'), ...(await checkMemory(probe)), checkMaps(probe));
+    findings.push(
+      ok('native calls', 'koffi works'),
+      ...(await checkMemory(probe)),
+      checkMaps(probe),
+      checkTerminals(probe),
+    );
   } catch (error) {
     findings.push(fail('native calls', `koffi does not load: ${(error as Error).message}`));
   }
@@ -142,4 +147,12 @@ function checkMaps(probe: Probe): Finding {
   return probe.hasProcmapQuery()
     ? ok('maps', 'PROCMAP_QUERY finds one mapping at a time')
     : note('maps', 'no PROCMAP_QUERY (Linux 6.11 has it); /proc/PID/maps is read as text');
+}
+
+/** A terminal hangs up when the engine is killed; the pipe that takes its place does not. */
+function checkTerminals(probe: Probe): Finding {
+  const error = probe.opensTerminal();
+  return error === null
+    ? ok('terminals', 'a program that sleeps on a fault queue wakes when the engine is killed')
+    : warn('terminals', `/dev/ptmx: ${error}; who sleeps on a fault queue does not notice a killed engine`);
 }
