@@ -37,6 +37,7 @@ enum ioasis_op {
 	IOASIS_OP_LENT = 10,	/* token: effective capabilities, offset: RLIMIT_MEMLOCK; as the program set them */
 	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
 	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
+	IOASIS_OP_CUT = 13,	/* arg, count: addresses that are not what they were; only after a HOLD */
 };
 
 enum ioasis_verb {
@@ -47,6 +48,7 @@ enum ioasis_verb {
 	IOASIS_VERB_GIVE = 4,	/* here is a descriptor, count is its kind; answer its number */
 	IOASIS_VERB_CLOSE = 5,	/* close descriptor fd */
 	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this, from offset value, where mmap wants it */
+	IOASIS_VERB_HOLD = 7,	/* make an io_uring whose only buffer is count bytes at value; answer its number */
 };
 
 /* Flags of an answer. */

@@ -97,7 +97,10 @@ int token_of_path(const char *path, uint64_t *inode);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;
+/* The daemon holds pages of ours, and has to hear when others take their place. */
+extern bool memory_is_held;
 long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int flags, uint64_t offset);
+void mapping_dropped(const void *at, size_t length);
 void mapping_cut(const void *at, size_t length);
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);
 void mapping_forked(void);

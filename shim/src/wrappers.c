@@ -476,6 +476,16 @@ EXPORT int mprotect(void *at, size_t length, int prot)
 	RETURN(int, do_mprotect(at, length, prot));
 }
 
+/* Pages that are thrown away are other pages when they come back. */
+EXPORT int madvise(void *at, size_t length, int advice)
+{
+	long result = sys3(SYS_madvise, at, length, advice);
+
+	if (result == 0 && (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE))
+		mapping_dropped(at, length);
+	RETURN(int, result);
+}
+
 EXPORT void *mremap(void *from, size_t length, size_t new_length, int flags, ...)
 {
 	va_list list;

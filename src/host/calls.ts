@@ -86,6 +86,9 @@ export class Calls {
           view.getBigUint64(request.offset, true),
         );
         return call.link.done(0, 0, 0);
+      case Op.CUT:
+        call.client.space.cut(view.getBigUint64(request.arg, true), view.getBigUint64(request.count, true));
+        return call.link.done(0, 0, 0);
       default:
         call.link.broken = true;
     }
@@ -230,8 +233,11 @@ export class Calls {
     if (asked === null || client === undefined) return null;
     if (asked.file === 'fail-nth')
       return this.#options.selftest ? new FailNthFile(path, client, asked.tid) : null;
-    const { account } = client.space;
-    return account.lockedVm === 0 && account.pinnedVm === 0 ? null : openStatus(asked.pid, account);
+    const { account, heldPages } = client.space;
+    // What is held is pinned in the system's eyes as well.
+    const { lockedVm, pinnedVm } = account;
+    if (lockedVm === 0 && pinnedVm === 0 && heldPages === 0) return null;
+    return openStatus(asked.pid, { lockedVm, pinnedVm: pinnedVm - heldPages });
   }
 
   #identify(call: Call): void {

@@ -22,9 +22,10 @@ export const Op = {
   LENT: 10,
   ANSWER: 11,
   DOOR: 12,
+  CUT: 13,
 } as const;
 
-export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6 } as const;
+export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6, HOLD: 7 } as const;
 
 export const Flag = { CLOEXEC: 1, HAS_FD: 2 } as const;
 

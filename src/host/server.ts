@@ -12,8 +12,10 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
+import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import type { Mapping } from './mappings.js';
+import type { HoldPolicy } from './private-backing.js';
 import { Op, PROTOCOL_VERSION, request } from './protocol.js';
 import * as sys from './sys.js';
 import { mint, Token, tokenName } from './tokens.js';
@@ -50,6 +52,10 @@ export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly wake: number;
   readonly memory: MemoryMode;
   readonly lend: boolean;
+  /** Private memory that is pinned is kept, whatever its program does to it. */
+  readonly holdPins: boolean;
+  /** Tells the user something that is different from Linux. */
+  readonly warn: (text: string) => void;
   /** The N-th point of failure of every task fails; 0 is none. */
   readonly failNth: number;
 }
@@ -75,6 +81,7 @@ export class Server implements Descriptors, Registry {
   readonly #options: ServerOptions;
   readonly #calls: Calls;
   readonly #files = new FileBackings();
+  readonly #holdPolicy: HoldPolicy;
   /** By epoll key. */
   readonly #watched = new Map<number, Watched>();
   readonly #tokens = new Map<number, Token>();
@@ -90,6 +97,7 @@ export class Server implements Descriptors, Registry {
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#calls = new Calls(this, { ...options, onBug: (text) => this.#bugs.push(text) });
+    this.#holdPolicy = holdPolicy(options);
     this.#epoll.add(options.listener, KEY_LISTEN, EPOLLIN, false);
     this.#epoll.add(options.wake, KEY_WAKE, EPOLLIN, false);
     this.#epoll.add(this.#endings.fd, KEY_ENDINGS, EPOLLIN, false);
@@ -105,6 +113,7 @@ export class Server implements Descriptors, Registry {
     for (const client of this.#clients.values()) this.#retire(client);
     for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
     this.#files.clear();
+    this.#holdPolicy.buffers?.close();
     this.#endings.close();
     this.#epoll.close();
     sys.close(this.#options.listener);
@@ -384,7 +393,15 @@ export class Server implements Descriptors, Registry {
   #newClient(pid: number, uid: number, manners: Manners): ClientProcess {
     const { memory, lend } = this.#options;
     const user = this.#user(uid);
-    const client = new ClientProcess({ pid, user, memory, lend, manners, files: this.#files });
+    const client = new ClientProcess({
+      pid,
+      user,
+      memory,
+      lend,
+      manners,
+      files: this.#files,
+      holdPolicy: this.#holdPolicy,
+    });
     this.#clients.set(pid, client);
     client.pidfd = sys.pidfdOpen(pid);
     if (client.pidfd >= 0) {
@@ -393,6 +410,26 @@ export class Server implements Descriptors, Registry {
     }
     return client;
   }
+}
+
+/** Says once what a device has lost, and what would have kept it. */
+function holdPolicy({ holdPins, warn }: ServerOptions): HoldPolicy {
+  const buffers = holdPins ? HeldBuffers.open() : null;
+  if (holdPins && buffers === null) warn('--hold-pins has no effect: io_uring cannot be used here');
+  let told = false;
+  return {
+    buffers,
+    lost(at, alive) {
+      if (told) return;
+      told = true;
+      const what = alive ? 'its program has unmapped' : 'belonged to a program that has ended';
+      const help =
+        buffers === null ? '--hold-pins keeps them' : 'these could not be held (read-only, or too many)';
+      warn(
+        `a device reached pinned pages at 0x${at.toString(16)} that ${what}, and met an error; Linux keeps them. ${help}`,
+      );
+    },
+  };
 }
 
 /** What the request names. */

@@ -59,6 +59,13 @@ export function remap(block: Block, fd: number): void {
   mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
+/** Maps what may not be mapped at a place of our choice: the address, for {@link memcpy} only. */
+export const mapAnywhere = (fd: number, length: number, offset: number): number =>
+  mmapNative(0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset) as number;
+export const unmap = bind('munmap', 'int', ['int64_t', 'int64_t']);
+/** Between two addresses, of which each is a block's or was mapped. */
+export const memcpy = bind('memcpy', 'int64_t', ['int64_t', 'int64_t', 'uint64_t']);
+
 const ARENA = 1 << 18;
 let arena = map(ARENA);
 let arenaUsed = 0;
@@ -136,11 +143,24 @@ export const vmWrite = bind('process_vm_writev', 'int64_t', [
   'uint64_t',
 ]);
 const syscall3 = bind('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']);
+const syscall6 = bind('syscall', 'int64_t', Array<string>(7).fill('int64_t'));
 const prlimitNative = bind('prlimit64', 'int', ['int', 'int', 'int64_t', 'int64_t']);
 
 const SYS_pidfd_open = 434;
 /** A descriptor that is readable once the process is dead. */
 export const pidfdOpen = (pid: number): number => syscall3(SYS_pidfd_open, pid, 0, 0);
+
+const SYS_pidfd_getfd = 438;
+export const pidfdGetfd = (pidfd: number, fd: number): number => syscall3(SYS_pidfd_getfd, pidfd, fd, 0);
+const SYS_io_uring_setup = 425;
+const SYS_io_uring_enter = 426;
+const SYS_io_uring_register = 427;
+export const ioUringSetup = (entries: number, params: number): number =>
+  syscall3(SYS_io_uring_setup, entries, params, 0);
+export const ioUringEnter = (...args: readonly [number, number, number, number, number, number]): number =>
+  syscall6(SYS_io_uring_enter, ...args);
+export const ioUringUnregister = (fd: number, what: number): number =>
+  syscall6(SYS_io_uring_register, fd, what, 0, 0, 0, 0);
 
 const limits = allocate(16);
 const RLIMIT_MEMLOCK = 8;
@@ -196,6 +216,7 @@ export const Errno = {
   ENODEV: 19,
   EINVAL: 22,
   ENOTTY: 25,
+  ENOMEM: 12,
   ENFILE: 23,
   EMFILE: 24,
   ENOSPC: 28,

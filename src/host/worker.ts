@@ -22,6 +22,7 @@ export interface WorkerOptions {
   readonly config: unknown;
   readonly memory: MemoryMode;
   readonly lend: boolean;
+  readonly holdPins: boolean;
   readonly trace: boolean;
   /** For every task; 0 is none. */
   readonly failNth: number;
@@ -39,6 +40,7 @@ export type WorkerMessage =
   | { readonly kind: 'listening'; readonly descriptors: WorkerDescriptors }
   | { readonly kind: 'ready' }
   | { readonly kind: 'trace'; readonly record: TraceRecord }
+  | { readonly kind: 'warning'; readonly text: string }
   | { readonly kind: 'report'; readonly report: Report };
 
 const AF_UNIX = 1;
@@ -84,7 +86,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
 const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
 // In a worker this ends the thread only.
 if (options === null) process.exit();
-const { lend, memory, failNth, failKinds } = options;
+const { lend, memory, holdPins, failNth, failKinds } = options;
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
@@ -97,6 +99,18 @@ const { enabled } = engine.injector;
 for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
 const { Server } = await import('./server.js');
-const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, failNth });
+const warn = (text: string): void => post({ kind: 'warning', text });
+const server = new Server({
+  engine,
+  tracer,
+  selftest,
+  listener,
+  wake,
+  memory,
+  lend,
+  holdPins,
+  warn,
+  failNth,
+});
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

@@ -37,9 +37,13 @@ export function startSelftest(options: Partial<EngineOptions> = {}): Promise<Run
  * Runs a program on an engine of its own, which then serves an honest one, has as many descriptors as before, has
  * met no bug and keeps nothing alive.
  */
-export async function leavesNothing(program: string, args: readonly string[] = []): Promise<Ended> {
+export async function leavesNothing(
+  program: string,
+  args: readonly string[] = [],
+  options: Partial<EngineOptions> = {},
+): Promise<Ended> {
   const honest = compile('honest');
-  const engine = await startSelftest();
+  const engine = await startSelftest(options);
   const first = await run(engine, honest);
   const before = descriptors();
   const ended = await run(engine, program, args);

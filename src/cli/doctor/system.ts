@@ -21,16 +21,11 @@ export async function checkSystem(): Promise<Finding[]> {
       ...(await checkMemory(probe)),
       checkMaps(probe),
       checkTerminals(probe),
+      checkPins(probe),
     );
   } catch (error) {
     findings.push(fail('native calls', `koffi does not load: ${(error as Error).message}`));
   }
-  findings.push(
-    note(
-      'pinned memory',
-      'private memory is found by its address: what the program unmaps, its devices lose',
-    ),
-  );
   return findings;
 }
 
@@ -147,6 +142,13 @@ function checkMaps(probe: Probe): Finding {
   return probe.hasProcmapQuery()
     ? ok('maps', 'PROCMAP_QUERY finds one mapping at a time')
     : note('maps', 'no PROCMAP_QUERY (Linux 6.11 has it); /proc/PID/maps is read as text');
+}
+
+/** Private memory is found by its address, unless --hold-pins. */
+function checkPins(probe: Probe): Finding {
+  return probe.holdsPins()
+    ? ok('pinned memory', 'private memory that a program unmaps can be kept for its devices: --hold-pins')
+    : note('pinned memory', 'no io_uring and pidfd_getfd: what a program unmaps, its devices lose');
 }
 
 /** A terminal hangs up when the engine is killed; the pipe that takes its place does not. */
