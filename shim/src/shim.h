@@ -81,7 +81,8 @@ long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device
 enum path_kind { PATH_PLAIN, PATH_DEVICE, PATH_TREE, PATH_ASK };
 struct path_hit {
 	enum path_kind kind;
-	bool trailing_slash;
+	bool trailing_slash;	/* or something below it: it is no directory */
+	bool below;
 	unsigned major, minor, mode;
 	size_t length;
 	char path[PATH_ROOM];	/* normalised; for PATH_TREE the path in the tree */

@@ -88,6 +88,9 @@ static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov
 
 	if (pieces < 0 || pieces > IOV_MAX)
 		return -EINVAL;
+	/* Whether there is such an operation at all is asked first. */
+	if (pieces == 0 && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
+		return token_transfer(op, fd, inode, NULL, 0, offset);
 	for (int i = 0; i < pieces; i++) {
 		long moved;
 
@@ -279,6 +282,27 @@ EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
 }
 
 ALIAS("sendfile") ssize_t sendfile64(int out, int in, off64_t *at, size_t count);
+
+/* Of a pipe this is refused for a reason of its own. */
+static long do_fallocate(int fd, int mode, int64_t offset, int64_t length)
+{
+	long result = sys4(SYS_fallocate, fd, mode, offset, length);
+
+	return result == -ESPIPE && ours(fd) ? -ENODEV : result;
+}
+
+EXPORT int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	RETURN(int, do_fallocate(fd, mode, offset, length));
+}
+
+EXPORT int posix_fallocate(int fd, off_t offset, off_t length)
+{
+	return ours(fd) ? (int)-do_fallocate(fd, 0, offset, length) : NEXT(posix_fallocate)(fd, offset, length);
+}
+
+ALIAS("fallocate") int fallocate64(int fd, int mode, off64_t offset, off64_t length);
+ALIAS("posix_fallocate") int posix_fallocate64(int fd, off64_t offset, off64_t length);
 
 /* A file without a poll operation cannot be watched. */
 EXPORT int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)

@@ -12,7 +12,7 @@ import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
 import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
-import { FailNthFile, openStatus, parseProcessPath, type PositionedFile } from './virtual-files.js';
+import { FailNthFile, openStatus, parseProcessPath } from './virtual-files.js';
 import type { ClientProcess } from './client.js';
 
 /** What the host needs of an engine; `src/machine/engine.ts` makes one. */
@@ -328,13 +328,10 @@ function transfer(call: Call, token: Token, reading: boolean): number {
   const count = Number(view.getBigUint64(request.count, true));
   const offset = view.getBigUint64(request.offset, true);
   // An anonymous file is a stream, whatever it was opened for; a device node gets as far as its own read.
-  const seeks = 'readAt' in file || file.name.startsWith('/dev/');
+  const seeks = file.readAt !== undefined || file.name.startsWith('/dev/');
   if (offset !== NO_OFFSET && !seeks) return -sys.Errno.ESPIPE;
   if (reading ? !token.canRead : !token.canWrite) return -sys.Errno.EBADF;
-  if ('readAt' in file) {
-    const positioned = file as PositionedFile;
-    const at = offset === NO_OFFSET ? null : offset;
-    return reading ? positioned.readAt(at, arg, count, call) : positioned.writeAt(at, arg, count, call);
-  }
-  return reading ? file.read(arg, count, call) : file.write(arg, count, call);
+  const at = offset === NO_OFFSET ? null : offset;
+  if (reading) return file.readAt?.(at, arg, count, call) ?? file.read(arg, count, call);
+  return file.writeAt?.(at, arg, count, call) ?? file.write(arg, count, call);
 }
