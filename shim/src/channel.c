@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -658,6 +659,19 @@ static long serve_map(int fd, const struct call *call, const struct received *in
 	return answer(fd, at < 0 && at > -4096 ? at : 0, at, NULL, 0, -1);
 }
 
+static long serve_hold(int fd, const struct ioasis_answer *verb)
+{
+	struct iovec pages = { (void *)(uintptr_t)verb->value, verb->count };
+	struct io_uring_params params = { 0 };
+	long ring = sys2(SYS_io_uring_setup, 1, &params);
+	long done = ring < 0 ? ring : sys4(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &pages, 1);
+
+	if (ring >= 0 && done < 0)
+		sys1(SYS_close, ring);
+	memory_is_held = true;
+	return answer(fd, done, ring, NULL, 0, -1);
+}
+
 static int accept_fd(const struct received *in)
 {
 	struct stat status;
@@ -666,7 +680,7 @@ static int accept_fd(const struct received *in)
 		sys3(SYS_fcntl, in->fd, F_SETFD, 0);
 	/* It is known from the start, so that it stays ours even if the daemon is never heard of again. */
 	if (in->fd >= 0 && in->head.count != IOASIS_NOT_OURS && sys2(SYS_fstat, in->fd, &status) == 0)
-		token_learn(status.st_ino, (int)in->head.count);
+		token_learn(&status, (int)in->head.count);
 	return in->fd;
 }
 
@@ -687,6 +701,8 @@ static long serve(int fd, const struct call *call, const struct received *in)
 		return answer(fd, 0, 0, NULL, 0, -1);
 	case IOASIS_VERB_MAP:
 		return serve_map(fd, call, in);
+	case IOASIS_VERB_HOLD:
+		return serve_hold(fd, &in->head);
 	default:
 		return -EPROTO;
 	}

@@ -25,7 +25,7 @@ static long open_ours(const struct path_hit *hit, int flags)
 	long fd;
 
 	if (hit->kind == PATH_DEVICE) {
-		if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+		if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL) && !hit->below)
 			return -EEXIST;
 		if (hit->trailing_slash || (flags & O_DIRECTORY))
 			return -ENOTDIR;
@@ -296,6 +296,24 @@ EXPORT int euidaccess(const char *path, int mode)
 }
 
 ALIAS("euidaccess") int eaccess(const char *path, int mode);
+
+/* A name of ours is taken. */
+#define TAKEN(name, parameters, arguments)                                                                   \
+	EXPORT int name parameters                                                                           \
+	{                                                                                                    \
+		struct path_hit hit;                                                                         \
+		if (path_find(AT_FDCWD, path, &hit) != PATH_DEVICE)                                          \
+			return NEXT(name) arguments;                                                         \
+		RETURN(int, hit.below ? -ENOTDIR : -EEXIST);                                                 \
+	}
+TAKEN(mkdir, (const char *path, mode_t mode), (path, mode))
+TAKEN(mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
+TAKEN(mkfifo, (const char *path, mode_t mode), (path, mode))
+TAKEN(mkfifoat, (int dir, const char *path, mode_t mode), (dir, path, mode))
+TAKEN(mknod, (const char *path, mode_t mode, dev_t device), (path, mode, device))
+TAKEN(mknodat, (int dir, const char *path, mode_t mode, dev_t device), (dir, path, mode, device))
+TAKEN(symlink, (const char *target, const char *path), (target, path))
+TAKEN(symlinkat, (const char *target, int dir, const char *path), (target, dir, path))
 
 /* The token that "/proc/self/fd/N" leads to, or -1. */
 int token_of_path(const char *path, uint64_t *inode)

@@ -16,6 +16,7 @@ struct mapping {
 };
 
 _Atomic uint32_t memory_epoch;
+bool memory_is_held;
 
 static struct mapping mappings[MAPPINGS];
 static _Atomic int mapping_count;
@@ -39,6 +40,21 @@ static void tell(uint64_t id, bool opened)
 	};
 
 	channel_call(&call);
+}
+
+static void tell_cut(const void *at, size_t length)
+{
+	struct call call = {
+		.request = { .op = IOASIS_OP_CUT, .arg = (uintptr_t)at, .count = (length + 4095) & ~4095ul, .fd = -1 },
+	};
+
+	if (memory_is_held && length)
+		channel_call(&call);
+}
+
+void mapping_dropped(const void *at, size_t length)
+{
+	tell_cut(at, length);
 }
 
 static bool remember(uintptr_t start, uintptr_t last, uint64_t id)
@@ -101,6 +117,7 @@ void mapping_cut(const void *at, size_t length)
 	int count = 0;
 
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
+	tell_cut(at, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	lock_mappings();
@@ -133,6 +150,7 @@ void mapping_cut(const void *at, size_t length)
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length)
 {
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
+	tell_cut(from, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	lock_mappings();

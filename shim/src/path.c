@@ -103,6 +103,30 @@ static enum path_kind look_up_process_file(struct path_hit *hit)
 	return PATH_ASK;
 }
 
+static bool is_device(const char *name)
+{
+	char where[PATH_ROOM], mark[MARK_ROOM];
+
+	return read_marker(name, where, sizeof(where), mark) >= 0 && starts_with(mark, IOASIS_MARK_DEVICE);
+}
+
+/* "/dev/NAME/x", of a device that is no directory, becomes the device. */
+static bool cut_at_device(struct path_hit *hit)
+{
+	for (size_t end = hit->length; end-- > sizeof("/dev/");) {
+		if (hit->path[end] != '/')
+			continue;
+		hit->path[end] = 0;
+		if (is_device(hit->path)) {
+			hit->length = end;
+			hit->trailing_slash = hit->below = true;
+			return true;
+		}
+		hit->path[end] = '/';
+	}
+	return false;
+}
+
 static enum path_kind look_up(struct path_hit *hit)
 {
 	char where[PATH_ROOM], mark[MARK_ROOM];
@@ -113,7 +137,10 @@ static enum path_kind look_up(struct path_hit *hit)
 		return look_up_process_file(hit);
 	if (!starts_with(hit->path, "/dev/") && !starts_with(hit->path, "/sys/"))
 		return PATH_PLAIN;
+	hit->below = false;
 	got = read_marker(hit->path, where, sizeof(where), mark);
+	if (got == -ENOENT && cut_at_device(hit))
+		got = read_marker(hit->path, where, sizeof(where), mark);
 	if (got >= 0 && starts_with(mark, IOASIS_MARK_DEVICE)) {
 		hit->major = number(&text, 10);
 		hit->minor = number(&text, 10);

@@ -38,6 +38,7 @@ enum ioasis_op {
 	IOASIS_OP_ANSWER = 11,	/* a verb is served: cmd: errno, arg: value; bytes may follow */
 	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
 	IOASIS_OP_RINGS = 13,	/* gets a descriptor: of the memory of this image's rings (cmd 0), of its bell (cmd 1) */
+	IOASIS_OP_CUT = 14,	/* arg, count: addresses that are not what they were; only after a HOLD */
 };
 
 enum ioasis_verb {
@@ -49,11 +50,18 @@ enum ioasis_verb {
 	IOASIS_VERB_GIVE = 4,	/* here is a descriptor, count is its kind; answer its number */
 	IOASIS_VERB_CLOSE = 5,	/* close descriptor fd */
 	IOASIS_VERB_MAP = 6,	/* map the descriptor that comes with this, from offset value, where mmap wants it */
+	IOASIS_VERB_HOLD = 7,	/* make an io_uring whose only buffer is count bytes at value; answer its number */
 };
 
 /* Flags of an answer. */
 #define IOASIS_CLOEXEC 1	/* GIVE, DONE with a descriptor: close on exec */
 #define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it, count its kind */
+
+/*
+ * A token that is a pseudo-terminal is named by its time of modification, in seconds: this or later. Any other token is
+ * a pipe, whose inode names it. Requests call either an inode.
+ */
+#define IOASIS_FIRST_TERMINAL (1ll << 48)
 
 /* Kinds of token, the value of a DONE to IDENTIFY. The access mode (O_ACCMODE) is in bits 4..5. */
 #define IOASIS_NOT_OURS 0

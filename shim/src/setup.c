@@ -18,15 +18,15 @@ struct entry {
 	char name[];
 };
 
-static bool is_pipe(int fd)
+static bool may_be_token(int fd)
 {
 	struct stat status;
 
-	return sys2(SYS_fstat, fd, &status) == 0 && S_ISFIFO(status.st_mode);
+	return sys2(SYS_fstat, fd, &status) == 0 && token_named(&status) != 0;
 }
 
 /* Every descriptor that this image was started with may be a token. */
-static bool inherited_pipe(void)
+static bool inherited_token(void)
 {
 	union {
 		struct entry first;
@@ -39,7 +39,7 @@ static bool inherited_pipe(void)
 		for (long at = 0; at < got && !found;) {
 			const struct entry *entry = (const struct entry *)(list.bytes + at);
 
-			found = entry->name[0] != '.' && is_pipe(atoi(entry->name));
+			found = entry->name[0] != '.' && may_be_token(atoi(entry->name));
 			at += entry->length;
 		}
 	}
@@ -68,7 +68,7 @@ void shim_start(void)
 	memcpy(marker + shim.tree_length, "/lend", sizeof("/lend"));
 	shim.lends = sys3(SYS_faccessat, -100, marker, 0) == 0;
 	lent_start(getenv("IOASIS_LENT"));
-	tokens_possible = inherited_pipe();
+	tokens_possible = inherited_token();
 }
 
 void *next_function(void **cached, const char *name)

@@ -91,18 +91,19 @@ void ring_bell_put(int fd);
 /* token.c */
 extern bool tokens_possible;
 int token_kind(int fd, uint64_t *inode);
-int token_mode(int fd);
 bool is_token(int fd, uint64_t *inode);
 bool is_token_still(int fd, uint64_t *inode);
 void tokens_closed(void);
-void token_learn(uint64_t inode, int kind);
+uint64_t token_named(const struct stat *status);
+void token_learn(const struct stat *status, int kind);
 long token_name(int fd, uint64_t inode, char *buf, size_t size, uint64_t *device);
 
 /* path.c */
 enum path_kind { PATH_PLAIN, PATH_DEVICE, PATH_TREE, PATH_ASK };
 struct path_hit {
 	enum path_kind kind;
-	bool trailing_slash;
+	bool trailing_slash;	/* or something below it: it is no directory */
+	bool below;
 	unsigned major, minor, mode;
 	size_t length;
 	char path[PATH_ROOM];	/* normalised; for PATH_TREE the path in the tree */
@@ -118,7 +119,10 @@ int token_of_path(const char *path, uint64_t *inode);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;
+/* The daemon holds pages of ours, and has to hear when others take their place. */
+extern bool memory_is_held;
 long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int flags, uint64_t offset);
+void mapping_dropped(const void *at, size_t length);
 void mapping_cut(const void *at, size_t length);
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);
 void mapping_forked(void);

@@ -10,6 +10,7 @@
 #define AT_EMPTY_PATH 0x1000
 #endif
 #define ANONYMOUS_MODE 0600
+#define PAGE 4096
 
 /* What fstat says of a token: the device that was opened, or an anonymous inode. */
 __attribute__((noinline)) static void token_stat(int fd, uint64_t inode, struct stat *status)
@@ -20,6 +21,9 @@ __attribute__((noinline)) static void token_stat(int fd, uint64_t inode, struct 
 	long length = token_name(fd, inode, name, sizeof(name) - 1, &device);
 
 	status->st_mode = ANONYMOUS_MODE;
+	status->st_rdev = 0;
+	status->st_blksize = PAGE;
+	status->st_mtim = status->st_ctim;
 	if (length <= 0)
 		return;
 	name[length] = 0;
@@ -39,7 +43,7 @@ static long fstat_raw(int fd, struct stat *status)
 	long result = sys2(SYS_fstat, fd, status);
 	uint64_t inode;
 
-	if (result == 0 && S_ISFIFO(status->st_mode) && tokens_possible && is_token(fd, &inode))
+	if (result == 0 && tokens_possible && token_named(status) && is_token(fd, &inode))
 		token_stat(fd, inode, status);
 	return result;
 }
@@ -167,6 +171,8 @@ struct statx_start {
 	} times[4];
 	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
 };
+/* Of times. */
+#define MODIFIED 3
 
 int statx(int dir, const char *path, int flags, unsigned mask, struct statx_start *out);
 EXPORT int statx(int dir, const char *path, int flags, unsigned mask, struct statx_start *out)
@@ -200,6 +206,9 @@ EXPORT int statx(int dir, const char *path, int flags, unsigned mask, struct sta
 	out->size = (uint64_t)status.st_size;
 	out->nlink = (uint32_t)status.st_nlink;
 	out->blocks = 0;
+	out->blksize = (uint32_t)status.st_blksize;
+	out->times[MODIFIED].sec = status.st_mtim.tv_sec;
+	out->times[MODIFIED].nsec = (uint32_t)status.st_mtim.tv_nsec;
 	out->rdev_major = major(status.st_rdev);
 	out->rdev_minor = minor(status.st_rdev);
 	return 0;

@@ -1,18 +1,26 @@
 /*
- * Which descriptors are the engine's. A token is a pipe end, and the pipe's inode is its name: numbers change with
- * dup, processes with fork and exec, the inode stays. What a pipe is gets asked once and is then remembered.
+ * Which descriptors are the engine's. A token is a pipe end and named by the pipe's inode, or a terminal and named by
+ * what the daemon wrote into the inode: numbers change with dup, processes with fork and exec, the inode stays. What a
+ * name stands for gets asked once and is then remembered.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/sysmacros.h>
 
 #include "shim.h"
 
 #define REMEMBERED 256
 #define KIND_KNOWN 0x80
+/* Major numbers of the terminals that a pseudo-terminal's owner hands out. */
+#define SLAVES_FIRST 136
+#define SLAVES_LAST 143
 
 /* (inode << 8) | KIND_KNOWN | kind, in one word so that threads never see half an entry. */
 static _Atomic uint64_t remembered[REMEMBERED];
+
+/* Pipes are all of one file system, and a FIFO of another may have the inode of one. 0: no pipe was ours yet. */
+static _Atomic uint64_t pipes;
 
 bool tokens_possible;
 
@@ -28,22 +36,42 @@ static __thread struct {
 	uint64_t inode;
 } last __attribute__((tls_model("initial-exec"))) = { .fd = -1 };
 
-void token_learn(uint64_t inode, int kind)
+static bool is_terminal(const struct stat *status)
 {
-	atomic_store_explicit(&remembered[inode % REMEMBERED], inode << 8 | KIND_KNOWN | (unsigned)kind,
-			      memory_order_relaxed);
-	if (kind != IOASIS_NOT_OURS)
-		tokens_possible = true;
+	return S_ISCHR(status->st_mode) && major(status->st_rdev) >= SLAVES_FIRST && major(status->st_rdev) <= SLAVES_LAST;
 }
 
-static int ask(int fd, uint64_t inode)
+/* What a token with this status is named by; 0: it is none. */
+uint64_t token_named(const struct stat *status)
+{
+	if (S_ISFIFO(status->st_mode))
+		return pipes == 0 || pipes == status->st_dev ? status->st_ino : 0;
+	return is_terminal(status) && status->st_mtime >= IOASIS_FIRST_TERMINAL ? (uint64_t)status->st_mtime : 0;
+}
+
+void token_learn(const struct stat *status, int kind)
+{
+	uint64_t inode = token_named(status);
+
+	if (inode == 0)
+		return;
+	atomic_store_explicit(&remembered[inode % REMEMBERED], inode << 8 | KIND_KNOWN | (unsigned)kind,
+			      memory_order_relaxed);
+	if (kind == IOASIS_NOT_OURS)
+		return;
+	tokens_possible = true;
+	if (S_ISFIFO(status->st_mode))
+		pipes = status->st_dev;
+}
+
+static int ask(int fd, uint64_t inode, const struct stat *status)
 {
 	struct call call = { .request = { .op = IOASIS_OP_IDENTIFY, .token = inode, .fd = fd } };
 	long kind = channel_call(&call);
 
 	if (kind < 0)
 		return IOASIS_NOT_OURS;
-	token_learn(inode, (int)kind);
+	token_learn(status, (int)kind);
 	return (int)kind;
 }
 
@@ -53,13 +81,12 @@ int token_kind(int fd, uint64_t *inode)
 	struct stat status;
 	uint64_t entry;
 
-	if (fd < 0 || sys2(SYS_fstat, fd, &status) < 0 || !S_ISFIFO(status.st_mode))
+	if (fd < 0 || sys2(SYS_fstat, fd, &status) < 0 || (*inode = token_named(&status)) == 0)
 		return IOASIS_NOT_OURS;
-	*inode = status.st_ino;
-	entry = atomic_load_explicit(&remembered[status.st_ino % REMEMBERED], memory_order_relaxed);
-	if (entry >> 8 == status.st_ino && (entry & KIND_KNOWN))
+	entry = atomic_load_explicit(&remembered[*inode % REMEMBERED], memory_order_relaxed);
+	if (entry >> 8 == *inode && (entry & KIND_KNOWN))
 		return entry & 0x7f;
-	return ask(fd, status.st_ino);
+	return ask(fd, *inode, &status);
 }
 
 bool is_token(int fd, uint64_t *inode)

@@ -97,6 +97,9 @@ static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov
 
 	if (pieces < 0 || pieces > IOV_MAX)
 		return -EINVAL;
+	/* Whether there is such an operation at all is asked first. */
+	if (pieces == 0 && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
+		return token_transfer(op, fd, inode, NULL, 0, offset);
 	for (int i = 0; i < pieces; i++) {
 		long moved;
 
@@ -289,6 +292,27 @@ EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
 
 ALIAS("sendfile") ssize_t sendfile64(int out, int in, off64_t *at, size_t count);
 
+/* Of a pipe this is refused for a reason of its own. */
+static long do_fallocate(int fd, int mode, int64_t offset, int64_t length)
+{
+	long result = sys4(SYS_fallocate, fd, mode, offset, length);
+
+	return result == -ESPIPE && ours(fd) ? -ENODEV : result;
+}
+
+EXPORT int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	RETURN(int, do_fallocate(fd, mode, offset, length));
+}
+
+EXPORT int posix_fallocate(int fd, off_t offset, off_t length)
+{
+	return ours(fd) ? (int)-do_fallocate(fd, 0, offset, length) : NEXT(posix_fallocate)(fd, offset, length);
+}
+
+ALIAS("fallocate") int fallocate64(int fd, int mode, off64_t offset, off64_t length);
+ALIAS("posix_fallocate") int posix_fallocate64(int fd, off64_t offset, off64_t length);
+
 /* A file without a poll operation cannot be watched. */
 EXPORT int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 {
@@ -306,15 +330,15 @@ long do_fcntl(int fd, int cmd, long arg)
 
 	if (channel_owns(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
 		return -EBADF;
-	/* What a pipe has and a device has not: packets, and signals for what is ready. */
+	/* What a token has and a device has not: packets, and signals for what is ready. */
 	if (cmd == F_SETFL && (arg & O_DIRECT) && ours(fd))
 		return -EINVAL;
 	if (cmd == F_SETFL && (arg & O_ASYNC) && ours(fd))
 		arg &= ~O_ASYNC;
 	result = sys3(SYS_fcntl, fd, cmd, arg);
-	/* The pipe end may be opened otherwise than the file it stands for. */
+	/* What stands for the file may be opened otherwise than it. */
 	if (cmd == F_GETFL && result >= 0 && OURS(fd, &inode))
-		result = (result & ~O_ACCMODE) | (token_kind(fd, &inode) >> 4 & O_ACCMODE);
+		result = (result & ~(O_ACCMODE | O_CLOEXEC)) | (token_kind(fd, &inode) >> 4 & O_ACCMODE);
 	return result;
 }
 
@@ -507,6 +531,16 @@ long do_mprotect(void *at, size_t length, int prot)
 EXPORT int mprotect(void *at, size_t length, int prot)
 {
 	RETURN(int, do_mprotect(at, length, prot));
+}
+
+/* Pages that are thrown away are other pages when they come back. */
+EXPORT int madvise(void *at, size_t length, int advice)
+{
+	long result = sys3(SYS_madvise, at, length, advice);
+
+	if (result == 0 && (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE))
+		mapping_dropped(at, length);
+	RETURN(int, result);
 }
 
 EXPORT void *mremap(void *from, size_t length, size_t new_length, int flags, ...)

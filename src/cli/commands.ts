@@ -90,6 +90,14 @@ const engineOptions: readonly OptionSpec[] = [
       'direct: process_vm_readv and process_vm_writev, with the shim as the fallback. ' +
       'verbs: always ask the shim, as where a container forbids those calls.',
   },
+  {
+    name: 'hold-pins',
+    summary: 'keep pinned private memory for devices after the program has unmapped it',
+    detail:
+      'As Linux does, by io_uring, which takes some microseconds for every copy, and where the program is not ' +
+      'privileged at most RLIMIT_MEMLOCK. Without it such memory is found by its address: a device meets an error ' +
+      'after the program has unmapped it or ended, and what lies there now if it was put to another use.',
+  },
 ];
 
 const socketOption: OptionSpec = {

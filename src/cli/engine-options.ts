@@ -6,7 +6,7 @@ import type { TraceOutput } from './trace-output.js';
 export type CliOptions = Invocation['options'];
 
 /** Options that only say how an engine is made, so they mean nothing to one that already runs. */
-const ofTheEngine = ['selftest', 'trace', 'failNth', 'failKind', 'memory'];
+const ofTheEngine = ['selftest', 'trace', 'failNth', 'failKind', 'memory', 'holdPins'];
 
 /** The first option, as it is typed, that a running engine cannot follow any more; null if there is none. */
 export function engineOnly(options: CliOptions): string | null {
@@ -28,6 +28,8 @@ export function engineOptions(options: CliOptions, output: TraceOutput | null): 
   return {
     config: { selftest: options['selftest'] === true },
     ...given('memory', options['memory'] as EngineOptions['memory']),
+    ...given('holdPins', options['holdPins'] as boolean | undefined),
+    warn: (text) => process.stderr.write(`ioasis: ${text}\n`),
     ...given('failNth', options['failNth'] as number | undefined),
     ...given('failKinds', options['failKind'] as EngineOptions['failKinds']),
     ...given('lend', options['lend'] === false ? false : undefined),

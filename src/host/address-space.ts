@@ -4,8 +4,10 @@
  * cannot meet another program after exec or pid reuse.
  */
 import type { AddressSpace, MmAccount, Run } from '../mem/client.js';
-import { PrivateBacking, type FileBackings } from './backing.js';
+import type { FileBackings } from './backing.js';
+import type { HeldBuffers } from './held-buffers.js';
 import { inbox, type Link } from './link.js';
+import { PrivateBacking, type HoldPolicy } from './private-backing.js';
 import { request } from './protocol.js';
 import * as sys from './sys.js';
 import { allVmas, findVma, isDeviceMemory, type Vma } from './vma.js';
@@ -31,6 +33,8 @@ let lastId = 0;
 export class ProcessSpace implements AddressSpace {
   readonly id = ++lastId;
   readonly account: MmAccount = { pinnedVm: 0, lockedVm: 0 };
+  /** Pages that are held; the system counts them as pinned by itself. */
+  heldPages = 0;
   #alive = true;
   #direct: boolean;
   readonly #pid: number;
@@ -42,15 +46,18 @@ export class ProcessSpace implements AddressSpace {
   #windowLength = 0;
   #memFd = -1;
   #mapsFd = -1;
-  #private: PrivateBacking | null = null;
+  readonly #policy: HoldPolicy;
+  /** The last one is what lies at the addresses now; the others keep what lay there. */
+  #private: PrivateBacking[] = [];
   /** Pages that were written lately, at {@link #epoch}: what is put off for them will very likely arrive. */
   readonly #written = new Set<number>();
   #epoch = 0;
 
-  constructor(pid: number, mode: MemoryMode, files: FileBackings) {
+  constructor(pid: number, mode: MemoryMode, files: FileBackings, policy: HoldPolicy) {
     this.#pid = pid;
     this.#direct = mode === 'direct';
     this.#files = files;
+    this.#policy = policy;
     files.spaces.add(this);
   }
 
@@ -133,7 +140,7 @@ export class ProcessSpace implements AddressSpace {
     if (this.#mapsFd >= 0) sys.close(this.#mapsFd);
     this.#memFd = -1;
     this.#mapsFd = -1;
-    this.#private?.retire();
+    for (const backing of this.#private) backing.retire();
   }
 
   #readWindow(at: bigint, into: Uint8Array): boolean {
@@ -147,8 +154,7 @@ export class ProcessSpace implements AddressSpace {
 
   #run(vma: Vma, from: bigint, length: bigint, write: boolean): Run | null {
     if (!vma.shared || vma.inode === 0n) {
-      this.#private ??= new PrivateBacking(this, this.#memFd);
-      return { backing: this.#private, offset: from, length };
+      return { backing: this.#privateAt(from, from + length - 1n), offset: from, length };
     }
     const offset = vma.offset + (from - vma.start);
     const backing = this.#files.ofVma(vma, this.#pid);
@@ -157,6 +163,45 @@ export class ProcessSpace implements AddressSpace {
     if (write && backing.hasFile && !PINNABLE.has(backing.fileSystem())) return null;
     backing.addView({ space: this, vma });
     return { backing, offset, length };
+  }
+
+  /** Two pins of one page are one frame; what has been put in place of a page that is held is another. */
+  #privateAt(first: bigint, last: bigint): PrivateBacking {
+    const shown = this.#private.find((backing) => backing.shows(first, last));
+    if (shown !== undefined) return shown;
+    const newest = this.#private.at(-1);
+    if (newest !== undefined && !newest.isStale(first, last)) return newest;
+    const made = new PrivateBacking(this, this.#memFd, this.#policy);
+    this.#private = [...this.#private.filter((backing) => backing.isBusy), made];
+    return made;
+  }
+
+  /** Addresses from `at` are not what they were. */
+  cut(at: bigint, length: bigint): void {
+    for (const backing of this.#private) backing.cut(at, at + length - 1n);
+  }
+
+  /** Has the thread that is in a call hold its pages: our descriptor of what holds them, or -errno. */
+  holdPages(buffers: HeldBuffers | null, at: bigint, length: bigint): number {
+    const caller = this.#caller;
+    if (caller === null || buffers?.hasRoom !== true) return -sys.Errno.EMFILE;
+    const remote = caller.holdPages(at, length);
+    if (remote < 0) return remote;
+    const ring = buffers.take(this.#pid, remote);
+    caller.closeRemote(remote);
+    if (ring >= 0) this.heldPages += Number(length / PAGE);
+    return ring;
+  }
+
+  /** Whether something lies at every address of a range. */
+  isMapped(at: bigint, length: number): boolean {
+    if (!this.#alive || !this.#openMem()) return false;
+    for (let from = at; from < at + BigInt(length);) {
+      const vma = findVma(this.#mapsFd, from);
+      if (vma === null) return false;
+      from = vma.last + 1n;
+    }
+    return true;
   }
 
   /** How many bytes from `at` on still are those of the file behind `vma`, from `offset` on; 0 when none is. */

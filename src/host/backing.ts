@@ -1,13 +1,12 @@
 /**
- * What backs client memory: files, each once however often it is mapped, and the private memory of an mm. Files are
- * read and written by system calls, never mapped here: a file that shrinks under a mapping is a SIGBUS.
+ * What backs client memory: files, each once however often it is mapped. They are read and written by system calls,
+ * never mapped here: a file that shrinks under a mapping is a SIGBUS.
  */
 import type { Backing } from '../mem/client.js';
 import type { ProcessSpace } from './address-space.js';
+import { newBackingId } from './private-backing.js';
 import * as sys from './sys.js';
 import type { Vma } from './vma.js';
-
-let lastId = 0;
 
 /** An area of a client through which a file can be reached when we have no descriptor of it. */
 interface View {
@@ -20,7 +19,7 @@ const VIEWS_KEPT = 64;
 
 /** A file (memfd, shmem, hugetlbfs or other), by device and inode. */
 class FileBacking implements Backing {
-  readonly id = ++lastId;
+  readonly id = newBackingId();
   /** Open descriptors of clients' that stand for it. */
   users = 0;
   /** A mapping was resolved to it. */
@@ -127,34 +126,6 @@ function copyThrough({ space, vma }: View, offset: bigint, bytes: Uint8Array, wr
 const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 const statfs = sys.allocate(128);
-
-/** Private memory of an mm; offset = address. Stores go through as a device's do, whatever mprotect says later. */
-export class PrivateBacking implements Backing {
-  readonly id = ++lastId;
-  readonly #space: ProcessSpace;
-  #memFd: number;
-
-  /** `memFd`: /proc/PID/mem, which belongs to the mm's object; -1 where it may not be opened. */
-  constructor(space: ProcessSpace, memFd: number) {
-    this.#space = space;
-    this.#memFd = memFd;
-  }
-
-  read(offset: bigint, into: Uint8Array): boolean {
-    if (this.#memFd < 0) return this.#space.read(offset, into);
-    return sys.pread(this.#memFd, into, into.length, offset) === into.length;
-  }
-
-  write(offset: bigint, from: Uint8Array): boolean {
-    if (this.#memFd < 0) return this.#space.write(offset, from);
-    return sys.pwrite(this.#memFd, from, from.length, offset) === from.length;
-  }
-
-  /** The mm is gone, and its descriptor with it. */
-  retire(): void {
-    this.#memFd = -1;
-  }
-}
 
 /** More files than this are reached through their clients. */
 const FILES_HELD = 512;

@@ -12,7 +12,7 @@ import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
 import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
-import { FailNthFile, openStatus, parseProcessPath, type PositionedFile } from './virtual-files.js';
+import { FailNthFile, openStatus, parseProcessPath } from './virtual-files.js';
 import type { ClientProcess } from './client.js';
 
 /** What the host needs of an engine; `src/machine/engine.ts` makes one. */
@@ -85,6 +85,9 @@ export class Calls {
           view.getBigUint64(request.token, true),
           view.getBigUint64(request.offset, true),
         );
+        return call.link.done(0, 0, 0);
+      case Op.CUT:
+        call.client.space.cut(view.getBigUint64(request.arg, true), view.getBigUint64(request.count, true));
         return call.link.done(0, 0, 0);
       default:
         call.link.broken = true;
@@ -230,14 +233,17 @@ export class Calls {
     if (asked === null || client === undefined) return null;
     if (asked.file === 'fail-nth')
       return this.#options.selftest ? new FailNthFile(path, client, asked.tid) : null;
-    const { account } = client.space;
-    return account.lockedVm === 0 && account.pinnedVm === 0 ? null : openStatus(asked.pid, account);
+    const { account, heldPages } = client.space;
+    // What is held is pinned in the system's eyes as well.
+    const { lockedVm, pinnedVm } = account;
+    if (lockedVm === 0 && pinnedVm === 0 && heldPages === 0) return null;
+    return openStatus(asked.pid, { lockedVm, pinnedVm: pinnedVm - heldPages });
   }
 
   #identify(call: Call): void {
-    const inode = Number(inbox.view.getBigUint64(request.token, true));
+    const name = Number(inbox.view.getBigUint64(request.token, true));
     const token = this.#registry.tokenOf(call);
-    call.link.done(token?.inode === inode ? token.kind : TokenKind.NOT_OURS, 0, 0);
+    call.link.done(token?.name === name ? token.kind : TokenKind.NOT_OURS, 0, 0);
   }
 
   #name(call: Call): void {
@@ -322,13 +328,10 @@ function transfer(call: Call, token: Token, reading: boolean): number {
   const count = Number(view.getBigUint64(request.count, true));
   const offset = view.getBigUint64(request.offset, true);
   // An anonymous file is a stream, whatever it was opened for; a device node gets as far as its own read.
-  const seeks = 'readAt' in file || file.name.startsWith('/dev/');
+  const seeks = file.readAt !== undefined || file.name.startsWith('/dev/');
   if (offset !== NO_OFFSET && !seeks) return -sys.Errno.ESPIPE;
   if (reading ? !token.canRead : !token.canWrite) return -sys.Errno.EBADF;
-  if ('readAt' in file) {
-    const positioned = file as PositionedFile;
-    const at = offset === NO_OFFSET ? null : offset;
-    return reading ? positioned.readAt(at, arg, count, call) : positioned.writeAt(at, arg, count, call);
-  }
-  return reading ? file.read(arg, count, call) : file.write(arg, count, call);
+  const at = offset === NO_OFFSET ? null : offset;
+  if (reading) return file.readAt?.(at, arg, count, call) ?? file.read(arg, count, call);
+  return file.writeAt?.(at, arg, count, call) ?? file.write(arg, count, call);
 }

@@ -8,6 +8,7 @@ import { RLIM_INFINITY, type Capability } from '../mem/task.js';
 import { ProcessSpace, type MemoryMode } from './address-space.js';
 import type { FileBackings } from './backing.js';
 import type { Manners } from './link.js';
+import type { HoldPolicy } from './private-backing.js';
 import type { Mapping } from './mappings.js';
 import { Rings } from './ring.js';
 import * as sys from './sys.js';
@@ -28,6 +29,7 @@ export interface ClientTraits {
   /** True: the client has the privileges that it says it was lent. */
   readonly lend: boolean;
   readonly manners: Manners;
+  readonly holdPolicy: HoldPolicy;
 }
 
 let lastCookie = 0;
@@ -38,7 +40,7 @@ export class ClientProcess {
   readonly cookie = ++lastCookie;
   readonly space: ProcessSpace;
   readonly user: UserAccount;
-  /** Tokens that this process was given or has shown, by inode. */
+  /** Tokens that this process was given or has shown, by name. */
   readonly proven = new Map<number, Token>();
   /** Live mappings of engine memory in it, by id, with how many there are of each. */
   readonly mappings = new Map<number, { readonly mapping: Mapping; count: number }>();
@@ -60,7 +62,7 @@ export class ClientProcess {
     this.user = traits.user;
     this.#lend = traits.lend;
     this.manners = traits.manners;
-    this.space = new ProcessSpace(traits.pid, traits.memory, traits.files);
+    this.space = new ProcessSpace(traits.pid, traits.memory, traits.files, traits.holdPolicy);
   }
 
   /** The program changed what it may do: what it holds of the loan, or only that the system has to be asked again. */

@@ -34,6 +34,10 @@ export interface EngineOptions {
   /** Called for every call of a client. */
   readonly trace?: Tracer;
   readonly memory?: MemoryMode;
+  /** Private memory that is pinned is kept as Linux keeps it, by io_uring. Default: it is found by its address. */
+  readonly holdPins?: boolean;
+  /** Told once for each thing in which the run turned out to differ from Linux. */
+  readonly warn?: (text: string) => void;
   /** Whether clients get the privileges that these devices ask for. Default: unless we hold them all ourselves. */
   readonly lend?: boolean;
   /** Whether short calls may go by way of memory that client and engine share. Default: true. */
@@ -114,12 +118,13 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     memory: options.memory ?? 'direct',
     lend: options.lend ?? !holdsAllPrivileges(),
     rings: options.rings ?? true,
+    holdPins: options.holdPins ?? false,
     trace: options.trace !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,
     engineModule: options.engineModule ?? null,
   };
-  const life = new Life(worker, options.trace);
+  const life = new Life(worker, options);
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
   worker.postMessage(workerOptions);
   try {
@@ -153,7 +158,7 @@ class Life {
   #report: Report | null = null;
   #failure: Error | null = null;
 
-  constructor(worker: Worker, trace: Tracer | undefined) {
+  constructor(worker: Worker, { trace, warn }: Pick<EngineOptions, 'trace' | 'warn'>) {
     this.#worker = worker;
     const failure = new Promise<never>((_, reject) => worker.once('error', reject));
     const gone = handled(
@@ -171,6 +176,7 @@ class Life {
     };
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'trace') trace?.(message.record);
+      else if (message.kind === 'warning') warn?.(message.text);
       else if (message.kind === 'report') this.#report = message.report;
       else if (message.kind === 'listening') this.#descriptors = message.descriptors;
       else this.#isReady = true;

@@ -206,6 +206,12 @@ export class Link {
     return error === 0 ? Number(verbInbox.view.getBigInt64(request.arg, true)) : -error;
   }
 
+  /** Has the client make an io_uring that holds its memory: its descriptor there, or -errno. */
+  holdPages(at: bigint, length: bigint): number {
+    const error = this.#verb(Verb.HOLD, at, Number(length), -1);
+    return error === 0 ? verbInbox.view.getInt32(request.arg, true) : -error;
+  }
+
   close(): void {
     this.broken = true;
     sys.close(this.fd);

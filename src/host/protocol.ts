@@ -23,9 +23,10 @@ export const Op = {
   ANSWER: 11,
   DOOR: 12,
   RINGS: 13,
+  CUT: 14,
 } as const;
 
-export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6 } as const;
+export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6, HOLD: 7 } as const;
 
 export const Flag = { CLOEXEC: 1, HAS_FD: 2 } as const;
 
@@ -38,6 +39,12 @@ export const NOT_SPECIAL = 38;
 
 /** `offset` of a read or write that has none. */
 export const NO_OFFSET = (1n << 64n) - 1n;
+
+/**
+ * A token that is a pseudo-terminal is named by its time of modification, in seconds: this or later. Any other token is
+ * a pipe, whose inode names it.
+ */
+export const FIRST_TERMINAL = 2 ** 48;
 
 export const TokenKind = { NOT_OURS: 0, POLL_NONE: 1, POLL_IN: 2, POLL_IN_OUT: 3 } as const;
 

@@ -13,13 +13,15 @@ import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
+import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import { Lookout } from './lookout.js';
 import type { Mapping } from './mappings.js';
+import type { HoldPolicy } from './private-backing.js';
 import { Op, PROTOCOL_VERSION, request, TokenKind } from './protocol.js';
 import { type Ring, Rings } from './ring.js';
 import * as sys from './sys.js';
-import { mint, Token } from './tokens.js';
+import { mint, Token, tokenName } from './tokens.js';
 
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
@@ -56,6 +58,10 @@ export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly wake: number;
   readonly memory: MemoryMode;
   readonly lend: boolean;
+  /** Private memory that is pinned is kept, whatever its program does to it. */
+  readonly holdPins: boolean;
+  /** Tells the user something that is different from Linux. */
+  readonly warn: (text: string) => void;
   /** The N-th point of failure of every task fails; 0 is none. */
   readonly failNth: number;
   /** Whether short calls may go without the socket. */
@@ -84,6 +90,7 @@ export class Server implements Descriptors, Registry {
   readonly #options: ServerOptions;
   readonly #calls: Calls;
   readonly #files = new FileBackings();
+  readonly #holdPolicy: HoldPolicy;
   /** By epoll key. */
   readonly #watched = new Map<number, Watched>();
   readonly #tokens = new Map<number, Token>();
@@ -99,6 +106,7 @@ export class Server implements Descriptors, Registry {
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#calls = new Calls(this, { ...options, onBug: (text) => this.#bugs.push(text) });
+    this.#holdPolicy = holdPolicy(options);
     this.#epoll.add(options.listener, KEY_LISTEN, EPOLLIN, false);
     this.#epoll.add(options.wake, KEY_WAKE, EPOLLIN, false);
     this.#epoll.add(this.#endings.fd, KEY_ENDINGS, EPOLLIN, false);
@@ -114,6 +122,7 @@ export class Server implements Descriptors, Registry {
     for (const client of this.#clients.values()) this.#retire(client);
     for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
     this.#files.clear();
+    this.#holdPolicy.buffers?.close();
     this.#endings.close();
     this.#epoll.close();
     sys.close(this.#options.listener);
@@ -177,7 +186,7 @@ export class Server implements Descriptors, Registry {
 
   tokenOf(call: Call): Token | null {
     const { proven } = call.client;
-    const known = proven.get(inbox.view.getUint32(request.token, true));
+    const known = proven.get(askedToken());
     if (known !== undefined) return known;
     const taken = call.link.take(inbox.view.getInt32(request.fd, true));
     if (taken < 0) return null;
@@ -186,12 +195,13 @@ export class Server implements Descriptors, Registry {
     const token = status === null ? undefined : this.#tokenAt(status);
     if (token === undefined) return null;
     // Whoever is retired is not told when a token ends.
-    if (call.client.space.isAlive) proven.set(token.inode, token);
+    if (call.client.space.isAlive) proven.set(token.name, token);
     return token;
   }
 
   #tokenAt(status: sys.Status): Token | undefined {
-    return sys.fileType(status) === sys.S_IFIFO ? this.#tokens.get(Number(status.ino)) : undefined;
+    const token = this.#tokens.get(tokenName(status));
+    return token?.isBehind(status) === true ? token : undefined;
   }
 
   /** Serves what is found in rings, until there is nothing or it is time to look at everything else. */
@@ -245,16 +255,16 @@ export class Server implements Descriptors, Registry {
   }
 
   #adopt(token: Token, client: ClientProcess): void {
-    this.#tokens.set(token.inode, token);
-    if (client.space.isAlive) client.proven.set(token.inode, token);
+    this.#tokens.set(token.name, token);
+    if (client.space.isAlive) client.proven.set(token.name, token);
     token.watch(this.#endings, this.#key(token));
   }
 
   /** The last descriptor is gone; a mapping of the file keeps it open. */
   #release(token: Token): void {
     this.#watched.delete(token.key);
-    this.#tokens.delete(token.inode);
-    for (const client of this.#clients.values()) client.proven.delete(token.inode);
+    this.#tokens.delete(token.name);
+    for (const client of this.#clients.values()) client.proven.delete(token.name);
     token.close();
     token.ended = true;
     if (token.mappings === 0) this.#finish(token);
@@ -455,7 +465,15 @@ export class Server implements Descriptors, Registry {
   #newClient(pid: number, uid: number, manners: Manners): ClientProcess {
     const { memory, lend } = this.#options;
     const user = this.#user(uid);
-    const client = new ClientProcess({ pid, user, memory, lend, manners, files: this.#files });
+    const client = new ClientProcess({
+      pid,
+      user,
+      memory,
+      lend,
+      manners,
+      files: this.#files,
+      holdPolicy: this.#holdPolicy,
+    });
     this.#clients.set(pid, client);
     client.pidfd = sys.pidfdOpen(pid);
     if (client.pidfd >= 0) {
@@ -464,6 +482,32 @@ export class Server implements Descriptors, Registry {
     }
     return client;
   }
+}
+
+/** Says once what a device has lost, and what would have kept it. */
+function holdPolicy({ holdPins, warn }: ServerOptions): HoldPolicy {
+  const buffers = holdPins ? HeldBuffers.open() : null;
+  if (holdPins && buffers === null) warn('--hold-pins has no effect: io_uring cannot be used here');
+  let told = false;
+  return {
+    buffers,
+    lost(at, alive) {
+      if (told) return;
+      told = true;
+      const what = alive ? 'its program has unmapped' : 'belonged to a program that has ended';
+      const help =
+        buffers === null ? '--hold-pins keeps them' : 'these could not be held (read-only, or too many)';
+      warn(
+        `a device reached pinned pages at 0x${at.toString(16)} that ${what}, and met an error; Linux keeps them. ${help}`,
+      );
+    },
+  };
+}
+
+/** What the request names. */
+function askedToken(): number {
+  const { view } = inbox;
+  return view.getUint32(request.token, true) + view.getUint32(request.token + 4, true) * 2 ** 32;
 }
 
 /** Reads a socket's option into {@link credentials}; false when `fd` has no such thing. */

@@ -64,6 +64,13 @@ export function remap(block: Block, fd: number): void {
   mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
+/** Maps what may not be mapped at a place of our choice: the address, for {@link memcpy} only. */
+export const mapAnywhere = (fd: number, length: number, offset: number): number =>
+  mmapNative(0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset) as number;
+export const unmap = bind('munmap', 'int', ['int64_t', 'int64_t']);
+/** Between two addresses, of which each is a block's or was mapped. */
+export const memcpy = bind('memcpy', 'int64_t', ['int64_t', 'int64_t', 'uint64_t']);
+
 const ARENA = 1 << 18;
 let arena = map(ARENA);
 let arenaUsed = 0;
@@ -109,6 +116,7 @@ export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
 export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
 export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
 export const getxattr = bind('getxattr', 'int64_t', ['str', 'str', 'int64_t', 'uint64_t']);
+export const futimens = bind('futimens', 'int', ['int', 'int64_t']);
 const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
 export const socket = bind('socket', 'int', ['int', 'int', 'int']);
 export const bindSocket = bind('bind', 'int', ['int', 'int64_t', 'int']);
@@ -140,6 +148,7 @@ export const vmWrite = bind('process_vm_writev', 'int64_t', [
   'uint64_t',
 ]);
 const syscall3 = bind('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']);
+const syscall6 = bind('syscall', 'int64_t', Array<string>(7).fill('int64_t'));
 const prlimitNative = bind('prlimit64', 'int', ['int', 'int', 'int64_t', 'int64_t']);
 
 const [SYS_io_setup, SYS_io_destroy, SYS_io_submit] = process.arch === 'x64' ? [206, 207, 209] : [0, 1, 2];
@@ -160,6 +169,18 @@ const SYS_pidfd_open = 434;
 /** A descriptor that is readable once the process is dead. */
 export const pidfdOpen = (pid: number): number => syscall3(SYS_pidfd_open, pid, 0, 0);
 
+const SYS_pidfd_getfd = 438;
+export const pidfdGetfd = (pidfd: number, fd: number): number => syscall3(SYS_pidfd_getfd, pidfd, fd, 0);
+const SYS_io_uring_setup = 425;
+const SYS_io_uring_enter = 426;
+const SYS_io_uring_register = 427;
+export const ioUringSetup = (entries: number, params: number): number =>
+  syscall3(SYS_io_uring_setup, entries, params, 0);
+export const ioUringEnter = (...args: readonly [number, number, number, number, number, number]): number =>
+  syscall6(SYS_io_uring_enter, ...args);
+export const ioUringUnregister = (fd: number, what: number): number =>
+  syscall6(SYS_io_uring_register, fd, what, 0, 0, 0, 0);
+
 const limits = allocate(16);
 const RLIMIT_MEMLOCK = 8;
 /** Soft RLIMIT_MEMLOCK of a process in bytes (2^64-1: none), or null when it may not be asked. */
@@ -173,10 +194,13 @@ export interface Status {
   readonly ino: bigint;
   readonly mode: number;
   readonly size: bigint;
+  /** Seconds. */
+  readonly mtime: bigint;
 }
 
 const S_IFMT = 0o170000;
 export const S_IFIFO = 0o010000;
+export const S_IFCHR = 0o020000;
 export const S_IFREG = 0o100000;
 export const fileType = (status: Status): number => status.mode & S_IFMT;
 
@@ -184,6 +208,7 @@ const statBlock = allocate(256);
 /** The offset of st_mode differs: aarch64 has the generic layout. */
 const ST_MODE = process.arch === 'x64' ? 24 : 16;
 const ST_SIZE = 48;
+const ST_MTIME = 88;
 
 /** fstat; null when `fd` is no descriptor. */
 export function fstat(fd: number): Status | null {
@@ -194,6 +219,7 @@ export function fstat(fd: number): Status | null {
     ino: view.getBigUint64(8, true),
     mode: view.getUint32(ST_MODE, true),
     size: view.getBigInt64(ST_SIZE, true),
+    mtime: view.getBigInt64(ST_MTIME, true),
   };
 }
 
@@ -209,7 +235,9 @@ export const Errno = {
   ENODEV: 19,
   EINVAL: 22,
   ENOTTY: 25,
+  ENOMEM: 12,
   ENFILE: 23,
   EMFILE: 24,
+  ENOSPC: 28,
   ESPIPE: 29,
 } as const;

@@ -1,12 +1,13 @@
 /**
- * Tokens: the descriptors that clients hold for the engine's files. A token is one end of a pipe whose other end is
- * kept here, so dup, fork, exec, SCM_RIGHTS, poll and epoll are the kernel's own work, and the last close of all
- * copies shows as an error on our end. A pipe's inode names its token.
+ * Tokens: the descriptors that clients hold for the engine's files. A token is one end of a pipe or a pseudo-terminal
+ * whose other end is kept here, so dup, fork, exec, SCM_RIGHTS, poll and epoll are the kernel's own work, and the last
+ * close of all copies shows on our end. A number names it, see {@link tokenName}.
  */
 import type { OpenFile } from '../mem/task.js';
 import { EPOLLERR, type Epoll } from './epoll.js';
-import { TokenKind } from './protocol.js';
+import { FIRST_TERMINAL, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
+import { closeEnd, openPipe, openTerminal, type Ends, type TokenEnd } from './token-ends.js';
 
 const kinds = {
   none: TokenKind.POLL_NONE,
@@ -17,13 +18,20 @@ const kinds = {
 /** Bits of an IDENTIFY answer: the kind, and the access mode above it. */
 const ACCESS_SHIFT = 4;
 
-const ends = sys.allocate(8);
-const oneByte = sys.allocate(8);
+/**
+ * What names the token that a descriptor may be, -1 if it cannot be one. A pipe's inode is never used again. A
+ * terminal's is, so we set its time of modification, to what no clock will say.
+ */
+export function tokenName(status: sys.Status): number {
+  const type = sys.fileType(status);
+  if (type === sys.S_IFIFO) return Number(status.ino);
+  return type === sys.S_IFCHR && status.mtime >= FIRST_TERMINAL ? Number(status.mtime) : -1;
+}
 
-/** A file of the engine and our end of its pipe. */
+/** A file of the engine and our end of what stands for it. */
 export class Token {
   readonly file: OpenFile;
-  readonly inode: number;
+  readonly name: number;
   /** Key in the epoll set. */
   key = -1;
   /** Set after a bug of ours in this file: every further call is ENODEV. */
@@ -32,13 +40,15 @@ export class Token {
   mappings = 0;
   /** The last descriptor is gone. */
   ended = false;
+  readonly #status: sys.Status;
   readonly #access: number;
-  #end: number;
+  #end: TokenEnd | null;
   #full = false;
 
-  constructor(file: OpenFile, inode: number, end: number, access: number) {
+  constructor(file: OpenFile, status: sys.Status, end: TokenEnd, access: number) {
     this.file = file;
-    this.inode = inode;
+    this.name = tokenName(status);
+    this.#status = status;
     this.#end = end;
     this.#access = access;
     file.onReadableChange = () => this.#show();
@@ -59,39 +69,35 @@ export class Token {
     return kinds[this.file.pollMode] | (this.#access << ACCESS_SHIFT);
   }
 
+  /** Whether a descriptor is a copy of it; a name alone can be given to anything. */
+  isBehind(status: sys.Status): boolean {
+    return status.ino === this.#status.ino && status.dev === this.#status.dev;
+  }
+
   watch(epoll: Epoll, key: number): boolean {
     this.key = key;
-    return epoll.add(this.#end, key, EPOLLERR, false);
+    return this.#end !== null && epoll.add(this.#end.fd, key, EPOLLERR, false);
   }
 
   /** Lets go of our end, once; every client's copy is gone already, or the daemon stops. */
   close(): void {
     this.file.onReadableChange = null;
-    if (this.#end >= 0) sys.close(this.#end);
-    this.#end = -1;
+    if (this.#end !== null) closeEnd(this.#end);
+    this.#end = null;
   }
 
   /** Wakes whoever waits for the file, because the daemon stops: what they do next is answered ENODEV. */
   alarm(): void {
-    sys.write(this.#end, oneByte.address, 1);
+    this.#end?.show(true);
   }
 
-  /** Makes poll say what the file says: one byte in the pipe is "readable". */
+  /** Makes poll say what the file says. */
   #show(): void {
     const readable = this.file.pollMode === 'none' || this.file.readable;
     if (readable === this.#full) return;
     this.#full = readable;
-    if (readable) sys.write(this.#end, oneByte.address, 1);
-    else drain(this.#end);
+    this.#end?.show(readable);
   }
-}
-
-/** Takes the byte out again, by a reader that lives for a moment. */
-function drain(end: number): void {
-  const reader = sys.open(`/proc/self/fd/${end}`, sys.O_RDONLY | sys.O_NONBLOCK | sys.O_CLOEXEC, 0);
-  if (reader < 0) return;
-  sys.read(reader, oneByte.address, 8);
-  sys.close(reader);
 }
 
 /** A new token and the client's end of it, which the caller gives away and closes. */
@@ -100,20 +106,22 @@ export interface Minted {
   readonly clientEnd: number;
 }
 
-/** Makes a pipe for `file`; -errno when there is no descriptor left. `flags`: how it was opened. */
+/** Makes a token for `file`; -errno when there is no descriptor left. `flags`: how it was opened. */
 export function mint(file: OpenFile, flags: number): Minted | number {
-  const made = sys.pipe2(ends.address, sys.O_CLOEXEC | sys.O_NONBLOCK);
-  if (made < 0) return made;
-  const reader = ends.view.getInt32(0, true);
-  const end = ends.view.getInt32(4, true);
-  const mode = file.pollMode === 'in' ? sys.O_RDONLY : sys.O_RDWR;
-  // A second open, because the client must not share the status flags of our own end, and to have it read-write.
-  const clientEnd = sys.open(`/proc/self/fd/${reader}`, mode | (flags & sys.O_NONBLOCK) | sys.O_CLOEXEC, 0);
-  sys.close(reader);
-  const status = clientEnd < 0 ? null : sys.fstat(clientEnd);
-  if (status === null) {
-    sys.close(end);
-    return clientEnd < 0 ? clientEnd : -sys.Errno.EMFILE;
-  }
-  return { token: new Token(file, Number(status.ino), end, flags & sys.O_ACCMODE), clientEnd };
+  const ends = openEnds(file, flags & sys.O_NONBLOCK);
+  if (typeof ends === 'number') return ends;
+  const { end, client } = ends;
+  const status = sys.fstat(client);
+  if (status !== null)
+    return { token: new Token(file, status, end, flags & sys.O_ACCMODE), clientEnd: client };
+  closeEnd(end);
+  return -sys.Errno.EMFILE;
+}
+
+function openEnds(file: OpenFile, flags: number): Ends | number {
+  if (file.pollMode === 'in') return openPipe(sys.O_RDONLY | flags);
+  // Nobody sleeps on a file that is always ready.
+  const alwaysReady = file.pollMode === 'none' || file.readable;
+  const terminal = alwaysReady ? -1 : openTerminal(sys.O_RDWR | flags);
+  return typeof terminal === 'number' ? openPipe(sys.O_RDWR | flags) : terminal;
 }

@@ -6,12 +6,6 @@ import type { OpenFile, Task } from '../mem/task.js';
 import type { ClientProcess } from './client.js';
 import * as sys from './sys.js';
 
-/** A file with positions: `offset` is null where read or write goes on from the last one. */
-export interface PositionedFile extends OpenFile {
-  readAt(offset: bigint | null, at: bigint, count: number, task: Task): number;
-  writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number;
-}
-
 const PAGE_KB = 4;
 const MFD_CLOEXEC = 1;
 
@@ -53,7 +47,7 @@ const NO_OPERATION: Rule = {
 const NO_IOCTL: Rule = { id: 'proc.no-ioctl', errno: 'ENOTTY', sentence: '{path} has no ioctls' };
 
 /** `fail-nth` of one task: writing n makes the n-th point from there fail; reading says what is left of n. */
-export class FailNthFile implements PositionedFile {
+export class FailNthFile implements OpenFile {
   readonly isEngineFile = true;
   readonly pollMode = 'none';
   readonly readable = true;

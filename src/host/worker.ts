@@ -23,6 +23,7 @@ export interface WorkerOptions {
   readonly memory: MemoryMode;
   readonly lend: boolean;
   readonly rings: boolean;
+  readonly holdPins: boolean;
   readonly trace: boolean;
   /** For every task; 0 is none. */
   readonly failNth: number;
@@ -40,6 +41,7 @@ export type WorkerMessage =
   | { readonly kind: 'listening'; readonly descriptors: WorkerDescriptors }
   | { readonly kind: 'ready' }
   | { readonly kind: 'trace'; readonly record: TraceRecord }
+  | { readonly kind: 'warning'; readonly text: string }
   | { readonly kind: 'report'; readonly report: Report };
 
 const AF_UNIX = 1;
@@ -85,7 +87,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
 const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
 // In a worker this ends the thread only.
 if (options === null) process.exit();
-const { lend, rings, memory, failNth, failKinds } = options;
+const { lend, rings, memory, holdPins, failNth, failKinds } = options;
 const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
@@ -98,6 +100,19 @@ const { enabled } = engine.injector;
 for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
 const { Server } = await import('./server.js');
-const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, rings, failNth });
+const warn = (text: string): void => post({ kind: 'warning', text });
+const server = new Server({
+  engine,
+  tracer,
+  selftest,
+  listener,
+  wake,
+  memory,
+  lend,
+  holdPins,
+  rings,
+  warn,
+  failNth,
+});
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

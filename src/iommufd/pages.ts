@@ -168,8 +168,14 @@ export class Pages {
   }
 
   #addRun(run: Run, index: number): Refusal | null {
-    const pieces = this.env.physical.window(run.backing, run.offset, run.length);
-    if (pieces === null) return { rule: rules.no_hpa, values: { length: run.length } };
+    const { backing, offset: start, length } = run;
+    if (backing.hold?.(start, length) === false)
+      return { rule: rules.pin_hold, values: { at: this.base + pageToBytes(index), length } };
+    const pieces = this.env.physical.window(backing, start, length);
+    if (pieces === null) {
+      backing.unhold?.(start, length);
+      return { rule: rules.no_hpa, values: { length } };
+    }
     let offset = run.offset;
     let first = index;
     for (const piece of pieces) {
@@ -187,10 +193,21 @@ export class Pages {
   #resplit(run: Run, pieces: readonly { readonly length: bigint }[]): void {
     let offset = run.offset;
     for (const piece of pieces) {
-      this.env.physical.window(run.backing, offset, piece.length);
+      this.#use(run.backing, offset, piece.length);
       offset += piece.length;
     }
-    this.env.physical.unwindow(run.backing, run.offset, run.length);
+    this.#disuse(run.backing, run.offset, run.length);
+  }
+
+  /** One more use of what is held and has its place already. */
+  #use(backing: Backing, offset: bigint, length: bigint): void {
+    backing.hold?.(offset, length);
+    this.env.physical.window(backing, offset, length);
+  }
+
+  #disuse(backing: Backing, offset: bigint, length: bigint): void {
+    this.env.physical.unwindow(backing, offset, length);
+    backing.unhold?.(offset, length);
   }
 
   #insert(segment: Segment): void {
@@ -229,7 +246,7 @@ export class Pages {
       if (segment.last > range.last) kept.push(this.#slice(segment, range.last + 1, segment.last));
       gone += Math.min(segment.last, range.last) - Math.max(segment.first, range.first) + 1;
       const length = pageToBytes(segment.last - segment.first + 1);
-      this.env.physical.unwindow(segment.backing, segment.offset, length);
+      this.#disuse(segment.backing, segment.offset, length);
     }
     if (gone === 0) return;
     this.#segments = kept;
@@ -240,7 +257,7 @@ export class Pages {
   #slice(segment: Segment, first: number, last: number): Segment {
     const from = pageToBytes(first - segment.first);
     const offset = segment.offset + from;
-    this.env.physical.window(segment.backing, offset, pageToBytes(last - first + 1));
+    this.#use(segment.backing, offset, pageToBytes(last - first + 1));
     return { first, last, hpa: segment.hpa + from, backing: segment.backing, offset };
   }
 

@@ -157,6 +157,10 @@ export const rules = catalogue({
   pin_not_memfd: ['EINVAL', 'the file is {kind}, not a memfd'],
   pin_beyond_file: ['EINVAL', '{length} bytes at {at} go beyond the end of the file at {size}'],
   pfn_store_failed: ['EINVAL', 'the frames cannot be stored: made to fail'],
+  pin_hold: [
+    'ENOMEM',
+    'the {length} bytes at {at} cannot be kept: the system locks no more memory for the user',
+  ],
   no_hpa: ['ENOMEM', 'no physical address space for {length} bytes'],
   memlock: ['ENOMEM', '{pages} pages more make {total}, above the limit of {limit} locked pages'],
   page_table_memory: ['ENOMEM', 'no memory for the page table of {iova} and {length} bytes'],

@@ -14,6 +14,12 @@ export interface Backing {
   read(offset: bigint, into: Uint8Array): boolean;
   /** Copies in; false if any byte is not there. Never grows a file. */
   write(offset: bigint, from: Uint8Array): boolean;
+  /**
+   * Keeps `length` bytes from `offset` for as long as they are pinned, whatever their owner does; false is ENOMEM. Only
+   * memory that can be taken away has it. Each needs one {@link unhold} of the same range.
+   */
+  hold?(offset: bigint, length: bigint): boolean;
+  unhold?(offset: bigint, length: bigint): void;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */

@@ -52,6 +52,9 @@ export interface OpenFile {
   read(at: bigint, count: number, task: Task): number;
   /** Returns the number of bytes written. */
   write(at: bigint, count: number, task: Task): number;
+  /** A file with positions has both: the same, at `offset`, or where it is null where the last one ended. */
+  readAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
+  writeAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
   mmap(request: MmapRequest, task: Task): SharedPages;
   /** The last descriptor of this file is gone. */
   release(): void;

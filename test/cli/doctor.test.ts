@@ -164,6 +164,7 @@ test('on this machine it looks at everything that run needs', () => {
     'memory',
     'yama',
     'maps',
+    'terminals',
     'pinned memory',
   ]) {
     expect(stdout).toMatch(new RegExp(`^(ok|note|warn|fail) +${subject} `, 'm'));

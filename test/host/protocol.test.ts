@@ -25,6 +25,7 @@ const named: Record<string, number> = {
   IOASIS_PROTOCOL_VERSION: protocol.PROTOCOL_VERSION,
   IOASIS_CARRIED: protocol.CARRIED,
   IOASIS_CHUNK: protocol.CHUNK,
+  IOASIS_FIRST_TERMINAL: protocol.FIRST_TERMINAL,
   IOASIS_NOT_SPECIAL: protocol.NOT_SPECIAL,
 };
 for (const [name, value] of Object.entries(protocol.Op)) named[`IOASIS_OP_${name}`] = value;

@@ -48,6 +48,25 @@ test('a daemon that stops wakes whoever waits for a fault, and answers ENODEV', 
   expect(await exit).toEqual([0, null]);
 });
 
+test.each([
+  ['fault', 'poll'],
+  ['fault', 'select'],
+  ['fault', 'epoll'],
+  ['fault', 'epoll-edge'],
+  ['fault', 'many'],
+  ['event', 'poll'],
+  ['event', 'select'],
+  ['event', 'epoll'],
+  ['event', 'epoll-edge'],
+])('a daemon that is killed wakes whoever waits for a %s, in %s', async (queue, way) => {
+  const { daemon, env } = await startDaemon();
+  const client = start({ env }, compile('sleeper'), [queue, way]);
+  const ended = end(client);
+  await once(client.stdout!, 'data');
+  daemon.kill('SIGKILL');
+  expect(await ended).toEqual({ ...success, output: 'ready\n' });
+});
+
 test('a daemon that stands still lets signals through, and goes on where it was', async () => {
   const { daemon, env } = await startDaemon();
   const client = start({ env }, compile('cancel'), ['deaf']);

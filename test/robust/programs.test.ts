@@ -1,7 +1,7 @@
 /** Odd programs, each on an engine of its own that has to be as before when they are gone. */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { compile, leavesNothing, success } from './world.js';
+import { compile, leavesNothing, run, startSelftest, success } from './world.js';
 
 describe('a descriptor works in every state that a process can be in', () => {
   test.each([
@@ -35,6 +35,29 @@ test('F5: memory that is cut, punched, taken away or was never there is EFAULT f
 
 test('a descriptor and a name of the device answer as those of Linux do', async () => {
   expect(await leavesNothing(compile('character'))).toEqual(success);
+});
+
+test('a fault queue is readable when Linux’ is, held open by its last copy, and no terminal', async () => {
+  expect(await leavesNothing(compile('queues'))).toEqual(success);
+});
+
+test('pins that are held reach the old pages after munmap, reuse, fork, madvise and exit, and are counted once', async () => {
+  const warnings: string[] = [];
+  const options = { holdPins: true, warn: (text: string) => warnings.push(text) };
+  expect(await leavesNothing(compile('held'), [], options)).toEqual(success);
+  expect(warnings).toEqual([]);
+});
+
+test('a device that lost private memory is told of once, with what would have kept it', async () => {
+  const warnings: string[] = [];
+  const engine = await startSelftest({ warn: (text) => warnings.push(text) });
+  const first = await run(engine, compile('held'));
+  const second = await run(engine, compile('held'));
+  await engine.stop();
+  expect([first.status, second.status]).toEqual([1, 1]);
+  expect(warnings).toEqual([
+    expect.stringMatching(/unmapped, and met an error; Linux keeps them. --hold-pins/),
+  ]);
 });
 
 test('a shell, its tools, node and python use the device as they use any other', async () => {

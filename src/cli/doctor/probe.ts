@@ -4,7 +4,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
+import { HeldBuffers } from '../../host/held-buffers.js';
 import * as sys from '../../host/sys.js';
+import { closeEnd, openTerminal } from '../../host/token-ends.js';
 
 export interface Probe {
   /** Null: works; else what was wrong. */
@@ -12,6 +14,10 @@ export interface Probe {
   /** The same for the first mapping of another process: an ELF file, as every program has. */
   readsMemoryOf(pid: number): string | null;
   hasProcmapQuery(): boolean;
+  /** Whether pages can be held for devices by io_uring. */
+  holdsPins(): boolean;
+  /** Null: a pseudo-terminal can be had for a token; else what was wrong. */
+  opensTerminal(): string | null;
   /** Null where the file system or the kernel does not say. */
   hasFileCapabilities(path: string): boolean | null;
 }
@@ -58,6 +64,22 @@ export function makeProbe(): Probe {
       const result = sys.ioctl(fd, PROCMAP_QUERY, query.address);
       sys.close(fd);
       return result === 0;
+    },
+    holdsPins() {
+      const buffers = HeldBuffers.open();
+      buffers?.close();
+      const pidfd = sys.pidfdOpen(process.pid);
+      const taken = sys.pidfdGetfd(pidfd, 0);
+      if (taken >= 0) sys.close(taken);
+      if (pidfd >= 0) sys.close(pidfd);
+      return buffers !== null && taken >= 0;
+    },
+    opensTerminal() {
+      const made = openTerminal(sys.O_RDWR);
+      if (typeof made === 'number') return getSystemErrorName(made);
+      sys.close(made.client);
+      closeEnd(made.end);
+      return null;
     },
     hasFileCapabilities(path) {
       const bytes = sys.getxattr(path, 'security.capability', 0, 0);

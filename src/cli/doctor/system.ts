@@ -16,16 +16,16 @@ export async function checkSystem(): Promise<Finding[]> {
   try {
     const { makeProbe } = await import('./probe.js');
     const probe = makeProbe();
-    findings.push(ok('native calls', 'koffi works'), ...(await checkMemory(probe)), checkMaps(probe));
+    findings.push(
+      ok('native calls', 'koffi works'),
+      ...(await checkMemory(probe)),
+      checkMaps(probe),
+      checkTerminals(probe),
+      checkPins(probe),
+    );
   } catch (error) {
     findings.push(fail('native calls', `koffi does not load: ${(error as Error).message}`));
   }
-  findings.push(
-    note(
-      'pinned memory',
-      'private memory is found by its address: what the program unmaps, its devices lose',
-    ),
-  );
   return findings;
 }
 
@@ -142,4 +142,19 @@ function checkMaps(probe: Probe): Finding {
   return probe.hasProcmapQuery()
     ? ok('maps', 'PROCMAP_QUERY finds one mapping at a time')
     : note('maps', 'no PROCMAP_QUERY (Linux 6.11 has it); /proc/PID/maps is read as text');
+}
+
+/** Private memory is found by its address, unless --hold-pins. */
+function checkPins(probe: Probe): Finding {
+  return probe.holdsPins()
+    ? ok('pinned memory', 'private memory that a program unmaps can be kept for its devices: --hold-pins')
+    : note('pinned memory', 'no io_uring and pidfd_getfd: what a program unmaps, its devices lose');
+}
+
+/** A terminal hangs up when the engine is killed; the pipe that takes its place does not. */
+function checkTerminals(probe: Probe): Finding {
+  const error = probe.opensTerminal();
+  return error === null
+    ? ok('terminals', 'a program that sleeps on a fault queue wakes when the engine is killed')
+    : warn('terminals', `/dev/ptmx: ${error}; who sleeps on a fault queue does not notice a killed engine`);
 }

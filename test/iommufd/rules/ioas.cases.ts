@@ -197,6 +197,17 @@ export const ioasCases: Cases = {
   pin_beyond_file: refused('EINVAL', mapFile({ length: 17n * PAGE }, attach)),
   pin_fault: refused('EFAULT', map({ user_va: PAGE }, attach)),
   pin_wraps: refused('EOVERFLOW', map({ user_va: (1n << 64n) - PAGE, length: PAGE / 2n }, attach)),
+  pin_hold: refused('ENOMEM', (w) => {
+    const act = map({}, attach)(w);
+    const { mm } = w.client;
+    const resolve = mm.resolve.bind(mm);
+    mm.resolve = (at, length, write) =>
+      resolve(at, length, write)?.map((run) => ({
+        ...run,
+        backing: { id: run.backing.id, read: () => false, write: () => false, hold: () => false },
+      })) ?? null;
+    return act;
+  }),
   no_hpa: refused('ENOMEM', (w) => {
     const act = map({}, attach)(w);
     w.physical.window = () => null;

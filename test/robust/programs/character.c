@@ -28,6 +28,10 @@ static void descriptor(int fd)
 	REFUSED(read(fd, wild, 8), EINVAL);
 	REFUSED(readv(fd, pieces, 2), EINVAL);
 	REFUSED(readv(fd, pieces, negative), EINVAL);
+	REFUSED(readv(fd, pieces, 0), EINVAL);
+	REFUSED(fallocate(fd, 0, 0, 4096), ENODEV);
+	CHECK(posix_fallocate(fd, 0, 4096) == ENODEV);
+	REFUSED(fallocate(fd, 0, 0, 0), EINVAL);
 	REFUSED(readv(fd, wild, 2), EFAULT);
 	REFUSED(preadv(fd, pieces, 2, 0), EINVAL);
 	REFUSED(open(wild, O_RDWR), EFAULT);
@@ -58,6 +62,7 @@ static void opening(void)
 {
 	struct open_how how = { .flags = O_RDWR };
 	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	struct stat status;
 	char byte;
 	int fd;
 
@@ -65,6 +70,15 @@ static void opening(void)
 	REFUSED(open("/dev/iommu", O_RDWR | O_TMPFILE, 0600), ENOTDIR);
 	REFUSED(open("/dev/iommu", O_PATH | O_DIRECTORY), ENOTDIR);
 	REFUSED(access("/dev/iommu", 99), EINVAL);
+	REFUSED(open("/dev/iommu/x", O_RDWR), ENOTDIR);
+	REFUSED(open("/dev/iommu/x/y", O_RDWR | O_CREAT | O_EXCL, 0600), ENOTDIR);
+	REFUSED(access("/dev/iommu/x", R_OK), ENOTDIR);
+	REFUSED(stat("/dev/iommu/x", &status), ENOTDIR);
+	REFUSED(mkdir("/dev/iommu", 0700), EEXIST);
+	REFUSED(mkdir("/dev/iommu/x", 0700), ENOTDIR);
+	REFUSED(mknod("/dev/iommu", S_IFCHR | 0600, 0), EEXIST);
+	REFUSED(symlink("x", "/dev/iommu"), EEXIST);
+	CHECK(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode));
 	CHECK((fd = open("/dev/iommu", O_RDWR | O_NOFOLLOW | O_TRUNC | O_NOCTTY)) >= 0 && works(fd));
 	CHECK((fd = open("/dev/iommu", O_ACCMODE)) >= 0);
 	REFUSED(read(fd, &byte, 1), EBADF);
