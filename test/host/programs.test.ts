@@ -1,6 +1,6 @@
 /** C programs as clients, in every way of reaching memory and of sending calls. What is checked stands in the programs. */
 import { describe, expect, test } from 'vitest';
-import { compile, run, startFake, success } from './world.js';
+import { compile, run, startFake, success, ways } from './world.js';
 
 const programs: Readonly<Record<string, string>> = {
   addresses: 'every bad pointer is EFAULT and every good one works',
@@ -14,12 +14,6 @@ const programs: Readonly<Record<string, string>> = {
   wakes: 'no wake-up is lost between calls that are some microseconds apart',
   reused: 'a number that was a token’s is not taken for it any more',
 };
-
-const ways = [
-  { memory: 'direct', rings: true },
-  { memory: 'verbs', rings: true },
-  { memory: 'direct', rings: false },
-] as const;
 
 describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
   test.each(Object.entries(programs))('%s: %s', { timeout: 60_000 }, async (name) => {

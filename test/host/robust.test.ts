@@ -6,15 +6,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { tmpdir } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import { compile, descriptors, end, fakeEngine, run, start, startFake, success, until } from './world.js';
+import {
+  compile,
+  descriptors,
+  end,
+  fakeEngine,
+  run,
+  start,
+  startFake,
+  success,
+  until,
+  ways,
+} from './world.js';
 
 const ours = /a bug of the engine/;
-
-const ways = [
-  { memory: 'direct', rings: true },
-  { memory: 'verbs', rings: true },
-  { memory: 'direct', rings: false },
-] as const;
 
 describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
   test.each([

@@ -37,6 +37,13 @@ export function startFake(options: Partial<EngineOptions> = {}): Promise<Running
   return startEngine({ config: { selftest: true }, engineModule: fakeEngine(), ...options });
 }
 
+/** Every way of reaching memory and of sending calls. */
+export const ways = [
+  { memory: 'direct', rings: true },
+  { memory: 'verbs', rings: true },
+  { memory: 'direct', rings: false },
+] as const;
+
 export interface Ended {
   readonly status: number | null;
   readonly signal: string | null;

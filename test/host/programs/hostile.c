@@ -1,27 +1,5 @@
 /* A client that speaks the protocol itself, and wrongly. After each offence an honest one is still served. */
-#include "fake.h"
-#include "../../../shim/src/protocol.h"
-#include <sys/socket.h>
-#include <sys/un.h>
-
-static int honest;
-static unsigned seed = 20231;
-
-static unsigned chance(void)
-{
-	seed = seed * 1103515245 + 12345;
-	return seed >> 16;
-}
-
-static int reach(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	strcpy(address.sun_path, getenv("IOASIS_SOCKET"));
-	CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-	return fd;
-}
+#include "raw.h"
 
 /* A fresh process says hello, so that nothing it does touches the honest client's own image. */
 static void hello(int fd)
@@ -42,19 +20,6 @@ static void listen_to(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &brief, sizeof(brief));
 	while (recv(fd, buf, sizeof(buf), 0) > 0)
 		;
-}
-
-static void in_child(void (*offend)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		offend();
-		_exit(0);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-	check_add(honest, chance());
 }
 
 /* Every prefix of every kind of message, before and after hello. */

@@ -1,18 +1,6 @@
 /* A client that writes rings itself, and wrongly. After each offence an honest one is still served. */
-#include "fake.h"
-#include "../../../shim/src/protocol.h"
+#include "raw.h"
 #include <pthread.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-static int honest;
-static unsigned seed = 4711;
-
-static unsigned chance(void)
-{
-	seed = seed * 1103515245 + 12345;
-	return seed >> 16;
-}
 
 /* One image's connection, and what it shares with the daemon. */
 static struct {
@@ -20,16 +8,6 @@ static struct {
 	struct ioasis_rings *rings;
 	struct ioasis_ring *own;
 } ours;
-
-static int reach(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	strcpy(address.sun_path, getenv("IOASIS_SOCKET"));
-	CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-	return fd;
-}
 
 static struct ioasis_answer ask(int fd, const struct ioasis_request *request, int *got)
 {
@@ -112,19 +90,6 @@ static bool hung_up(void)
 	char byte;
 
 	return recv(ours.socket, &byte, 1, 0) == 0;
-}
-
-static void in_child(void (*offend)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		offend();
-		_exit(0);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-	check_add(honest, chance());
 }
 
 /* A length that is none ends the link, and whoever waits in the ring learns it. */
