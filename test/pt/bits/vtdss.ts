@@ -6,13 +6,11 @@ export interface VtdssUnit {
   readonly haw: number;
   /** ECAP_REG.SC. */
   readonly sc: boolean;
-  /** Whether X is looked at. */
-  readonly x: boolean;
   /** Leaves above this level have a reserved PS: CAP_REG.SSLPS. */
   readonly largest: number;
 }
 
-export const everything: VtdssUnit = { haw: 52, sc: true, x: false, largest: 2 };
+export const everything: VtdssUnit = { haw: 52, sc: true, largest: 2 };
 
 export function vtdssBits(unit: VtdssUnit): FormatBits {
   return {
@@ -26,7 +24,6 @@ export function vtdssBits(unit: VtdssUnit): FormatBits {
       return {
         read: bits('0'),
         write: bits('1'),
-        exec: 0n,
         accessed: bits('8'),
         dirty: isLeaf ? bits('9') : 0n,
         shape: canBeLeaf ? bits('7') : 0n,
@@ -37,10 +34,9 @@ export function vtdssBits(unit: VtdssUnit): FormatBits {
           (unit.haw < 52 ? bits(`51:${unit.haw}`) : 0n) |
           (first > 12 ? bits(`${first - 1}:12`) : 0n) |
           (isPsReserved ? bits('7') : 0n),
-        // EMT and IPAT of a leaf among them. X is 0 in what Linux writes; that it allows is a test of its own.
+        // EMT and IPAT of a leaf among them, and X, which the default does not look at.
         ignored:
-          bits('6:3', '10', '61:52', '63') |
-          (unit.x ? 0n : bits('2')) |
+          bits('6:2', '10', '61:52', '63') |
           (unit.sc ? bits('11') : 0n) |
           (level === 0 ? bits('7') : 0n) |
           (isLeaf ? 0n : bits('9')),
