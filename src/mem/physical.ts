@@ -1,9 +1,10 @@
 /**
  * Emulated host physical memory (HPA), 51 bits of it: tables in the first 64 GiB, windows onto client memory
- * from 1 TiB on, and nothing in between. Everything that a unit or a device touches, it touches here by address.
+ * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or a device touches, it touches here by address.
  */
 import type { Injector } from '../base/inject.js';
 import type { Backing } from './client.js';
+import { Providers } from './providers.js';
 import { TableStore } from './table-store.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
@@ -14,6 +15,7 @@ const TABLE_SPACE_HI = 1 << 4;
 
 export class PhysicalMemory {
   readonly tables: TableStore;
+  readonly providers = new Providers();
   readonly #windows = new Windows();
   /** The entry that {@link load64} found, as two int32 words. */
   loadedHi = 0;
