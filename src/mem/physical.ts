@@ -22,6 +22,12 @@ const PAGE_WORDS = 1 << 10;
 /** A half that changes at every look belongs to somebody who wants no answer. */
 const TORN_TRIES = 4;
 
+/** What a walk needs of memory. */
+export type EntryMemory = Pick<
+  PhysicalMemory,
+  'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
+>;
+
 export class PhysicalMemory {
   readonly tables: TableStore;
   readonly providers = new Providers();
