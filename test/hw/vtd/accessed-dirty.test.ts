@@ -98,16 +98,16 @@ describe('first stage', () => {
   });
 });
 
-describe('second stage', () => {
-  function second(flags: bigint): { world: World; entries: bigint[] } {
-    const world = new World();
-    const root = world.table();
-    const entries = mapPage(world, root, IOVA, HPA | SS_RW, SECOND);
-    pasidEntry(world, context(world).entry, 2n, { second: root, flags });
-    world.start();
-    return { world, entries };
-  }
+function second(flags: bigint): { world: World; entries: bigint[] } {
+  const world = new World();
+  const root = world.table();
+  const entries = mapPage(world, root, IOVA, HPA | SS_RW, SECOND);
+  pasidEntry(world, context(world).entry, 2n, { second: root, flags });
+  world.start();
+  return { world, entries };
+}
 
+describe('second stage', () => {
   test('without SSADE nothing is set', () => {
     const { world, entries } = second(0n);
     world.ask(IOVA, { access: WRITE });

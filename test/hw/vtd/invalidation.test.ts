@@ -276,16 +276,16 @@ describe('a PASID entry has changed', () => {
   });
 });
 
-describe('a context entry has changed', () => {
-  /** PASIDE is cleared. */
-  function changed(): QueueWorld {
-    const { world } = build();
-    stillOld(world);
-    const at = context(world).context;
-    world.put(at, world.get(at) & ~8n);
-    return world;
-  }
+/** PASIDE is cleared. */
+function changedContext(): QueueWorld {
+  const { world } = build();
+  stillOld(world);
+  const at = context(world).context;
+  world.put(at, world.get(at) & ~8n);
+  return world;
+}
 
+describe('a context entry has changed', () => {
   test.each([
     ['nothing', [], OLD],
     ['global', [contextInvalidate(1n)], null],
@@ -296,39 +296,40 @@ describe('a context entry has changed', () => {
     ['the PASID cache', [pasidCacheInvalidate(3n)], OLD],
     ['the IOTLB', [iotlbInvalidate(1n)], OLD],
   ] as const)('%s', (_, descriptors, expected) => {
-    const world = changed();
+    const world = changedContext();
     for (const descriptor of descriptors) world.submit(descriptor);
     expect(world.ask(A)).toBe(expected);
   });
 });
 
-describe('legacy contexts', () => {
-  function build(): { world: QueueWorld; contexts: bigint } {
-    const world = new QueueWorld();
-    const contexts = world.table();
-    world.put(world.root + 16n, contexts | 1n);
-    for (const [index, did] of [
-      [0n, 5n],
-      [1n, 6n],
-    ] as const) {
-      const root = world.table();
-      mapPage(world, root, A, OLD | SS_RW, SECOND);
-      world.put(contexts + index * 16n, root | 1n);
-      world.put(contexts + index * 16n + 8n, 2n | (did << 8n));
-    }
-    world.start(0);
-    for (const source of [SOURCE, OTHER]) expect(world.ask(A, { source, pasid: NO_PASID })).toBe(OLD);
-    for (const index of [0n, 1n]) world.put(contexts + index * 16n, 0n);
-    return { world, contexts };
+/** Two devices, cached; then both entries are cleared. */
+function legacyWorld(): QueueWorld {
+  const world = new QueueWorld();
+  const contexts = world.table();
+  world.put(world.root + 16n, contexts | 1n);
+  for (const [index, did] of [
+    [0n, 5n],
+    [1n, 6n],
+  ] as const) {
+    const root = world.table();
+    mapPage(world, root, A, OLD | SS_RW, SECOND);
+    world.put(contexts + index * 16n, root | 1n);
+    world.put(contexts + index * 16n + 8n, 2n | (did << 8n));
   }
+  world.start(0);
+  for (const source of [SOURCE, OTHER]) expect(world.ask(A, { source, pasid: NO_PASID })).toBe(OLD);
+  for (const index of [0n, 1n]) world.put(contexts + index * 16n, 0n);
+  return world;
+}
 
+describe('legacy contexts', () => {
   test.each([
     ['global', contextInvalidate(1n), [null, null]],
     ['domain 5', contextInvalidate(2n), [null, OLD]],
     ['device', contextInvalidate(3n), [null, OLD]],
     ['functions 0 to 7', contextInvalidate(3n, { fm: 3 }), [null, null]],
   ] as const)('%s', (_, descriptor, expected) => {
-    const { world } = build();
+    const world = legacyWorld();
     world.submit(descriptor);
     expect([SOURCE, OTHER].map((source) => world.ask(A, { source, pasid: NO_PASID }))).toEqual(expected);
   });

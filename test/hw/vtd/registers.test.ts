@@ -110,13 +110,13 @@ test('a new root table counts from SRTP on', () => {
   expect(world.request.reason).toBe(0x38);
 });
 
-describe('fault records', () => {
-  function faulty(): World {
-    const world = new World();
-    world.start();
-    return world;
-  }
+function faulty(): World {
+  const world = new World();
+  world.start();
+  return world;
+}
 
+describe('fault records', () => {
   test('are filled in turn, and freed in any order', () => {
     const world = faulty();
     for (let index = 0; index < 8; index += 1) {
