@@ -5,6 +5,7 @@
  */
 import type { Struct } from '../wire/struct.js';
 import type { MapStatus } from '../pt/map.js';
+import type { AddressSpaceProvider } from '../mem/providers.js';
 import type { SharedPages } from '../mem/task.js';
 import type { IommuGroup } from './group.js';
 import type { FaultParam, PageFaultGroup } from './iopf.js';
@@ -81,12 +82,21 @@ export interface NestedDomain extends DomainCommon {
   readonly invalidate?: (array: UserDataArray) => void;
 }
 
+/**
+ * An address space whose owner answers for every address: a process, a virtual machine, or somebody outside. Its page
+ * requests go to {@link DomainCommon.iopfHandler}, which belongs to that owner, never to the device's driver.
+ */
+export interface ProvidedDomain extends DomainCommon {
+  readonly kind: 'provided';
+  readonly provider: AddressSpaceProvider;
+}
+
 /** Nothing gets through. */
 export interface BlockedDomain extends DomainCommon {
   readonly kind: 'blocked';
 }
 
-export type Domain = PagingDomain | NestedDomain | BlockedDomain;
+export type Domain = PagingDomain | NestedDomain | ProvidedDomain | BlockedDomain;
 
 export type IommuCap = 'CACHE_COHERENCY' | 'ENFORCE_CACHE_COHERENCY' | 'DIRTY_TRACKING' | 'PCI_ATS_SUPPORTED';
 
@@ -164,6 +174,8 @@ export interface Unit {
   /** `flags` are IOMMU_HWPT_ALLOC_* without FAULT_ID_VALID. */
   allocPaging(device: DmaDevice, flags: number, data: UserData | null): PagingDomain;
   allocNested?(device: DmaDevice, parent: PagingDomain, flags: number, data: UserData): NestedDomain;
+  /** Absent: this unit cannot use a table that is not in memory. */
+  allocProvided?(provider: AddressSpaceProvider): ProvidedDomain;
   /** False: this type of vIOMMU does not exist here. */
   supportsViommu?(device: DmaDevice, type: number): boolean;
   initViommu?(core: ViommuCore, parent: PagingDomain, data: UserData | null): Viommu;

@@ -3,7 +3,7 @@
  * Invariant: memory that is pinned stays what it was after {@link LocalMemory.free}, as Linux keeps pinned pages;
  * only its addresses are gone.
  */
-import type { AddressSpace, Backing, MmAccount, Run } from '../mem/client.js';
+import type { AddressSpace, Backing, DirectView, MmAccount, Run } from '../mem/client.js';
 
 const PAGE_SIZE = 4096;
 /** Where allocations begin; nothing lies below, so a null pointer is a bad pointer. */
@@ -19,7 +19,7 @@ export class SparsePages implements Backing {
   readonly id = ++lastBackingId;
   /** Bytes. */
   readonly size: number;
-  readonly #pages = new Map<number, Uint8Array>();
+  readonly #pages = new Map<number, DirectView>();
 
   constructor(size: number) {
     this.size = size;
@@ -27,18 +27,23 @@ export class SparsePages implements Backing {
 
   read(offset: bigint, into: Uint8Array): boolean {
     return this.#each(offset, into.length, (page, at, done, length) => {
-      const bytes = this.#pages.get(page);
-      if (bytes === undefined) into.fill(0, done, done + length);
-      else into.set(bytes.subarray(at, at + length), done);
+      const view = this.#pages.get(page);
+      if (view === undefined) into.fill(0, done, done + length);
+      else into.set(view.bytes.subarray(at, at + length), done);
     });
   }
 
   write(offset: bigint, from: Uint8Array): boolean {
     return this.#each(offset, from.length, (page, at, done, length) => {
-      let bytes = this.#pages.get(page);
-      if (bytes === undefined) this.#pages.set(page, (bytes = new Uint8Array(PAGE_SIZE)));
-      bytes.set(from.subarray(done, done + length), at);
+      let view = this.#pages.get(page);
+      if (view === undefined) this.#pages.set(page, (view = newPage(page)));
+      view.bytes.set(from.subarray(done, done + length), at);
     });
+  }
+
+  /** Null while nobody has written that page: reading must not make it. */
+  view(page: number): DirectView | null {
+    return this.#pages.get(page) ?? null;
   }
 
   /** Visits every page of a range; false, and no visit, if the range is not all inside. */
@@ -57,6 +62,11 @@ export class SparsePages implements Backing {
     }
     return true;
   }
+}
+
+function newPage(page: number): DirectView {
+  const bytes = new Uint8Array(PAGE_SIZE);
+  return { firstPage: page, bytes, words: new Int32Array(bytes.buffer) };
 }
 
 interface Allocation {

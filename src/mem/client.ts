@@ -3,6 +3,15 @@
  * `host/` implements this over processes; the TypeScript API over plain arrays.
  */
 
+/** Bytes of a backing that are here as an array: seen and changed without a copy, by the next access on. */
+export interface DirectView {
+  /** Number of the first 4 KiB page in it: offset / 4096. */
+  readonly firstPage: number;
+  /** Whole pages; both arrays are the same bytes. */
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+}
+
 /**
  * The identity of memory: equal `id`s and equal offsets are the same bytes, however often they are mapped.
  * A shared file is one backing for everybody; private memory is a backing of its mm, at offset = address.
@@ -20,6 +29,12 @@ export interface Backing {
    */
   hold?(offset: bigint, length: bigint): boolean;
   unhold?(offset: bigint, length: bigint): void;
+  /**
+   * A view that has page `page` (offset / 4096) in it, if there is one now: the same object each time, so that asking
+   * costs nothing. It is true until the caller returns to whoever called it; nobody keeps it. Absent, or null: use
+   * {@link read} and {@link write}.
+   */
+  view?(page: number): DirectView | null;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */

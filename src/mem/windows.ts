@@ -29,10 +29,14 @@ export interface BackingPlace {
   readonly offset: bigint;
 }
 
-interface Window {
+/** A GiB of HPA, and which GiB of which backing is there. */
+export interface BackingGib {
   readonly backing: Backing;
   /** Offset in the backing, in GiB. */
   readonly index: number;
+}
+
+interface Window extends BackingGib {
   readonly slot: number;
   uses: number;
 }
@@ -100,10 +104,15 @@ export class Windows {
     return (BigInt(window.slot) << SLOT_LG2) | (offset & SLOT_MASK);
   }
 
+  /** What has the GiB of HPA number `slot`, or null. */
+  at(slot: number): BackingGib | null {
+    if (slot >= SLOTS) return null;
+    return this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+  }
+
   /** What lies at `hpa`, or null. */
   placeOf(hpa: bigint): BackingPlace | null {
-    const slot = Number(hpa >> SLOT_LG2);
-    const window = this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+    const window = this.at(Number(hpa >> SLOT_LG2));
     if (window === null) return null;
     return { backing: window.backing, offset: (BigInt(window.index) << SLOT_LG2) | (hpa & SLOT_MASK) };
   }
