@@ -29,6 +29,8 @@ export class PhysicalMemory {
   readonly #bounce = new Uint8Array(BOUNCE);
   #found: DirectView | null = null;
   directAt = 0;
+  /** Whether the last {@link copy} that failed did so where it reads. */
+  isSourceGone = false;
 
   constructor(injector: Injector) {
     this.tables = new TableStore(injector);
@@ -216,8 +218,9 @@ export class PhysicalMemory {
     }
     for (let done = 0; done < length; done += BOUNCE) {
       const bytes = this.#bounce.subarray(0, Math.min(BOUNCE, length - done));
-      const read = this.#transfer(fromHi + carry(fromLo, done), (fromLo + done) | 0, bytes, false);
-      if (!read || !this.#transfer(toHi + carry(toLo, done), (toLo + done) | 0, bytes, true)) return false;
+      this.isSourceGone = !this.#transfer(fromHi + carry(fromLo, done), (fromLo + done) | 0, bytes, false);
+      if (this.isSourceGone) return false;
+      if (!this.#transfer(toHi + carry(toLo, done), (toLo + done) | 0, bytes, true)) return false;
     }
     return true;
   }
