@@ -70,7 +70,7 @@ describe('with EAFE', () =>
   judgeBits(new X86({ hasExtendedAccessed: true }), x86Bits({ ...everything, eafe: true })));
 
 describe('without 1 GiB pages', () => {
-  const format = new X86({ hasGibLeaves: false });
+  const format = new X86({ maxLeafLevel: 1 });
   judgeBits(format, x86Bits({ ...everything, fs1gp: false }));
 
   test('map uses 2 MiB instead', () => {

@@ -106,6 +106,7 @@ class AmdV1 implements PageTableFormat {
     return Math.min(Math.max(this.#codedLg2(hi, lo), own), own + ITEMS_LG2);
   }
 
+  // UNSPECIFIED (2.2.3): address bits below a leaf of its level's own size. Chosen: ignored.
   leafHi(hi: number, _lo: number, sizeLg2: number): number {
     return ((hi & ADDRESS_HI) >>> this.#shift) & maskFromHi(sizeLg2);
   }
@@ -170,7 +171,10 @@ class AmdV1 implements PageTableFormat {
     return this.granuleLg2 + 1 + trailingOnes(hi & ADDRESS_HI, lo >>> 12);
   }
 
-  /** Whether a leaf of this size lies in items of `level`, and in less than a whole table of them. */
+  /**
+   * Whether a leaf of this size lies in items of `level`, and in less than a whole table of them.
+   * UNSPECIFIED (2.2.3): a coded size that its level cannot hold. Chosen: refused, as an illegal encoding.
+   */
   #isSizeOf(sizeLg2: number, level: number): boolean {
     const own = this.granuleLg2 + ITEMS_LG2 * level;
     return sizeLg2 >= own && sizeLg2 < Math.min(own + ITEMS_LG2, this.maxOaLg2);
