@@ -204,7 +204,7 @@ export class FakeHardware implements Mmio {
     this.registers.set(at + 8, sourceId | bits);
     this.registers.set(at + 12, (1 << 31) | (isRead ? 1 << 30 : 0) | ((pasid ?? 0) << 8) | reason);
     if (isFirst) {
-      this.registers.set(FSTS, this.read32(FSTS) | 2 | (this.#nextFault << 8));
+      this.registers.set(FSTS, (this.read32(FSTS) & 0xff) | 2 | (this.#nextFault << 8));
     }
     this.#nextFault = (this.#nextFault + 1) % 8;
     if (isFirst) this.#message(0x38);
