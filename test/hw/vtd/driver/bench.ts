@@ -22,13 +22,14 @@ export interface BenchOptions {
 }
 
 export class Bench {
+  readonly injector = new Injector();
   readonly memory: PhysicalMemory;
   readonly events = new Events();
   readonly hardware: FakeHardware;
   readonly unit: VtdUnit;
 
-  constructor({ cap = CAP, ecap = ECAP, memory = new PhysicalMemory(new Injector()) }: BenchOptions = {}) {
-    this.memory = memory;
+  constructor({ cap = CAP, ecap = ECAP, memory }: BenchOptions = {}) {
+    this.memory = memory ?? new PhysicalMemory(this.injector);
     this.hardware = new FakeHardware(this.memory, cap, ecap);
     this.unit = new VtdUnit({
       name: 'dmar0',
