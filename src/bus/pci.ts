@@ -57,9 +57,10 @@ export class PciFunction {
   }
 }
 
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
+
 /** `0000:00:02.0` */
 export function pciName(segment: number, rid: number): string {
-  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
   return `${hex(segment, 4)}:${hex(rid >>> 8, 2)}:${hex((rid >>> 3) & 31, 2)}.${rid & 7}`;
 }
 
