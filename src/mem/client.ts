@@ -3,13 +3,18 @@
  * `host/` implements this over processes; the TypeScript API over plain arrays.
  */
 
-/** Bytes of a backing that are here as an array: seen and changed without a copy, by the next access on. */
+/**
+ * Bytes of a backing that can be reached without a call. Whoever uses it asks {@link alive} before and after: what was
+ * read or written while it ended is void.
+ */
 export interface DirectView {
-  /** Number of the first 4 KiB page in it: offset / 4096. */
-  readonly firstPage: number;
-  /** Whole pages; both arrays are the same bytes. */
-  readonly words: Int32Array;
+  /** The byte of the backing that is `bytes[0]`; a multiple of the page size. */
+  readonly start: number;
   readonly bytes: Uint8Array;
+  /** The same memory by words, for entries of tables and for atomic operations. */
+  readonly words: Int32Array;
+  /** False: what lies here is the backing's no more (its file was cut short, or the view was taken back). For ever. */
+  readonly alive: boolean;
 }
 
 /**
@@ -30,11 +35,12 @@ export interface Backing {
   hold?(offset: bigint, length: bigint): boolean;
   unhold?(offset: bigint, length: bigint): void;
   /**
-   * A view that has page `page` (offset / 4096) in it, if there is one now: the same object each time, so that asking
-   * costs nothing. It is true until the caller returns to whoever called it; nobody keeps it. Absent, or null: use
-   * {@link read} and {@link write}.
+   * A piece of it around byte `offset` that can be read and written directly; null where only {@link read} and
+   * {@link write} will do. The same view for the same place while that is alive.
    */
-  view?(page: number): DirectView | null;
+  view?(offset: number): DirectView | null;
+  /** No window shows it any more: its views may be taken back. */
+  unseen?(): void;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */
