@@ -4,8 +4,9 @@ import { rules as mock } from '../hw/mock/rules.js';
 import { rules as core } from '../hw/rules.js';
 import { rules as iommufd } from '../iommufd/rules.js';
 import { rules as selftest } from '../selftest/rules.js';
+import { rules as vfio } from '../vfio/rules.js';
 
-const catalogues: readonly Readonly<Record<string, Rule>>[] = [iommufd, core, mock, selftest];
+const catalogues: readonly Readonly<Record<string, Rule>>[] = [iommufd, core, mock, selftest, vfio];
 
 /** The rule with id `start`; if there is none, all whose id begins so, in the order of their catalogues. */
 export function findRules(start: string): Rule[] {
