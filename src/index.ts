@@ -12,6 +12,8 @@ export { LocalClient, type ClientOptions } from './machine/local-client.js';
 export { LocalMemory, SparsePages, type AllocateOptions } from './machine/local-memory.js';
 export { createMachine, type Machine } from './machine/machine.js';
 export type { EngineConfig, LeakReport } from './machine/engine.js';
+export { TopologyError } from './machine/plan.js';
+export type * from './machine/topology.js';
 export { findRules } from './machine/rules.js';
 export type { Capability } from './mem/task.js';
 export type { Infer, Struct } from './wire/struct.js';

@@ -30,7 +30,7 @@ export interface OptionSpec {
 
 export interface OperandSpec {
   readonly name: string;
-  readonly kind: 'program' | 'command' | 'shell' | 'rule';
+  readonly kind: 'program' | 'command' | 'shell' | 'rule' | 'profile';
   readonly optional?: boolean;
   readonly summary: string;
 }
@@ -63,6 +63,40 @@ export interface CommandSpec {
   readonly examples: readonly Example[];
   readonly load: () => Promise<Action>;
 }
+
+/** Files in examples/topologies; named here so that help and completion need not look. */
+export const profileNames = [
+  'no-ats',
+  'no-coherency',
+  'no-dirty-tracking',
+  'platform',
+  'reserved-windows',
+  'shared-group',
+  'vtd',
+  'vtd-39bit',
+  'vtd-57bit',
+  'vtd-legacy-like',
+] as const;
+
+const topologyOptions: readonly OptionSpec[] = [
+  {
+    name: 'topology',
+    short: 't',
+    value: 'FILE',
+    kind: 'path',
+    summary: 'build the machine that FILE describes: IOMMUs, buses, devices',
+    detail:
+      'YAML or JSON; docs/topology.md says what can be in it, docs/topology.schema.json lets editors complete it. ' +
+      'Without it there are no devices. An empty file is a machine with one VT-d unit and one device.',
+  },
+  {
+    name: 'profile',
+    value: 'NAME',
+    kind: 'choice',
+    choices: profileNames,
+    summary: 'the same with a topology that comes with ioasis; see ioasis profiles',
+  },
+];
 
 const engineOptions: readonly OptionSpec[] = [
   {
@@ -136,6 +170,7 @@ const run: CommandSpec = {
   operands: [{ name: 'program', kind: 'program', summary: 'the program and its arguments' }],
   passThrough: true,
   options: [
+    ...topologyOptions,
     ...engineOptions.slice(0, 1),
     ...traceOptions,
     {
@@ -177,6 +212,8 @@ const run: CommandSpec = {
   examples: [
     { text: 'A program that opens /dev/iommu', command: 'ioasis run -- ./my-driver --queue 4' },
     { text: 'What does it do, and why was it refused?', command: 'ioasis run --trace -- ./my-driver' },
+    { text: 'On a machine with a 39-bit IOMMU', command: 'ioasis run --profile vtd-39bit -- ./my-driver' },
+    { text: 'On a machine of your own', command: 'ioasis run -t machine.yaml -- ./my-driver' },
     { text: "Linux' own test program", command: 'ioasis run --selftest -- ./iommufd' },
     { text: 'The third failing point of an error path', command: 'ioasis run --fail-nth 3 -- ./my-driver' },
   ],
@@ -199,6 +236,7 @@ const daemon: CommandSpec = {
       summary: 'where to listen, in a directory that is yours alone',
       detail: 'Without it, a socket in a new private directory below XDG_RUNTIME_DIR or TMPDIR.',
     },
+    ...topologyOptions,
     ...engineOptions.slice(0, 1),
     ...traceOptions,
     ...engineOptions.slice(1),
@@ -212,6 +250,26 @@ const daemon: CommandSpec = {
     { text: 'in another terminal', command: 'ioasis run --socket ~/.ioasis/socket -- ./my-driver' },
   ],
   load: async () => (await import('./daemon.js')).daemon,
+};
+
+const profiles: CommandSpec = {
+  name: 'profiles',
+  summary: 'list the machines that come with ioasis, or print one to start from',
+  description: [
+    'A profile is a topology file. With a name it is printed as it is: save it, change it, and use it with ' +
+      'run --topology.',
+  ],
+  operands: [{ name: 'name', kind: 'profile', optional: true, summary: 'a profile' }],
+  options: [],
+  exits: [
+    ['0', 'printed'],
+    ['1', 'no profile has that name'],
+  ],
+  examples: [
+    { text: 'What machines are there?', command: 'ioasis profiles' },
+    { text: 'One of your own', command: 'ioasis profiles vtd > machine.yaml' },
+  ],
+  load: async () => (await import('./profiles.js')).listProfiles,
 };
 
 const doctor: CommandSpec = {
@@ -330,6 +388,7 @@ const version: CommandSpec = {
 export const commands: readonly CommandSpec[] = [
   run,
   daemon,
+  profiles,
   doctor,
   rules,
   header,
@@ -362,7 +421,7 @@ export function findCommand(name: string): CommandSpec | undefined {
   return commands.find((command) => command.name === name);
 }
 
-/** `--trace[=FILE]`, `--[no-]lend`, `--timeout SECONDS`: as people write it. */
+/** `-t, --topology FILE`, `--trace[=FILE]`, `--[no-]lend`: as people write it. */
 export function optionSpelling(option: OptionSpec): string {
   const letter = option.short === undefined ? '' : `-${option.short}, `;
   const name = `--${option.negatable === true ? '[no-]' : ''}${option.name}`;

@@ -14,6 +14,7 @@ import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import { devices, type DeviceNode } from './devices.js';
+import type { Topology } from './topology.js';
 
 const rules = catalogue({
   open_path: ['ENOENT', 'this machine has no device file {path}'],
@@ -22,6 +23,8 @@ const rules = catalogue({
 export interface EngineConfig {
   /** Offers the mock IOMMU and IOMMU_TEST_CMD. */
   readonly selftest: boolean;
+  /** The units, buses and devices of the machine. Default: none. */
+  readonly topology?: Topology;
   readonly limits?: Partial<Limits>;
 }
 
