@@ -72,7 +72,7 @@ export class IommuGroup {
 
   #checkUnit(domain: Domain): void {
     const { unit, name } = this.#first();
-    if (domain.unit === unit) return;
+    if (domain.unit.ops === unit.ops) return;
     refuse(rules.group_foreign_domain, { device: name, domain: domain.unit.name, unit: unit.name });
   }
 
@@ -115,7 +115,7 @@ export class IommuGroup {
   }
 
   #checkPasidUnit(domain: Domain, device: DmaDevice, pasid: number): void {
-    if (domain.unit === device.unit) return;
+    if (domain.unit.ops === device.unit.ops) return;
     refuse(rules.pasid_foreign_domain, {
       pasid,
       device: device.name,

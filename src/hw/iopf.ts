@@ -79,5 +79,6 @@ export function respondGroup(group: PageFaultGroup, code: number): void {
 }
 
 function respond(device: DmaDevice, request: PageRequest, code: number): void {
-  device.unit.pageResponse(device, { pasid: request.pasid, grpid: request.grpid, code });
+  const hasPasid = (request.flags & PageRequestFlags.PASID_VALID) !== 0;
+  device.unit.pageResponse(device, { hasPasid, pasid: request.pasid, grpid: request.grpid, code });
 }

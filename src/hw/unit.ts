@@ -36,6 +36,11 @@ export interface UserDataArray {
   done: number;
   /** Entry `index`, with the length rules of {@link UserData.read}. */
   readEntry<T>(index: number, struct: Struct<T>, type: number, last: keyof T & string): T;
+  /**
+   * Entry `index` of a type that may grow: EINVAL below the end of `last`, and what is longer than the struct must be
+   * zero (E2BIG).
+   */
+  readGrowing<T>(index: number, struct: Struct<T>, last: keyof T & string): T;
   /** All entries; each is zero-extended, or E2BIG when a longer one has a non-zero tail. */
   readAll<T>(struct: Struct<T>, type: number): T[];
 }
@@ -133,6 +138,8 @@ export interface ViommuCore {
   destroyMmap(offset: bigint): void;
   /** Queues a vEVENT. EOPNOTSUPP when nobody listens for `type`. */
   reportEvent(type: number, data: Uint8Array): void;
+  /** Whether somebody has a queue for vEVENTs of `type`. */
+  listens(type: number): boolean;
 }
 
 /** What a driver makes of a vIOMMU (iommufd_viommu_ops). */
@@ -166,6 +173,8 @@ export interface HwInfo {
 /** An IOMMU with its driver (iommu_ops). */
 export interface Unit {
   readonly name: string;
+  /** Units with the same take each other's domains, if their capabilities suit (struct iommu_ops as an identity). */
+  readonly ops: object;
   readonly blockedDomain: BlockedDomain;
   /** Guests own the PASID table: faults of unknown PASIDs go to the nested domain of the device itself. */
   readonly userPasidTable: boolean;
@@ -191,6 +200,8 @@ export interface Unit {
 export const PageResponseCode = { SUCCESS: 0, INVALID: 1, FAILURE: 2 } as const;
 
 export interface PageResponse {
+  /** The request had one. */
+  readonly hasPasid: boolean;
   readonly pasid: number;
   readonly grpid: number;
   readonly code: number;

@@ -228,6 +228,14 @@ class CallUserDataArray implements UserDataArray {
     return this.call.userData(this.type, this.#entryAt(index), this.entryLength).read(struct, type, last);
   }
 
+  readGrowing<T>(index: number, struct: Struct<T>, last: keyof T & string): T {
+    const least = struct.endOf(last);
+    if (this.entryLength < least) {
+      refuse(rules.user_array_entry_length, { length: this.entryLength, least, struct: struct.name });
+    }
+    return this.call.copyStructIn(struct, this.#entryAt(index), this.entryLength);
+  }
+
   readAll<T>(struct: Struct<T>, type: number): T[] {
     if (this.type !== type)
       refuse(rules.user_array_type, { type: this.type, expected: type, struct: struct.name });

@@ -141,7 +141,7 @@ function allocNested(
   if (unit.allocNested === undefined) refuse(rules.hwpt_nested_unit, { unit: unit.name });
   if (parent.automatic) refuse(rules.hwpt_parent_automatic, { pt_id: parent.id });
   if (!parent.nestParent) refuse(rules.hwpt_parent_flag, { pt_id: parent.id });
-  if (parent.domain.unit !== unit)
+  if (parent.domain.unit.ops !== unit.ops)
     refuse(rules.hwpt_parent_unit, { parent: parent.domain.unit.name, unit: unit.name });
   call.context.objects.checkRoom(call, 'HWPT_NESTED');
   const domain = unit.allocNested(device.device, parent.domain, flags & ~IOMMU_HWPT_FAULT_ID_VALID, data);

@@ -37,6 +37,10 @@ export const rules = catalogue({
   ],
   user_data_unwritable: ['EFAULT', 'the driver data of {length} bytes cannot be written back at {at}'],
   user_array_type: ['EINVAL', 'data type {type} is not {expected}, that of entries of struct {struct}'],
+  user_array_entry_length: [
+    'EINVAL',
+    'an entry of {length} bytes is below {least}, the first struct {struct}',
+  ],
   user_array_empty: ['EINVAL', 'there are no entries of struct {struct}'],
   user_array_unreadable: ['EFAULT', 'the {length} bytes of entries at {at} cannot be read'],
 

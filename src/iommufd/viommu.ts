@@ -66,6 +66,10 @@ export class ViommuObject extends IommufdObject implements ViommuCore {
     return this.queues.find((queue) => queue.eventType === type);
   }
 
+  listens(type: number): boolean {
+    return this.queueOf(type) !== undefined;
+  }
+
   reportEvent(type: number, data: Uint8Array): void {
     const queue = this.queueOf(type);
     if (queue === undefined) refuse(rules.vevent_no_queue, { type, viommu_id: this.id });

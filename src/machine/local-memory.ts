@@ -3,7 +3,7 @@
  * Invariant: memory that is pinned stays what it was after {@link LocalMemory.free}, as Linux keeps pinned pages;
  * only its addresses are gone.
  */
-import type { AddressSpace, Backing, MmAccount, Run } from '../mem/client.js';
+import type { AddressSpace, Backing, DirectView, MmAccount, Run } from '../mem/client.js';
 
 const PAGE_SIZE = 4096;
 /** Where allocations begin; nothing lies below, so a null pointer is a bad pointer. */
@@ -14,45 +14,73 @@ const TASK_SIZE = 0x7fff_ffff_f000;
 let lastBackingId = 0;
 let lastSpaceId = 0;
 
-/** Zero-filled pages that exist once somebody writes them. */
+/** A piece of {@link SparsePages}: small enough to be made for one byte, large enough for a device to copy at once. */
+const PIECE_BYTES = 1 << 21;
+
+class Piece implements DirectView {
+  readonly alive = true;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+
+  constructor(
+    readonly start: number,
+    length: number,
+  ) {
+    this.bytes = new Uint8Array(length);
+    this.words = new Int32Array(this.bytes.buffer);
+  }
+}
+
+/** Zero-filled memory whose pieces exist once somebody writes them. */
 export class SparsePages implements Backing {
   readonly id = ++lastBackingId;
   /** Bytes. */
   readonly size: number;
-  readonly #pages = new Map<number, Uint8Array>();
+  readonly #pieces = new Map<number, Piece>();
 
   constructor(size: number) {
     this.size = size;
   }
 
+  view(offset: number): DirectView | null {
+    if (offset < 0 || offset >= this.size) return null;
+    const index = Math.floor(offset / PIECE_BYTES);
+    let piece = this.#pieces.get(index);
+    if (piece === undefined) {
+      const start = index * PIECE_BYTES;
+      const end = Math.min(start + PIECE_BYTES, Math.ceil(this.size / PAGE_SIZE) * PAGE_SIZE);
+      this.#pieces.set(index, (piece = new Piece(start, end - start)));
+    }
+    return piece;
+  }
+
   read(offset: bigint, into: Uint8Array): boolean {
-    return this.#each(offset, into.length, (page, at, done, length) => {
-      const bytes = this.#pages.get(page);
-      if (bytes === undefined) into.fill(0, done, done + length);
-      else into.set(bytes.subarray(at, at + length), done);
+    return this.#each(offset, into.length, (start, done, length) => {
+      const piece = this.#pieces.get(Math.floor(start / PIECE_BYTES));
+      if (piece === undefined) into.fill(0, done, done + length);
+      else into.set(piece.bytes.subarray(start - piece.start, start - piece.start + length), done);
     });
   }
 
   write(offset: bigint, from: Uint8Array): boolean {
-    return this.#each(offset, from.length, (page, at, done, length) => {
-      let bytes = this.#pages.get(page);
-      if (bytes === undefined) this.#pages.set(page, (bytes = new Uint8Array(PAGE_SIZE)));
-      bytes.set(from.subarray(done, done + length), at);
+    return this.#each(offset, from.length, (start, done, length) => {
+      const piece = this.view(start)!;
+      piece.bytes.set(from.subarray(done, done + length), start - piece.start);
     });
   }
 
-  /** Visits every page of a range; false, and no visit, if the range is not all inside. */
+  /** Visits every piece of a range; false, and no visit, if the range is not all inside. */
   #each(
     offset: bigint,
     length: number,
-    visit: (page: number, at: number, done: number, length: number) => void,
+    visit: (start: number, done: number, length: number) => void,
   ): boolean {
-    const start = Number(offset);
-    if (start < 0 || start + length > this.size) return false;
+    const first = Number(offset);
+    if (first < 0 || first + length > this.size) return false;
     for (let done = 0; done < length;) {
-      const at = (start + done) % PAGE_SIZE;
-      const piece = Math.min(PAGE_SIZE - at, length - done);
-      visit((start + done - at) / PAGE_SIZE, at, done, piece);
+      const start = first + done;
+      const piece = Math.min(PIECE_BYTES - (start % PIECE_BYTES), length - done);
+      visit(start, done, piece);
       done += piece;
     }
     return true;

@@ -4,6 +4,20 @@
  */
 
 /**
+ * Bytes of a backing that can be reached without a call. Whoever uses it asks {@link alive} before and after: what was
+ * read or written while it ended is void.
+ */
+export interface DirectView {
+  /** The byte of the backing that is `bytes[0]`; a multiple of the page size. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  /** The same memory by words, for entries of tables and for atomic operations. */
+  readonly words: Int32Array;
+  /** False: what lies here is the backing's no more (its file was cut short, or the view was taken back). For ever. */
+  readonly alive: boolean;
+}
+
+/**
  * The identity of memory: equal `id`s and equal offsets are the same bytes, however often they are mapped.
  * A shared file is one backing for everybody; private memory is a backing of its mm, at offset = address.
  */
@@ -14,6 +28,13 @@ export interface Backing {
   read(offset: bigint, into: Uint8Array): boolean;
   /** Copies in; false if any byte is not there. Never grows a file. */
   write(offset: bigint, from: Uint8Array): boolean;
+  /**
+   * A piece of it around byte `offset` that can be read and written directly; null where only {@link read} and
+   * {@link write} will do. The same view for the same place while that is alive.
+   */
+  view?(offset: number): DirectView | null;
+  /** No window shows it any more: its views may be taken back. */
+  unseen?(): void;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */

@@ -3,15 +3,19 @@
  * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or a device touches, it touches here by address.
  */
 import type { Injector } from '../base/inject.js';
-import type { Backing } from './client.js';
+import { highWord, joinWords, lowWord } from '../base/words.js';
+import type { Backing, DirectView } from './client.js';
 import { Providers } from './providers.js';
 import { TableStore } from './table-store.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
-const TABLE_SPACE = 1n << 36n;
 const FRAME_MASK = 0xfffn;
 /** The high word of every table's HPA is below this. */
 const TABLE_SPACE_HI = 1 << 4;
+/** Bytes that are copied at once between places that cannot both be reached directly. */
+const BOUNCE = 1 << 16;
+/** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
+const LOAD_TRIES = 8;
 
 export class PhysicalMemory {
   readonly tables: TableStore;
@@ -22,6 +26,11 @@ export class PhysicalMemory {
   loadedLo = 0;
   readonly #entry = new Uint8Array(8);
   readonly #entryWords = new Int32Array(this.#entry.buffer);
+  readonly #bounce = new Uint8Array(BOUNCE);
+  #found: DirectView | null = null;
+  directAt = 0;
+  /** Whether the last {@link copy} that failed did so where it reads. */
+  isSourceGone = false;
 
   constructor(injector: Injector) {
     this.tables = new TableStore(injector);
@@ -57,12 +66,53 @@ export class PhysicalMemory {
 
   /** Copies out; false if any byte of it is no memory. */
   read(hpa: bigint, into: Uint8Array): boolean {
-    return this.#eachPiece(hpa, into, false);
+    return this.readAt(highWord(hpa), lowWord(hpa), into, 0, into.length);
   }
 
   /** Copies in; false if any byte of it is no memory (bytes before that are written). */
   write(hpa: bigint, from: Uint8Array): boolean {
-    return this.#eachPiece(hpa, from, true);
+    return this.writeAt(highWord(hpa), lowWord(hpa), from, 0, from.length);
+  }
+
+  /** {@link read} of `length` bytes, to index `at` of `into`. One view for each piece that is contiguous here too. */
+  readAt(hi: number, lo: number, into: Uint8Array, at: number, length: number): boolean {
+    for (let done = 0; done < length;) {
+      const piece = Math.min(length - done, this.#roomAt(hi, lo));
+      if (!this.#readPiece(hi, lo, into, at + done, piece)) return false;
+      done += piece;
+      hi += carry(lo, piece);
+      lo = (lo + piece) | 0;
+    }
+    return true;
+  }
+
+  /** {@link write} of `length` bytes, from index `at` of `from`. */
+  writeAt(hi: number, lo: number, from: Uint8Array, at: number, length: number): boolean {
+    for (let done = 0; done < length;) {
+      const piece = Math.min(length - done, this.#roomAt(hi, lo));
+      if (!this.#writePiece(hi, lo, from, at + done, piece)) return false;
+      done += piece;
+      hi += carry(lo, piece);
+      lo = (lo + piece) | 0;
+    }
+    return true;
+  }
+
+  /** Copies `length` bytes from one place to another, in pieces, upwards; false if any of it is no memory. */
+  copy(fromHi: number, fromLo: number, toHi: number, toLo: number, length: number): boolean {
+    for (let done = 0; done < length;) {
+      let piece = Math.min(length - done, this.#roomAt(toHi, toLo));
+      const target = this.#found;
+      const targetAt = this.directAt;
+      piece = Math.min(piece, this.#roomAt(fromHi, fromLo));
+      if (!this.#copyPiece(fromHi, fromLo, toHi, toLo, piece, target, targetAt)) return false;
+      done += piece;
+      fromHi += carry(fromLo, piece);
+      fromLo = (fromLo + piece) | 0;
+      toHi += carry(toLo, piece);
+      toLo = (toLo + piece) | 0;
+    }
+    return true;
   }
 
   /** Loads the 64-bit entry at an 8-byte aligned HPA into {@link loadedHi} and {@link loadedLo}. */
@@ -76,7 +126,9 @@ export class PhysicalMemory {
       this.loadedHi = words[at + 1]!;
       return true;
     }
-    if (!this.read(joinWords(hi, lo), this.#entry)) return false;
+    const view = this.direct(hi, lo);
+    if (view !== null && this.#loadDirect(view)) return true;
+    if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
     this.loadedLo = this.#entryWords[0]!;
     this.loadedHi = this.#entryWords[1]!;
     return true;
@@ -98,18 +150,87 @@ export class PhysicalMemory {
     return this.write(joinWords(hi, lo), this.#entry);
   }
 
-  #eachPiece(hpa: bigint, bytes: Uint8Array, isWrite: boolean): boolean {
-    let done = 0;
-    while (done < bytes.length) {
-      const at = hpa + BigInt(done);
-      const length = Math.min(bytes.length - done, roomAt(at));
-      const piece = bytes.subarray(done, done + length);
-      if (!(at < TABLE_SPACE ? this.#copyTable(at, piece, isWrite) : this.#copyClient(at, piece, isWrite))) {
-        return false;
-      }
-      done += length;
+  /** What can be reached directly at an HPA of client memory; the byte is at index {@link directAt}. Null elsewhere. */
+  direct(hi: number, lo: number): DirectView | null {
+    const windows = this.#windows;
+    if (hi >>> 0 < TABLE_SPACE_HI || !windows.find(hi, lo)) return null;
+    this.directAt = windows.foundAt;
+    return windows.found;
+  }
+
+  /** The owner may store while we load: a low word belongs to the high word that was there before and after it. */
+  #loadDirect(view: DirectView): boolean {
+    const { words } = view;
+    const at = this.directAt >>> 2;
+    let high = Atomics.load(words, at + 1);
+    for (let tries = 0; tries < LOAD_TRIES; tries++) {
+      this.loadedHi = high;
+      this.loadedLo = Atomics.load(words, at);
+      high = Atomics.load(words, at + 1);
+      if (high === this.loadedHi) break;
+    }
+    return view.alive;
+  }
+
+  /**
+   * Bytes from an HPA to the end of its frame (tables), of what can be reached directly there ({@link #found}), or else
+   * of its GiB.
+   */
+  #roomAt(hi: number, lo: number): number {
+    this.#found = this.direct(hi, lo);
+    if (this.#found !== null) return this.#windows.foundRoom;
+    return hi >>> 0 < TABLE_SPACE_HI ? 0x1000 - (lo & 0xfff) : 0x4000_0000 - (lo & 0x3fff_ffff);
+  }
+
+  /** One piece, which {@link #roomAt} was asked for just before. */
+  #readPiece(hi: number, lo: number, into: Uint8Array, at: number, length: number): boolean {
+    const view = this.#found;
+    if (view !== null) {
+      copyBytes(view.bytes, this.directAt, into, at, length);
+      if (view.alive) return true;
+    }
+    return this.#transfer(hi, lo, into.subarray(at, at + length), false);
+  }
+
+  #writePiece(hi: number, lo: number, from: Uint8Array, at: number, length: number): boolean {
+    const view = this.#found;
+    if (view !== null) {
+      copyBytes(from, at, view.bytes, this.directAt, length);
+      if (view.alive) return true;
+    }
+    return this.#transfer(hi, lo, from.subarray(at, at + length), true);
+  }
+
+  /** One piece from what {@link #roomAt} found last to `target`, which it found before that. */
+  #copyPiece(
+    fromHi: number,
+    fromLo: number,
+    toHi: number,
+    toLo: number,
+    length: number,
+    target: DirectView | null,
+    targetAt: number,
+  ): boolean {
+    const source = this.#found;
+    if (source !== null && target !== null) {
+      copyBytes(source.bytes, this.directAt, target.bytes, targetAt, length);
+      if (source.alive && target.alive) return true;
+    }
+    for (let done = 0; done < length; done += BOUNCE) {
+      const bytes = this.#bounce.subarray(0, Math.min(BOUNCE, length - done));
+      this.isSourceGone = !this.#transfer(fromHi + carry(fromLo, done), (fromLo + done) | 0, bytes, false);
+      if (this.isSourceGone) return false;
+      if (!this.#transfer(toHi + carry(toLo, done), (toLo + done) | 0, bytes, true)) return false;
     }
     return true;
+  }
+
+  /** By calls, where nothing can be reached directly, or what could is no more. */
+  #transfer(hi: number, lo: number, piece: Uint8Array, isWrite: boolean): boolean {
+    const hpa = joinWords(hi, lo);
+    return hi >>> 0 < TABLE_SPACE_HI
+      ? this.#copyTable(hpa, piece, isWrite)
+      : this.#copyClient(hpa, piece, isWrite);
   }
 
   #copyTable(hpa: bigint, piece: Uint8Array, isWrite: boolean): boolean {
@@ -130,11 +251,15 @@ export class PhysicalMemory {
   }
 }
 
-/** Bytes from `hpa` to the end of its frame (tables) or of its GiB (client memory). */
-function roomAt(hpa: bigint): number {
-  return hpa < TABLE_SPACE ? 0x1000 - Number(hpa & FRAME_MASK) : 0x4000_0000 - Number(hpa & 0x3fff_ffffn);
+/** What the high word gains when `length` (below 4 GiB) is added to the low one. */
+function carry(lo: number, length: number): number {
+  return (lo >>> 0) + length > 0xffff_ffff ? 1 : 0;
 }
 
-function joinWords(hi: number, lo: number): bigint {
-  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+/** Below this many bytes a loop is faster than making a view. */
+const FEW = 48;
+
+function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
+  if (length > FEW) into.set(from.subarray(at, at + length), to);
+  else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

@@ -4,11 +4,14 @@
  * A window is counted by who uses it; it says nothing of which pages are pinned.
  */
 import { invariant } from '../base/errno.js';
-import type { Backing } from './client.js';
+import type { Backing, DirectView } from './client.js';
 
 const SLOT_LG2 = 30n;
 const SLOT_BYTES = 1n << SLOT_LG2;
 const SLOT_MASK = SLOT_BYTES - 1n;
+const LOW_SLOT_MASK = 0x3fff_ffff;
+/** High words of HPA are below this. */
+const HPA_HI = 1 << 19;
 /** Output addresses of the mock unit have 51 bits; one address map serves every unit. */
 const SLOTS = 1 << 21;
 /** Slots in 1 TiB. The first TiB belongs to tables. */
@@ -35,7 +38,20 @@ interface Window {
   readonly index: number;
   readonly slot: number;
   uses: number;
+  /** The last piece that was reached directly, and where byte 0 of the GiB would be in it. */
+  view: DirectView | null;
+  shift: number;
 }
+
+/** How many bytes of a GiB lie at `at` and after it. */
+const roomInSlot = (at: number): number => LOW_SLOT_MASK + 1 - at;
+
+const NOTHING: DirectView = {
+  start: 0,
+  bytes: new Uint8Array(0),
+  words: new Int32Array(0),
+  alive: false,
+};
 
 export class Windows {
   /** By backing id, then by offset in GiB. */
@@ -47,6 +63,10 @@ export class Windows {
     SPACINGS.map((spacing) => [spacing, new Uint16Array(SLOTS / spacing)]),
   );
   #live = 0;
+  /** What {@link find} found: the memory, where in it, and how many bytes from there on. */
+  found: DirectView = NOTHING;
+  foundAt = 0;
+  foundRoom = 0;
 
   /** Windows in use; 0 when nothing leaks. */
   get live(): number {
@@ -108,13 +128,32 @@ export class Windows {
     return { backing: window.backing, offset: (BigInt(window.index) << SLOT_LG2) | (hpa & SLOT_MASK) };
   }
 
+  /** Finds what lies at an HPA, to be reached directly; false where that cannot be. Allocates nothing for a known view. */
+  find(hi: number, lo: number): boolean {
+    if (hi >>> 0 >= HPA_HI) return false;
+    const slot = (hi << 2) | (lo >>> 30);
+    const window = this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+    if (window === null) return false;
+    const inSlot = lo & LOW_SLOT_MASK;
+    let { view } = window;
+    if (view === null || !view.alive || (inSlot + window.shift) >>> 0 >= view.bytes.length) {
+      view = renewView(window, inSlot);
+      if (view === null) return false;
+    }
+    const at = inSlot + window.shift;
+    this.found = view;
+    this.foundAt = at;
+    this.foundRoom = Math.min(view.bytes.length - at, roomInSlot(inSlot));
+    return true;
+  }
+
   #open(backing: Backing, windows: Map<number, Window>, index: number, wanted: number): Window | null {
     const slot = this.#choose(windows, index, wanted);
     if (slot < 0) {
       if (windows.size === 0) this.#byBacking.delete(backing.id);
       return null;
     }
-    const window: Window = { backing, index, slot, uses: 0 };
+    const window: Window = { backing, index, slot, uses: 0, view: null, shift: 0 };
     windows.set(index, window);
     this.#mark(slot, window);
     return window;
@@ -176,8 +215,20 @@ export class Windows {
       windows.delete(index);
       this.#mark(window.slot, null);
     }
-    if (windows.size === 0) this.#byBacking.delete(backing.id);
+    if (windows.size > 0 || !this.#byBacking.delete(backing.id)) return;
+    this.found = NOTHING;
+    backing.unseen?.();
   }
+}
+
+/** Asks the backing for a piece around byte `inSlot` of the window; null when it has none to give. */
+function renewView(window: Window, inSlot: number): DirectView | null {
+  const { backing, index } = window;
+  const offset = index * 2 ** 30 + inSlot;
+  if (offset > Number.MAX_SAFE_INTEGER) return null;
+  window.view = backing.view?.(offset) ?? null;
+  if (window.view !== null) window.shift = index * 2 ** 30 - window.view.start;
+  return window.view;
 }
 
 /** The part of `[offset, offset + length)` that lies in GiB `first`..`last`, which start at `slot`. */

@@ -61,19 +61,21 @@ export class PageTable implements WalkRoot {
   /** Throws ENOMEM. */
   constructor(memory: PhysicalMemory, format: PageTableFormat, config: PageTableConfig) {
     const { startingLevel, maxVaLg2: hardwareVaLg2 } = config;
-    invariant(startingLevel > 0 && startingLevel <= format.maxTopLevel, 'page table starts at no level');
-    const isBounded = !format.hasDynamicTop && startingLevel !== format.maxTopLevel;
+    const { minTopLevel, maxTopLevel } = format;
+    invariant(startingLevel >= minTopLevel && startingLevel <= maxTopLevel, 'page table starts at no level');
+    const isBounded = !format.hasDynamicTop && startingLevel !== maxTopLevel;
     const formatVaLg2 = isBounded ? itemLg2(format, startingLevel) + ITEMS_LG2 : format.maxVaLg2;
     const maxVaLg2 = Math.min(formatVaLg2, hardwareVaLg2);
+    const apertureLg2 = format.isSignExtended ? maxVaLg2 - 1 : maxVaLg2;
     const maxOaLg2 = Math.min(format.maxOaLg2, config.maxOaLg2);
     this.format = format;
     this.pgsizeBitmap = config.pgsizeBitmap ?? sizesOf(format, startingLevel, maxVaLg2, maxOaLg2);
-    this.apertureLast = (1n << BigInt(maxVaLg2)) - 1n;
+    this.apertureLast = (1n << BigInt(apertureLg2)) - 1n;
     this.#oaLimit = 1n << BigInt(maxOaLg2);
     this.#memory = memory;
     this.#arena = memory.tables.openArena(config.quota ?? null);
     this.#table = new Table(memory, format, this.#arena, {
-      maxVaLg2,
+      maxVaLg2: apertureLg2,
       topLevel: startingLevel,
       sizes: new PageSizes(this.pgsizeBitmap),
     });
@@ -152,7 +154,7 @@ export class PageTable implements WalkRoot {
 
   /** READ | WRITE of what is mapped at `iova`; 0 when nothing is. */
   protAt(iova: bigint): number {
-    return this.#find(iova) ? this.#walk.prot : 0;
+    return this.#find(iova) ? this.#walk.prot & (READ | WRITE) : 0;
   }
 
   /** Reports dirty leaves (see dirty.ts for how much of one) and cleans them unless `noClear`. */
@@ -189,14 +191,14 @@ export class PageTable implements WalkRoot {
   trace(iova: bigint): WalkStep[] {
     const steps: WalkStep[] = [];
     const found = this.#walk;
-    for (let stop = this.topLevel; stop >= 0; stop -= 1) {
+    for (let stop = this.topLevel; stop >= 0; stop = found.level - 1) {
       walk(this.#memory, this.format, this, highWord(iova), lowWord(iova), found, stop);
       steps.push({
         level: found.level,
         hpa: joinWords(found.atHi, found.atLo),
         entry: joinWords(found.entryHi, found.entryLo),
         kind: kindName(found.kind),
-        prot: found.prot,
+        prot: found.prot & (READ | WRITE),
       });
       if (found.kind !== TABLE) break;
     }

@@ -1,9 +1,10 @@
 /**
  * One walk for everybody: a unit's hardware walk, iova_to_phys, people. It reads entries as bytes of physical
- * memory, wherever they lie, and trusts none of them; the level falls with every step, so it ends.
+ * memory, wherever they lie, and trusts none of them; the level falls with every step, so it ends. An entry may skip levels: it translates the addresses whose bits for
+ * those levels are 0, and no others.
  */
 import type { PhysicalMemory } from '../mem/physical.js';
-import { INVALID, ITEMS, LEAF, READ, TABLE, WRITE, itemLg2, type PageTableFormat } from './format.js';
+import { EMPTY, EVERYTHING, INVALID, ITEMS, LEAF, TABLE, itemLg2, type PageTableFormat } from './format.js';
 import { maskFromHi, maskFromLo, shiftRight } from './words.js';
 
 /** {@link Walk.kind} when an entry lies where no memory is. */
@@ -26,7 +27,7 @@ export class Walk {
   entryLo = 0;
   atHi = 0;
   atLo = 0;
-  /** READ | WRITE, ANDed along the path. */
+  /** READ | WRITE | EXEC | USER, ANDed along the path. */
   prot = 0;
   /** Of a LEAF: its size, and the output address of exactly the byte that was asked for. */
   sizeLg2 = 0;
@@ -46,8 +47,9 @@ export function walk(
 ): boolean {
   let tableHi = root.rootHi;
   let tableLo = root.rootLo;
-  let prot = READ | WRITE;
-  for (let level = root.topLevel; ; level -= 1) {
+  let prot = EVERYTHING;
+  let level = root.topLevel;
+  for (;;) {
     const index = shiftRight(vaHi, vaLo, itemLg2(format, level)) & (ITEMS - 1);
     out.level = level;
     out.atHi = tableHi;
@@ -64,6 +66,10 @@ export function walk(
     out.entryHi = hi;
     out.entryLo = lo;
     out.prot = prot;
+    if (kind !== EMPTY && format.isReserved(hi, lo, level)) {
+      out.kind = INVALID;
+      return false;
+    }
     if (kind === LEAF) {
       const sizeLg2 = format.leafLg2(hi, lo, level);
       out.sizeLg2 = sizeLg2;
@@ -78,5 +84,17 @@ export function walk(
       out.kind = INVALID;
       return false;
     }
+    const next = format.nextLevel(hi, lo, level);
+    if (next !== level - 1 && !isZeroBetween(vaHi, vaLo, itemLg2(format, next + 1), itemLg2(format, level))) {
+      out.kind = EMPTY;
+      return false;
+    }
+    level = next;
   }
+}
+
+function isZeroBetween(hi: number, lo: number, firstLg2: number, aboveLg2: number): boolean {
+  const inHi = maskFromHi(firstLg2) & ~maskFromHi(aboveLg2);
+  const inLo = maskFromLo(firstLg2) & ~maskFromLo(aboveLg2);
+  return ((hi & inHi) | (lo & inLo)) === 0;
 }

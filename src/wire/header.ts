@@ -4,6 +4,7 @@
  */
 import { ioctlTable, type IoctlInfo } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
+import { declared as ioasis } from './uapi/ioasis.js';
 import { declared as iommufd } from './uapi/iommufd.gen.js';
 import { declared as iommufdTest } from './uapi/iommufd_test.gen.js';
 import { declared as vfio } from './uapi/vfio.gen.js';
@@ -32,6 +33,12 @@ const sections: readonly Section[] = [
     declared: vfio,
   },
   { title: 'the selftest ioctl', guard: '_UAPI_IOMMUFD_TEST_H', whole: true, declared: iommufdTest },
+  {
+    title: "ioasis' own types, which go where Linux' go",
+    guard: 'IOASIS_TYPES_H',
+    whole: true,
+    declared: ioasis,
+  },
 ];
 
 /** The text of the header, for C and C++. */

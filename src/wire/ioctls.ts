@@ -3,6 +3,7 @@
  * and what the numbers in its fields are called. The engine does not use this; it is for traces and tools.
  */
 import type { Struct } from './struct.js';
+import * as ioasis from './uapi/ioasis.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
 import * as vfio from './uapi/vfio.gen.js';
@@ -58,6 +59,13 @@ function named(constants: Names, prefix: string): Names {
   return Object.fromEntries(found.map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
+/** ioasis' own begin with this; they keep their whole name, so that nobody takes them for Linux'. */
+function ownNamed(prefix: string): Names {
+  return Object.fromEntries(
+    Object.entries(ioasis.declared.constants).filter(([name]) => name.startsWith(prefix)),
+  );
+}
+
 const testConstants: Names = test.declared.constants;
 const vfioConstants: Names = vfio.declared.constants;
 const mapFlags = { flags: named(iommufd.iommufd_ioas_map_flags, 'IOMMU_IOAS_MAP_') };
@@ -72,6 +80,7 @@ const infoTypes = {
 const viommuTypes = {
   ...named(iommufd.iommu_viommu_type, 'IOMMU_VIOMMU_TYPE_'),
   ...named(testConstants, 'IOMMU_VIOMMU_TYPE_'),
+  ...ownNamed('IOASIS_VIOMMU_TYPE_'),
 };
 
 const rangeList: Pointer = { length: 'num_iovas', unit: 'elements', element: iommufd.iommu_iova_range };
@@ -182,6 +191,7 @@ const hwptRows: readonly Row[] = [
         ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_HWPT_INVALIDATE_DATA_'),
         ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_VIOMMU_INVALIDATE_DATA_'),
         ...named(testConstants, 'IOMMU_HWPT_INVALIDATE_DATA_'),
+        ...ownNamed('IOASIS_HWPT_INVALIDATE_DATA_'),
       },
     },
     pointers: {
@@ -194,6 +204,7 @@ const hwptRows: readonly Row[] = [
           of: {
             [iommufd.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]: iommufd.iommu_hwpt_vtd_s1_invalidate,
             [iommufd.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3]: iommufd.iommu_viommu_arm_smmuv3_invalidate,
+            [ioasis.IOASIS_HWPT_INVALIDATE_DATA_RANGE]: ioasis.ioasis_hwpt_invalidate_range,
           },
         },
       },
@@ -225,6 +236,7 @@ const viommuRows: readonly Row[] = [
       type: {
         ...named(iommufd.iommu_veventq_type, 'IOMMU_VEVENTQ_TYPE_'),
         ...named(testConstants, 'IOMMU_VEVENTQ_TYPE_'),
+        ...ownNamed('IOASIS_VEVENTQ_TYPE_'),
       },
     },
   }),

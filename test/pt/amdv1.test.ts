@@ -83,7 +83,7 @@ describe('amdv1 entries', () => {
     const { table, memory } = build(amdv1);
     table.map(0x1000n, 0x1000n, 0x1000n, 1);
     const [top] = table.trace(0x1000n);
-    for (const level of [1n, 3n, 6n]) {
+    for (const level of [3n, 4n, 5n, 6n]) {
       const bytes = new Uint8Array(8);
       const entry = (top!.entry & ~nextLevel(7n)) | nextLevel(level);
       new DataView(bytes.buffer).setBigUint64(0, entry, true);
@@ -91,6 +91,54 @@ describe('amdv1 entries', () => {
       expect(table.iovaToPhys(0x1000n)).toBe(-1n);
       expect(table.trace(0x1000n).at(-1)!.kind).toBe('invalid');
     }
+  });
+
+  test('a pointer may skip a level, and then translates what has no bits there', () => {
+    const { table, memory } = build(amdv1);
+    table.map(0x1000n, 0x1_2345_6000n, 0x1000n, 3);
+    const [top, middle] = table.trace(0x1000n);
+    const bytes = new Uint8Array(8);
+    const leafTable = middle!.entry & 0x000f_ffff_ffff_f000n;
+    new DataView(bytes.buffer).setBigUint64(0, leafTable | nextLevel(1n) | IR | PR, true);
+    memory.write(top!.hpa, bytes);
+    expect(table.iovaToPhys(0x1fffn)).toBe(0x1_2345_6fffn);
+    expect(table.protAt(0x1000n)).toBe(1);
+    expect(table.trace(0x1000n).map((step) => [step.level, step.kind])).toEqual([
+      [2, 'table'],
+      [0, 'leaf'],
+    ]);
+    for (let bit = 21n; bit < 30n; bit += 1n) {
+      expect(table.iovaToPhys(0x1000n | (1n << bit))).toBe(-1n);
+      expect(table.trace(0x1000n | (1n << bit)).at(-1)!.kind).toBe('empty');
+    }
+  });
+
+  test('a size that its level cannot hold is followed by nobody', () => {
+    const { table, memory } = build(amdv1);
+    table.map(0x40_0000n, 0x40_0000n, 0x40_0000n, 1);
+    const leaf = table.trace(0x40_0000n).at(-1)!;
+    const bytes = new Uint8Array(8);
+    // By trailing ones of the field: 1 MiB, 2 MiB (one item), 512 MiB, and 1 GiB (a whole table).
+    for (const { ones, kind } of [
+      { ones: 7n, kind: 'invalid' },
+      { ones: 8n, kind: 'leaf' },
+      { ones: 16n, kind: 'leaf' },
+      { ones: 17n, kind: 'invalid' },
+      { ones: 40n, kind: 'invalid' },
+    ]) {
+      const field = ((1n << ones) - 1n) << 12n;
+      new DataView(bytes.buffer).setBigUint64(0, field | nextLevel(7n) | IR | PR, true);
+      memory.write(leaf.hpa, bytes);
+      expect(table.trace(0x40_0000n).at(-1)!.kind).toBe(kind);
+    }
+  });
+
+  test('a device that must snoop has FC in its leaves, and nowhere else', () => {
+    const { table } = build(amdv1);
+    table.map(0x1000n, 0x1000n, 0x1000n, 3 | 16);
+    const steps = table.trace(0x1000n);
+    expect(steps.map((step) => (step.entry >> 60n) & 1n)).toEqual([0n, 0n, 1n]);
+    expect(table.protAt(0x1000n)).toBe(3);
   });
 
   test('permissions are ANDed from the pointers down', () => {

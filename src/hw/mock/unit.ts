@@ -43,6 +43,7 @@ const PAGING_FLAGS = IOMMU_HWPT_ALLOC_DIRTY_TRACKING | IOMMU_HWPT_ALLOC_NEST_PAR
 
 export class MockUnit implements Unit {
   readonly name = 'selftest';
+  readonly ops = this;
   readonly userPasidTable = true;
   readonly blockedDomain: BlockedDomain = { kind: 'blocked', unit: this, iopfHandler: null, free: () => {} };
   /** Ids of devices that exist. */

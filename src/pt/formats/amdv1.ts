@@ -3,19 +3,37 @@
  * Level 0 here is mode 1 there. A leaf of the level's own size has Next Level 0; any other power of two has
  * Next Level 7, its size in the trailing ones of the address field, and is repeated in every item that it covers.
  */
-import { EMPTY, INVALID, ITEMS_LG2, LEAF, READ, TABLE, WRITE, type PageTableFormat } from '../format.js';
+import {
+  COHERENT,
+  EMPTY,
+  EXEC,
+  INVALID,
+  ITEMS_LG2,
+  LEAF,
+  READ,
+  TABLE,
+  USER,
+  WRITE,
+  type PageTableFormat,
+} from '../format.js';
 import { maskFromHi, maskFromLo } from '../words.js';
 
 /** Low word. */
 const PR = 1 << 0;
+const A = 1 << 5;
 const D = 1 << 6;
 const NEXT_LEVEL_SHIFT = 9;
 const NEXT_LEVEL_MASK = 7;
 const ADDRESS_LO = -1 << 12;
 /** High word. */
 const ADDRESS_HI = 0x000f_ffff;
+const FC = 1 << (60 - 32);
 const IR = 1 << (61 - 32);
 const IW = 1 << (62 - 32);
+
+/** A leaf has U (59) and FC (60) where a pointer has nothing. */
+const RESERVED_LEAF_HI = 0x07f0_0000;
+const RESERVED_TABLE_HI = 0x1ff0_0000;
 
 const NEXT_LEVEL_LEAF = 0;
 const NEXT_LEVEL_SIZED_LEAF = 7;
@@ -40,6 +58,10 @@ class AmdV1 implements PageTableFormat {
   readonly maxOaLg2: number;
   readonly maxTopLevel: number;
   readonly hasDynamicTop: boolean;
+  readonly minTopLevel = 1;
+  readonly isSignExtended = false;
+  readonly accessedHi = 0;
+  readonly accessedLo = A;
   readonly dirtyHi = 0;
   readonly dirtyLo = D;
   /** The address field counts granules from bit 12: how far that shifts an address up (0 or 1). */
@@ -68,17 +90,23 @@ class AmdV1 implements PageTableFormat {
     if (nextLevel === NEXT_LEVEL_LEAF || nextLevel === NEXT_LEVEL_SIZED_LEAF) {
       return level < this.maxTopLevel ? LEAF : INVALID;
     }
-    // OURS: a pointer that skips levels is legal hardware but nobody writes it; refusing it bounds every walk.
-    return nextLevel === level ? TABLE : INVALID;
+    return nextLevel <= level ? TABLE : INVALID;
+  }
+
+  isReserved(hi: number, lo: number, level: number): boolean {
+    const nextLevel = (lo >>> NEXT_LEVEL_SHIFT) & NEXT_LEVEL_MASK;
+    if (nextLevel === NEXT_LEVEL_LEAF) return (hi & RESERVED_LEAF_HI) !== 0;
+    if (nextLevel !== NEXT_LEVEL_SIZED_LEAF) return (hi & RESERVED_TABLE_HI) !== 0;
+    return (hi & RESERVED_LEAF_HI) !== 0 || !this.#isSizeOf(this.#codedLg2(hi, lo), level);
   }
 
   leafLg2(hi: number, lo: number, level: number): number {
     const own = this.granuleLg2 + ITEMS_LG2 * level;
     if (((lo >>> NEXT_LEVEL_SHIFT) & NEXT_LEVEL_MASK) !== NEXT_LEVEL_SIZED_LEAF) return own;
-    const sizeLg2 = this.granuleLg2 + 1 + trailingOnes(hi & ADDRESS_HI, lo >>> 12);
-    return Math.min(Math.max(sizeLg2, own), own + ITEMS_LG2);
+    return Math.min(Math.max(this.#codedLg2(hi, lo), own), own + ITEMS_LG2);
   }
 
+  // UNSPECIFIED (2.2.3): address bits below a leaf of its level's own size. Chosen: ignored.
   leafHi(hi: number, _lo: number, sizeLg2: number): number {
     return ((hi & ADDRESS_HI) >>> this.#shift) & maskFromHi(sizeLg2);
   }
@@ -95,8 +123,12 @@ class AmdV1 implements PageTableFormat {
     return ((lo & ADDRESS_LO) >>> this.#shift) | ((hi & this.#shift) << 31);
   }
 
+  nextLevel(_hi: number, lo: number, _level: number): number {
+    return ((lo >>> NEXT_LEVEL_SHIFT) & NEXT_LEVEL_MASK) - 1;
+  }
+
   protOf(hi: number, _lo: number): number {
-    return ((hi & IR) === 0 ? 0 : READ) | ((hi & IW) === 0 ? 0 : WRITE);
+    return ((hi & IR) === 0 ? 0 : READ) | ((hi & IW) === 0 ? 0 : WRITE) | EXEC | USER;
   }
 
   makeLeafHi(oaHi: number, oaLo: number, sizeLg2: number, level: number): number {
@@ -113,7 +145,8 @@ class AmdV1 implements PageTableFormat {
   }
 
   attrHi(prot: number): number {
-    return ((prot & READ) === 0 ? 0 : IR) | ((prot & WRITE) === 0 ? 0 : IW);
+    const coherent = (prot & COHERENT) === 0 ? 0 : FC;
+    return ((prot & READ) === 0 ? 0 : IR) | ((prot & WRITE) === 0 ? 0 : IW) | coherent;
   }
 
   attrLo(_prot: number): number {
@@ -131,6 +164,20 @@ class AmdV1 implements PageTableFormat {
 
   #fieldHi(hi: number, lo: number): number {
     return ((hi << this.#shift) | ((lo >>> 31) & this.#shift)) & ADDRESS_HI;
+  }
+
+  /** The size that a leaf with Next Level 7 says it has. */
+  #codedLg2(hi: number, lo: number): number {
+    return this.granuleLg2 + 1 + trailingOnes(hi & ADDRESS_HI, lo >>> 12);
+  }
+
+  /**
+   * Whether a leaf of this size lies in items of `level`, and in less than a whole table of them.
+   * UNSPECIFIED (2.2.3): a coded size that its level cannot hold. Chosen: refused, as an illegal encoding.
+   */
+  #isSizeOf(sizeLg2: number, level: number): boolean {
+    const own = this.granuleLg2 + ITEMS_LG2 * level;
+    return sizeLg2 >= own && sizeLg2 < Math.min(own + ITEMS_LG2, this.maxOaLg2);
   }
 
   /** How many low ones of the address field say this size; -1 when it is the level's own. */

@@ -57,6 +57,7 @@ const rwGone =
     w.call(u.IOMMU_IOAS_MAP, { flags: RW | FIXED, ioas_id, user_va, length: 4n * PAGE, iova: LOW });
     const fd = w.access(ioas_id, 0);
     const uptr = w.buffer();
+    pages.view = () => null;
     pages.read = () => false;
     return () => w.rw(fd, LOW, length, uptr, SLOW);
   };

@@ -1,0 +1,115 @@
+/**
+ * What has to be invalidated when translations of a domain change (Linux: drivers/iommu/intel/cache.c). The unit's own
+ * caches come first and the devices' after them, so that no device refills its cache from a stale one.
+ * OURS: an IOTLB invalidation of a second stage names no PASID, so one is made for each domain id; Linux makes the same
+ * one again for each PASID.
+ */
+import { highWord, lowWord } from '../../../base/words.js';
+import { EVERYTHING } from './commands.js';
+import { deviceAt, pasidAt, type Places, type UnitPlaces } from './places.js';
+
+const PAGE_LG2 = 12;
+
+/** A range as invalidations say it: one naturally aligned block; reused. */
+class Block {
+  hi = 0;
+  lo = 0;
+  /** lg2 of its pages; {@link EVERYTHING} and address 0 when there is no such block below 2^63. */
+  order = 0;
+}
+
+const block = new Block();
+
+/** The smallest block around `start`..`last` (Linux: calculate_psi_aligned_address, the quirks of `last < start` too). */
+function blockAround(start: bigint, last: bigint): Block {
+  block.hi = highWord(start);
+  block.lo = lowWord(start) & (-1 << PAGE_LG2);
+  const differHi = block.hi ^ highWord(last);
+  const differLo = block.lo ^ lowWord(last);
+  const sizeLg2 = differHi === 0 ? 32 - Math.clz32(differLo) : 64 - Math.clz32(differHi);
+  block.order = Math.max(0, sizeLg2 - PAGE_LG2);
+  if (sizeLg2 >= 64) {
+    block.hi = 0;
+    block.lo = 0;
+  } else if (sizeLg2 > 32) {
+    block.lo = 0;
+    block.hi &= -1 << (sizeLg2 - 32);
+  } else if (sizeLg2 > PAGE_LG2) {
+    block.lo &= sizeLg2 === 32 ? 0 : -1 << sizeLg2;
+  }
+  return block;
+}
+
+/** A first stage has changed at `start`..`last`. */
+export function flushFirstStage(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
+  const { hi, lo, order } = blockAround(start, last);
+  for (const at of places.byUnit) {
+    for (const pasid of at.byPasid.keys()) {
+      at.unit.commands.pasidIotlb(at.did, pasid, hi, lo, order, leafOnly);
+    }
+    flushDevices(at, hi, lo, order);
+    at.unit.queue.sync();
+  }
+}
+
+/** The same with one invalidation of each kind for each place, whether the unit needs as many or not. */
+export function flushEachPlace(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
+  const { hi, lo, order } = blockAround(start, last);
+  for (const at of places.byUnit) {
+    for (const place of at.all) {
+      at.unit.commands.pasidIotlb(at.did, pasidAt(place), hi, lo, order, leafOnly);
+    }
+    flushDevices(at, hi, lo, order);
+    at.unit.queue.sync();
+  }
+}
+
+/** A second stage has changed; `nested` are the places of the first stages on it. */
+export function flushSecondStage(
+  places: Places,
+  nested: Iterable<{ readonly places: Places }>,
+  start: bigint,
+  last: bigint,
+  leafOnly: boolean,
+): void {
+  const { hi, lo, order } = blockAround(start, last);
+  for (const at of places.byUnit) {
+    at.unit.commands.iotlb(at.did, hi, lo, order, leafOnly);
+    flushDevices(at, hi, lo, order);
+    at.unit.queue.sync();
+  }
+  for (const first of nested) {
+    for (const at of first.places.byUnit) {
+      at.unit.commands.iotlb(at.did, hi, lo, order, leafOnly);
+      // A device caches the result of both stages, at addresses of the first.
+      flushDevices(at, 0, 0, EVERYTHING);
+      at.unit.queue.sync();
+    }
+  }
+}
+
+/** Something is mapped where nothing was: only a unit that caches that (CAP.CM) has to be told. */
+export function flushNotPresent(
+  places: Places,
+  nested: Iterable<{ readonly places: Places }>,
+  start: bigint,
+  last: bigint,
+): void {
+  const { hi, lo, order } = blockAround(start, last);
+  for (const at of places.byUnit) flushIotlb(at, hi, lo, order);
+  for (const first of nested) for (const at of first.places.byUnit) flushIotlb(at, hi, lo, order);
+}
+
+function flushIotlb(at: UnitPlaces, hi: number, lo: number, order: number): void {
+  if (!at.unit.cachingMode) return;
+  at.unit.commands.iotlb(at.did, hi, lo, order, false);
+  at.unit.queue.sync();
+}
+
+function flushDevices(at: UnitPlaces, hi: number, lo: number, order: number): void {
+  if (at.withDeviceTlb === 0) return;
+  for (const place of at.all) {
+    const device = deviceAt(at.unit, place);
+    if (device.atsEnabled) at.unit.commands.deviceTlb(device.sourceId, pasidAt(place), hi, lo, order);
+  }
+}

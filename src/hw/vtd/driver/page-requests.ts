@@ -1,0 +1,159 @@
+/**
+ * Page requests: the queue in memory, the page request event, the answers (VT-d 7.4 to 7.7; Linux:
+ * drivers/iommu/intel/prq.c). Each request is reported to whoever owns the address space that it is for.
+ */
+import { Bug } from '../../../base/errno.js';
+import type { TableArena } from '../../../mem/table-store.js';
+import { PRG_FAILURE, PRG_INVALID } from '../../../bus/dma.js';
+import { PageRequestFlags, reportDeviceFault } from '../../iopf.js';
+import { PageResponseCode, type PageResponse } from '../../unit.js';
+import { PQA_REG, PQH_REG, PQT_REG, PRS_PPR, PRS_PRO, PRS_REG } from '../registers.js';
+import { PAGE_REQUEST } from '../structures.js';
+import { joinWords } from '../../../base/words.js';
+import type { VtdDevice } from './device.js';
+import type { VtdUnit } from './unit.js';
+
+/** 16 pages: 2,048 requests. */
+const PRQ_ORDER = 4;
+const PRQ_LG2 = 12 + PRQ_ORDER;
+const PRQ_RING_MASK = (1 << PRQ_LG2) - PAGE_REQUEST;
+
+/** Of a request, word 0 and word 1. */
+const PASID_PRESENT = 1 << 8;
+const RID_SHIFT = 16;
+const PASID_MASK = 0xfffff;
+const EXECUTE = 1 << 20;
+const PRIVILEGED = 1 << 21;
+/** Word 2. */
+const READ = 1 << 0;
+const WRITE = 1 << 1;
+const LAST = 1 << 2;
+const GROUP_SHIFT = 3;
+const GROUP_MASK = 0x1ff;
+const ADDRESS = -1 << 12;
+
+/** IOMMU_FAULT_PERM_*: READ and WRITE as above. */
+const PERM_EXEC = 1 << 2;
+const PERM_PRIV = 1 << 3;
+
+export class PageRequests {
+  readonly #unit: VtdUnit;
+  readonly #frame: number;
+  readonly #words: Int32Array;
+  readonly #at: number;
+  #handling = false;
+
+  constructor(unit: VtdUnit, arena: TableArena) {
+    this.#unit = unit;
+    const { tables } = unit.memory;
+    this.#frame = arena.allocate(PRQ_LG2);
+    if (this.#frame === 0) throw new Bug('no memory for a page request queue');
+    this.#words = tables.wordsOf(this.#frame)!;
+    this.#at = tables.wordOf(this.#frame);
+  }
+
+  /** Tells the hardware where the queue is. */
+  program(): void {
+    const { mmio } = this.#unit;
+    mmio.write64(PQH_REG, 0n);
+    mmio.write64(PQT_REG, 0n);
+    mmio.write64(PQA_REG, (BigInt(this.#frame) << 12n) | BigInt(PRQ_ORDER));
+  }
+
+  stop(): void {
+    const { mmio } = this.#unit;
+    mmio.write64(PQH_REG, 0n);
+    mmio.write64(PQT_REG, 0n);
+    mmio.write64(PQA_REG, 0n);
+  }
+
+  /** prq_event_thread: reports everything that is in the queue. */
+  handle(): void {
+    if (this.#handling) return;
+    this.#handling = true;
+    const { mmio } = this.#unit;
+    // First, so that a request from now on raises the event again.
+    mmio.write32(PRS_REG, PRS_PPR);
+    const tail = Number(mmio.read64(PQT_REG)) & PRQ_RING_MASK;
+    let head = Number(mmio.read64(PQH_REG)) & PRQ_RING_MASK;
+    while (head !== tail) {
+      this.#one(this.#at + head / 4);
+      head = (head + PAGE_REQUEST) & PRQ_RING_MASK;
+    }
+    mmio.write64(PQH_REG, BigInt(tail));
+    this.#checkOverflow();
+    this.#handling = false;
+  }
+
+  #one(at: number): void {
+    const [w0, w1, w2, w3] = this.#words.subarray(at, at + 4) as unknown as [number, number, number, number];
+    const bad = whyBad(w1, w2, w3);
+    if (bad !== null) {
+      this.#unit.log('err', `IOMMU: ${this.#unit.name}: ${bad}`);
+      this.#refuse(w0, w1, w2, w3);
+      return;
+    }
+    // A stop marker asks for nothing.
+    if ((w2 & (LAST | READ | WRITE)) === LAST) return;
+    const device = this.#unit.deviceBySource(w0 >>> RID_SHIFT);
+    if (device === null) {
+      this.#refuse(w0, w1, w2, w3);
+      return;
+    }
+    reportDeviceFault(device, {
+      flags:
+        ((w0 & PASID_PRESENT) === 0 ? 0 : PageRequestFlags.PASID_VALID) |
+        ((w2 & LAST) === 0 ? 0 : PageRequestFlags.LAST_PAGE),
+      pasid: w1 & PASID_MASK,
+      grpid: (w2 >>> GROUP_SHIFT) & GROUP_MASK,
+      perm:
+        (w2 & (READ | WRITE)) |
+        ((w1 & EXECUTE) === 0 ? 0 : PERM_EXEC) |
+        ((w1 & PRIVILEGED) === 0 ? 0 : PERM_PRIV),
+      addr: joinWords(w3, w2 & ADDRESS),
+    });
+  }
+
+  /** handle_bad_prq_event. */
+  #refuse(w0: number, w1: number, w2: number, w3: number): void {
+    const unit = this.#unit;
+    unit.log('err', `${unit.name}: Invalid page request: ${hex(w1, w0)} ${hex(w3, w2)}`);
+    if ((w2 & LAST) === 0) return;
+    const pasid = (w0 & PASID_PRESENT) === 0 ? -1 : w1 & PASID_MASK;
+    unit.commands.pageGroupResponse(w0 >>> RID_SHIFT, pasid, (w2 >>> GROUP_SHIFT) & GROUP_MASK, PRG_INVALID);
+    unit.queue.sync();
+  }
+
+  /** What the hardware had no room for it has answered; groups that miss a request of it are forgotten. */
+  #checkOverflow(): void {
+    const unit = this.#unit;
+    const { mmio } = unit;
+    if ((mmio.read32(PRS_REG) & PRS_PRO) === 0) return;
+    unit.log('info', `IOMMU: ${unit.name}: PRQ overflow detected`);
+    const head = mmio.read64(PQH_REG);
+    const tail = mmio.read64(PQT_REG);
+    if (head !== tail) return;
+    for (const device of unit.devices()) device.faultParam?.partial.splice(0);
+    mmio.write32(PRS_REG, PRS_PRO);
+    unit.log('info', `IOMMU: ${unit.name}: PRQ overflow cleared`);
+  }
+}
+
+const hex = (hi: number, lo: number): string => joinWords(hi, lo).toString(16).padStart(8, '0');
+
+/** What Linux does not take from a device; null: nothing of that. */
+function whyBad(w1: number, w2: number, w3: number): string | null {
+  // 48 bits, the top one extended.
+  if ((w3 << 16) >> 16 !== w3) return 'Address is not canonical';
+  if ((w1 & PRIVILEGED) !== 0 && (w2 & (READ | WRITE)) !== 0) return 'Page request in Privilege Mode';
+  if ((w1 & EXECUTE) !== 0 && (w2 & READ) !== 0) return 'Execution request not supported';
+  return null;
+}
+
+/** intel_iommu_page_response. OURS: a failure is 15, the specification's code; Linux sends its own number, 2. */
+export function respond(device: VtdDevice, { hasPasid, pasid, grpid, code }: PageResponse): void {
+  const { unit, sourceId } = device;
+  const wire = code === PageResponseCode.FAILURE ? PRG_FAILURE : code;
+  unit.commands.pageGroupResponse(sourceId, hasPasid ? pasid : -1, grpid, wire);
+  unit.queue.sync();
+}
