@@ -101,14 +101,8 @@ describe.each([
     expect(port.old).toBe(2n);
     const found = new Uint8Array(16);
     port.read(0, 4, found);
-    expect([...found]).toEqual([
-      0,
-      0,
-      0,
-      0,
-      ...new Array<number>(width).fill(255),
-      ...new Array<number>(12 - width).fill(0),
-    ]);
+    const expected = new Uint8Array(16).fill(255, 4, 4 + width);
+    expect(found).toEqual(expected);
   });
 
   test('a PASID sees its own address space', () => {
@@ -162,6 +156,9 @@ function expectSame(found: Uint8Array, expected: Uint8Array): void {
 const FLAT_START = 0x12_ffff_8000n;
 const FLAT_PAGES = 16;
 
+const hi = (at: number): number => highWord(FLAT_START + BigInt(at));
+const lo = (at: number): number => lowWord(FLAT_START + BigInt(at));
+
 /** Random operations on a port and on flat arrays beside it. */
 function playFlat(
   { translator, port, pages, base }: World,
@@ -170,7 +167,7 @@ function playFlat(
 ): void {
   translator.largestBlock = 12 + next(5);
   const flat = new Uint8Array(FLAT_PAGES * PAGE);
-  const isMapped: (number | null)[] = new Array<number | null>(FLAT_PAGES).fill(null);
+  const isMapped: (number | null)[] = Array.from({ length: FLAT_PAGES }, () => null);
   const free = Array.from({ length: FRAMES / 2 }, (_, i) => 2 * i);
   const canary = bytesOf(PAGE, 99);
   for (let frame = 0; frame < FRAMES; frame++) pages.write(BigInt(frame * PAGE), canary);
@@ -198,8 +195,6 @@ function playFlat(
       end = Math.min(at + length, (end | 0xfff) + 1);
     return end - at;
   };
-  const hi = (at: number): number => highWord(FLAT_START + BigInt(at));
-  const lo = (at: number): number => lowWord(FLAT_START + BigInt(at));
   for (let step = 0; step < steps; step++) {
     const at = next(flat.length);
     const length = 1 + next(next(3) === 0 ? 4 * PAGE : 64);
