@@ -67,13 +67,13 @@ function post(message: WorkerMessage): void {
 }
 
 interface EngineModule {
-  createEngine(config: unknown, services: typeof hostServices): ServedEngine;
+  createEngine(config: unknown, services: typeof hostServices): ServedEngine | Promise<ServedEngine>;
 }
 
 async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   const [{ createEngine }, { hostServices: services }] = await Promise.all([
     import(
-      options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href
+      options.engineModule ?? new URL('../machine/load.js', import.meta.url).href
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);

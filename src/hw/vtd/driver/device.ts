@@ -16,6 +16,8 @@ export interface DeviceConfig {
   readonly pri: boolean;
   /** 0: the device knows no PASIDs. */
   readonly pasidBits: number;
+  /** Its DMA sees the caches of the CPU; on Linux with VT-d all does. Default true. */
+  readonly coherent?: boolean;
   readonly group: IommuGroup;
   readonly resvRegions: readonly ResvRegion[];
   readonly isVirtualFunctionWithPri: boolean;
@@ -34,6 +36,7 @@ export class VtdDevice implements DmaDevice {
   readonly atsEnabled: boolean;
   readonly priEnabled: boolean;
   readonly pasids: PasidTable;
+  readonly #isCoherent: boolean;
   faultParam: FaultParam | null = null;
   /** What the requester id alone is attached to; null: blocked. */
   ridDomain: VtdDomain | null = null;
@@ -50,6 +53,7 @@ export class VtdDevice implements DmaDevice {
     this.name = config.name;
     this.sourceId = config.sourceId;
     this.group = config.group;
+    this.#isCoherent = config.coherent ?? true;
     this.resvRegions = [...config.resvRegions, MSI_REGION];
     this.isVirtualFunctionWithPri = config.isVirtualFunctionWithPri;
     const hasPasid = capabilities.pasid && config.pasidBits > 0;
@@ -68,7 +72,7 @@ export class VtdDevice implements DmaDevice {
     const { capabilities } = this.unit;
     switch (cap) {
       case 'CACHE_COHERENCY':
-        return true;
+        return this.#isCoherent;
       case 'ENFORCE_CACHE_COHERENCY':
         return capabilities.snoopControl;
       case 'DIRTY_TRACKING':
