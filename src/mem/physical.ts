@@ -1,7 +1,8 @@
 /**
  * Emulated host physical memory (HPA), 51 bits of it: tables in the first 64 GiB, windows onto client memory
- * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or a
- * device touches, it touches here by address. Who changes a table here, bumps the generation of its arena.
+ * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or
+ * a device touches, it touches here by address. Who changes a table here, bumps the generation of its arena
+ * ({@link TableStore.bump}).
  */
 import type { Injector } from '../base/inject.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
@@ -169,9 +170,8 @@ export class PhysicalMemory {
     }
     const view = this.direct(hi, lo);
     if (view !== null) {
-      const at = this.directAt >>> 2;
-      const isDone = Atomics.compareExchange(view.words, at, expected, expected | bits) === expected;
-      return isDone && view.alive;
+      const found = Atomics.compareExchange(view.words, this.directAt >>> 2, expected, expected | bits);
+      return found === expected && view.alive;
     }
     // OURS: memory that is reached by system calls only has no compare-and-exchange; a store in between is lost.
     if (!this.load64(hi, lo) || this.loadedLo !== expected) return false;

@@ -5,6 +5,7 @@ import type { DmaDevice, IommuCap, ResvRegion } from '../../unit.js';
 import { FLPT_DEFAULT_DID } from '../structures.js';
 import type { VtdDomain } from './domain.js';
 import { PasidTable } from './pasid-table.js';
+import { PasidWords } from './places.js';
 import type { VtdUnit } from './unit.js';
 
 /** What a bus says of a device. The same for every bus; one that is not PCI says what it has instead of ATS and PRI. */
@@ -37,6 +38,8 @@ export class VtdDevice implements DmaDevice {
   readonly priEnabled: boolean;
   readonly pasids: PasidTable;
   readonly #isCoherent: boolean;
+  /** By PASID, 0 for the requester id: the place of the domain that is attached there. */
+  readonly places = new PasidWords();
   faultParam: FaultParam | null = null;
   /** What the requester id alone is attached to; null: blocked. */
   ridDomain: VtdDomain | null = null;
