@@ -30,7 +30,7 @@ export interface OptionSpec {
 
 export interface OperandSpec {
   readonly name: string;
-  readonly kind: 'program' | 'command' | 'shell' | 'rule' | 'profile';
+  readonly kind: 'program' | 'command' | 'shell' | 'rule' | 'profile' | 'device' | 'address';
   readonly optional?: boolean;
   readonly summary: string;
 }
@@ -97,6 +97,16 @@ const topologyOptions: readonly OptionSpec[] = [
     summary: 'the same with a topology that comes with ioasis; see ioasis profiles',
   },
 ];
+
+const checkStaleOption: OptionSpec = {
+  name: 'check-stale',
+  negatable: true,
+  summary: 'find stale translations of tables that the program writes itself (default)',
+  detail:
+    'An IOMMU may go on using a translation after the table has changed, until it is told. That is reported with ' +
+    '--trace. Tables of ioasis are watched at no cost; those in the memory of a program change without a trace, so ' +
+    'every cached translation is compared with them when it is used. --no-check-stale leaves that out.',
+};
 
 const engineOptions: readonly OptionSpec[] = [
   {
@@ -174,6 +184,12 @@ const run: CommandSpec = {
     ...engineOptions.slice(0, 1),
     ...traceOptions,
     {
+      name: 'dmesg',
+      summary: "print the kernel's log of the machine to standard error at the end",
+      detail: 'Faults and what drivers of IOMMUs have to say, in the words of Linux.',
+    },
+    checkStaleOption,
+    {
       name: 'timeout',
       value: 'SECONDS',
       kind: 'seconds',
@@ -239,6 +255,7 @@ const daemon: CommandSpec = {
     ...topologyOptions,
     ...engineOptions.slice(0, 1),
     ...traceOptions,
+    checkStaleOption,
     ...engineOptions.slice(1),
   ],
   exits: [
@@ -250,6 +267,66 @@ const daemon: CommandSpec = {
     { text: 'in another terminal', command: 'ioasis run --socket ~/.ioasis/socket -- ./my-driver' },
   ],
   load: async () => (await import('./daemon.js')).daemon,
+};
+
+const jsonOption: OptionSpec = { name: 'json', summary: 'print JSON' };
+const askedSocket: OptionSpec = {
+  name: 'socket',
+  value: 'PATH',
+  kind: 'path',
+  env: 'IOASIS_SOCKET',
+  summary: 'socket of the daemon to ask',
+};
+const lookExits: CommandSpec['exits'] = [
+  ['0', 'printed'],
+  ['1', 'there is no such daemon or device'],
+  ['2', 'called wrongly'],
+];
+
+const walk: CommandSpec = {
+  name: 'walk',
+  summary: 'follow an address of a device through the tables, entry by entry',
+  description: [
+    'Reads the tables of a running daemon as they are now: root, context and PASID tables, then first and second ' +
+      'stage. Each entry is printed with its fields, and where the way ends, why. No cache is asked or filled and no ' +
+      'fault is recorded.',
+  ],
+  operands: [
+    { name: 'device', kind: 'device', summary: 'a device, as DEVICE or DEVICE:PASID' },
+    { name: 'iova', kind: 'address', summary: 'the address that the device emits' },
+  ],
+  options: [jsonOption, askedSocket],
+  exits: lookExits,
+  examples: [
+    { text: 'By requester id', command: 'ioasis walk 0000:00:01.0 0x1000' },
+    { text: 'By PASID 5', command: 'ioasis walk 0000:00:01.0:5 0x1000' },
+  ],
+  load: async () => (await import('./look.js')).walk,
+};
+
+const dump: CommandSpec = {
+  name: 'dump',
+  summary: 'print objects, devices, tables and caches of a daemon',
+  description: [
+    'Every open /dev/iommu with its objects, every device, and every unit with its registers, its tables (page tables ' +
+      'as ranges) and what its caches hold.',
+  ],
+  operands: [],
+  options: [jsonOption, askedSocket],
+  exits: lookExits,
+  examples: [{ text: 'What is attached where?', command: 'ioasis dump --socket ~/.ioasis/socket' }],
+  load: async () => (await import('./look.js')).dump,
+};
+
+const dmesg: CommandSpec = {
+  name: 'dmesg',
+  summary: "print the kernel's log of a daemon",
+  description: ['Faults and what drivers of IOMMUs have to say, in the words of Linux.'],
+  operands: [],
+  options: [askedSocket],
+  exits: lookExits,
+  examples: [{ text: 'Why did DMA fail?', command: 'ioasis dmesg' }],
+  load: async () => (await import('./look.js')).dmesg,
 };
 
 const profiles: CommandSpec = {
@@ -389,6 +466,9 @@ export const commands: readonly CommandSpec[] = [
   run,
   daemon,
   profiles,
+  walk,
+  dump,
+  dmesg,
   doctor,
   rules,
   header,

@@ -150,7 +150,7 @@ function zshCommand(command: CommandSpec): string {
       return quote(`${form}[${text}]${colons}${option.value}:${zshValue(option)}`);
     });
   });
-  const operands = command.operands.map((operand) => quote(zshOperand(command, operand)));
+  const operands = command.operands.map((operand, index) => quote(zshOperand(command, operand, index + 1)));
   const words = [quote('--help[print the help of this command]'), ...options, ...operands];
   return `    ${command.name})\n      _arguments -S ${words.join(' \\\n        ')} ;;`;
 }
@@ -161,11 +161,11 @@ function zshValue(option: OptionSpec): string {
   return option.kind === 'file' || option.kind === 'path' ? '_files' : ' ';
 }
 
-function zshOperand(command: CommandSpec, operand: OperandSpec): string {
+function zshOperand(command: CommandSpec, operand: OperandSpec, place: number): string {
   const colons = operand.optional === true ? '::' : ':';
   if (command.passThrough === true) return `*::${operand.name}:_normal`;
-  if (operand.kind === 'program') return `1${colons}${operand.name}:_command_names -e`;
-  return `1${colons}${operand.name}:(${operandWords(operand).join(' ')})`;
+  if (operand.kind === 'program') return `${place}${colons}${operand.name}:_command_names -e`;
+  return `${place}${colons}${operand.name}:(${operandWords(operand).join(' ')})`;
 }
 
 const quote = (text: string): string => `'${text.replace(/'/g, `'\\''`)}'`;

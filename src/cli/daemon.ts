@@ -19,8 +19,10 @@ export async function daemon({ options }: Invocation): Promise<number> {
   if (topology === null) return Status.failed;
   const ended = nextSignal();
   const output = await traceOutput(options);
+  const engineOptionsHere = engineOptions(options, output, topology);
   const engine = await startEngine({
-    ...engineOptions(options, output, topology),
+    ...engineOptionsHere,
+    config: { ...(engineOptionsHere.config as object), inspect: true },
     ...(socket === undefined ? {} : { socket }),
   });
   process.stdout.write(greeting(engine.socket));

@@ -7,11 +7,12 @@ import type { TraceOutput } from './trace-output.js';
 export type CliOptions = Invocation['options'];
 
 /** Options that only say how an engine is made, so they mean nothing to one that already runs. */
-const ofTheEngine = ['topology', 'profile', 'selftest', 'trace', 'failNth', 'failKind', 'memory'];
+const ofTheEngine = ['topology', 'profile', 'dmesg', 'selftest', 'trace', 'failNth', 'failKind', 'memory'];
 
 /** The first option, as it is typed, that a running engine cannot follow any more; null if there is none. */
 export function engineOnly(options: CliOptions): string | null {
   if (options['lend'] === false) return '--no-lend';
+  if (options['checkStale'] === false) return '--no-check-stale';
   const found = ofTheEngine.find((name) => options[name] !== undefined);
   return found === undefined ? null : `--${found.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
@@ -48,20 +49,30 @@ export async function topologyOf(options: CliOptions): Promise<Topology | null |
   }
 }
 
-/** Options of the table that say how the engine behaves. */
+/** Options of the table that say how the engine behaves; `log` gets the lines of the kernel's log. */
 export function engineOptions(
   options: CliOptions,
   output: TraceOutput | null,
   topology: Topology | undefined,
+  log: string[] | null = null,
 ): EngineOptions {
   const selftest = options['selftest'] === true || namesSelftest(topology);
   return {
-    config: { selftest, ...given('topology', topology) },
+    config: { selftest, checkStale: options['checkStale'] !== false, ...given('topology', topology) },
+    ...given('onEvent', topology === undefined ? undefined : eventSink(output, log)),
     ...given('memory', options['memory'] as EngineOptions['memory']),
     ...given('failNth', options['failNth'] as number | undefined),
     ...given('failKinds', options['failKind'] as EngineOptions['failKinds']),
     ...given('lend', options['lend'] === false ? false : undefined),
     ...given('trace', output === null ? undefined : output.write),
+  };
+}
+
+function eventSink(output: TraceOutput | null, log: string[] | null): EngineOptions['onEvent'] {
+  if (output === null && log === null) return undefined;
+  return (record) => {
+    output?.writeEvent(record);
+    if (record.event.kind === 'log') log?.push(record.event.text);
   };
 }
 

@@ -17,9 +17,11 @@ export async function run({ options, operands }: Invocation): Promise<number> {
   const topology = await topologyOf(options);
   if (topology === null) return Status.failed;
   const output = await traceOutput(options);
-  const engine = engineOptions(options, output, topology);
+  const log: string[] | null = options['dmesg'] === true ? [] : null;
+  const engine = engineOptions(options, output, topology, log);
   const { status, fired } = await runOnEngine(engine, operands, timeout);
   output?.close();
+  for (const line of log ?? []) process.stderr.write(`${line}\n`);
   if (options['failNth'] !== undefined)
     process.stderr.write(failureText(options['failNth'] as number, fired));
   return status;
