@@ -22,7 +22,7 @@ import type { MemoryMode } from './address-space.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
 import type { Tracer } from './trace.js';
-import type { WorkerDescriptors, WorkerMessage, WorkerOptions } from './worker.js';
+import type { EventRecord, WorkerDescriptors, WorkerMessage, WorkerOptions } from './worker.js';
 
 export interface EngineOptions {
   /** What the engine is made with. */
@@ -33,6 +33,8 @@ export interface EngineOptions {
   readonly socket?: string;
   /** Called for every call of a client. */
   readonly trace?: Tracer;
+  /** Called for what the machine says: faults, stale translations, log lines. */
+  readonly onEvent?: (record: EventRecord) => void;
   readonly memory?: MemoryMode;
   /** Whether clients get the privileges that these devices ask for. Default: unless we hold them all ourselves. */
   readonly lend?: boolean;
@@ -112,11 +114,12 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     memory: options.memory ?? 'direct',
     lend: options.lend ?? !holdsAllPrivileges(),
     trace: options.trace !== undefined,
+    events: options.onEvent !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,
     engineModule: options.engineModule ?? null,
   };
-  const life = new Life(worker, options.trace);
+  const life = new Life(worker, options);
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
   worker.postMessage(workerOptions);
   try {
@@ -150,7 +153,7 @@ class Life {
   #report: Report | null = null;
   #failure: Error | null = null;
 
-  constructor(worker: Worker, trace: Tracer | undefined) {
+  constructor(worker: Worker, { trace, onEvent }: EngineOptions) {
     this.#worker = worker;
     const failure = new Promise<never>((_, reject) => worker.once('error', reject));
     const gone = handled(
@@ -168,6 +171,7 @@ class Life {
     };
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'trace') trace?.(message.record);
+      else if (message.kind === 'event') onEvent?.(message.record);
       else if (message.kind === 'report') this.#report = message.report;
       else if (message.kind === 'listening') this.#descriptors = message.descriptors;
       else this.#isReady = true;

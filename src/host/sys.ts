@@ -107,6 +107,7 @@ export const getxattr = bind('getxattr', 'int64_t', ['str', 'str', 'int64_t', 'u
 const fstatInto = bind('fstat', 'int', ['int', 'int64_t']);
 export const socket = bind('socket', 'int', ['int', 'int', 'int']);
 export const bindSocket = bind('bind', 'int', ['int', 'int64_t', 'int']);
+export const connect = bind('connect', 'int', ['int', 'int64_t', 'int']);
 export const listen = bind('listen', 'int', ['int', 'int']);
 export const accept4 = bind('accept4', 'int', ['int', 'int64_t', 'int64_t', 'int']);
 export const getsockopt = bind('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']);

@@ -4,6 +4,7 @@
  */
 import { chmodSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import type { Events, MachineEvent } from '../base/events.js';
 import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import type { hostServices, ServedEngine } from './calls.js';
@@ -23,6 +24,8 @@ export interface WorkerOptions {
   readonly memory: MemoryMode;
   readonly lend: boolean;
   readonly trace: boolean;
+  /** What the machine says while it runs is wanted. */
+  readonly events: boolean;
   /** For every task; 0 is none. */
   readonly failNth: number;
   /** Null: all. */
@@ -39,6 +42,7 @@ export type WorkerMessage =
   | { readonly kind: 'listening'; readonly descriptors: WorkerDescriptors }
   | { readonly kind: 'ready' }
   | { readonly kind: 'trace'; readonly record: TraceRecord }
+  | { readonly kind: 'event'; readonly record: EventRecord }
   | { readonly kind: 'report'; readonly report: Report };
 
 const AF_UNIX = 1;
@@ -66,14 +70,28 @@ function post(message: WorkerMessage): void {
   parentPort?.postMessage(message);
 }
 
+/** Something that the machine said. */
+export interface EventRecord {
+  readonly event: MachineEvent;
+  /** Microseconds since the engine started, as in a trace. */
+  readonly time: number;
+}
+
+function tellEvents({ events }: { readonly events?: Events }): void {
+  const begun = performance.now();
+  events?.listen((event) => {
+    post({ kind: 'event', record: { event, time: Math.round((performance.now() - begun) * 1000) } });
+  });
+}
+
 interface EngineModule {
-  createEngine(config: unknown, services: typeof hostServices): ServedEngine;
+  createEngine(config: unknown, services: typeof hostServices): ServedEngine | Promise<ServedEngine>;
 }
 
 async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   const [{ createEngine }, { hostServices: services }] = await Promise.all([
     import(
-      options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href
+      options.engineModule ?? new URL('../machine/load.js', import.meta.url).href
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
@@ -85,10 +103,12 @@ const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?
 // In a worker this ends the thread only.
 if (options === null) process.exit();
 const { lend, memory, failNth, failKinds } = options;
-const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
+const config = options.config as { selftest?: unknown; topology?: unknown; inspect?: unknown } | null;
+const selftest = config?.selftest === true;
+const inspect = config?.inspect === true || (config?.topology ?? null) !== null;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
-makeTree(options.socket + TREE_SUFFIX, { devices: foreign?.devices ?? devices, selftest, lend });
+makeTree(options.socket + TREE_SUFFIX, { devices: foreign?.devices ?? devices, selftest, lend, inspect });
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
 const listener = listenAt(options.socket);
 post({ kind: 'listening', descriptors: { wake, listener } });
@@ -98,5 +118,6 @@ for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKind
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
 const { Server } = await import('./server.js');
 const server = new Server({ engine, tracer, selftest, listener, wake, memory, lend, failNth });
+if (options.events) tellEvents(engine);
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

@@ -3,6 +3,7 @@
  * requester id and each PASID uses. The generic half of Linux' drivers/iommu/iommu.c; a unit does the rest.
  */
 import { refuse, Errno } from '../base/errno.js';
+import { PagedMap } from '../base/paged-map.js';
 import type { DmaDevice, Domain } from './unit.js';
 import { rules } from './rules.js';
 
@@ -22,7 +23,7 @@ export class IommuGroup {
   #owner: object | null = null;
   #claims = 0;
   #domain: Domain | null = null;
-  readonly #handles = new Map<number, AttachHandle>();
+  readonly #handles = new PagedMap<AttachHandle>();
 
   get domain(): Domain {
     return this.#domain ?? this.#first().unit.blockedDomain;
@@ -44,6 +45,11 @@ export class IommuGroup {
   releaseDmaOwner(): void {
     this.#claims -= 1;
     if (this.#claims === 0) this.#owner = null;
+  }
+
+  /** Whether its requester id or a PASID has a domain. */
+  get isAttached(): boolean {
+    return this.#handles.size > 0;
   }
 
   handle(pasid: number): AttachHandle | null {

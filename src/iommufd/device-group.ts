@@ -3,6 +3,7 @@
  * attached to and the devices that asked for it. The first device of a group does the attaching, the last one
  * undoes it.
  */
+import { PagedMap } from '../base/paged-map.js';
 import type { IommuGroup } from '../hw/group.js';
 import type { Context } from './context.js';
 import type { Device } from './device.js';
@@ -15,7 +16,7 @@ interface Attachment {
 
 export class DeviceGroup {
   /** By PASID; 0 is the requester id. */
-  readonly attachments = new Map<number, Attachment>();
+  readonly attachments = new PagedMap<Attachment>();
   #users = 0;
 
   private constructor(

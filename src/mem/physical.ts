@@ -1,6 +1,8 @@
 /**
  * Emulated host physical memory (HPA), 51 bits of it: tables in the first 64 GiB, windows onto client memory
- * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or a device touches, it touches here by address.
+ * from 1 TiB on; between them, from 512 GiB on, places of address spaces that have no bytes. Everything that a unit or
+ * a device touches, it touches here by address. Who changes a table here, bumps the generation of its arena
+ * ({@link TableStore.bump}).
  */
 import type { Injector } from '../base/inject.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
@@ -143,11 +145,37 @@ export class PhysicalMemory {
       const at = this.tables.wordOf(frame) + ((lo & 0xfff) >>> 2);
       words[at] = entryLo;
       words[at + 1] = entryHi;
+      this.tables.bumpFrame(frame);
       return true;
     }
     this.#entryWords[0] = entryLo;
     this.#entryWords[1] = entryHi;
     return this.write(joinWords(hi, lo), this.#entry);
+  }
+
+  /**
+   * Sets bits in the low half of the entry at an 8-byte aligned HPA, if that half still is `expected`: what hardware
+   * does to accessed and dirty bits. It changes no translation, so nobody is told. False: not there, not writable, or
+   * changed meanwhile.
+   */
+  setBits64(hi: number, lo: number, expected: number, bits: number): boolean {
+    if (hi >>> 0 < TABLE_SPACE_HI) {
+      const frame = (hi << 20) | (lo >>> 12);
+      const words = this.tables.wordsOf(frame);
+      if (words === null) return false;
+      const at = this.tables.wordOf(frame) + ((lo & 0xfff) >>> 2);
+      if (words[at] !== expected) return false;
+      words[at] = expected | bits;
+      return true;
+    }
+    const view = this.direct(hi, lo);
+    if (view !== null) {
+      const found = Atomics.compareExchange(view.words, this.directAt >>> 2, expected, expected | bits);
+      return found === expected && view.alive;
+    }
+    // OURS: memory that is reached by system calls only has no compare-and-exchange; a store in between is lost.
+    if (!this.load64(hi, lo) || this.loadedLo !== expected) return false;
+    return this.store64(hi, lo, this.loadedHi, expected | bits);
   }
 
   /** What can be reached directly at an HPA of client memory; the byte is at index {@link directAt}. Null elsewhere. */
@@ -239,8 +267,12 @@ export class PhysicalMemory {
     if (words === null) return false;
     const from = this.tables.wordOf(frame) * 4 + Number(hpa & FRAME_MASK);
     const bytes = new Uint8Array(words.buffer, from, piece.length);
-    if (isWrite) bytes.set(piece);
-    else piece.set(bytes);
+    if (isWrite) {
+      bytes.set(piece);
+      this.tables.bumpFrame(frame);
+    } else {
+      piece.set(bytes);
+    }
     return true;
   }
 

@@ -14,6 +14,11 @@ const CHUNK_FRAMES = 1 << CHUNK_FRAMES_LG2;
 const MAX_LG2 = FRAME_LG2 + CHUNK_FRAMES_LG2;
 /** 64 GiB of tables. */
 const MAX_FRAMES = 1 << 24;
+/** 0xfee00000..0xfeefffff is where interrupts are written to, on every x86 machine: no memory can lie there. */
+const INTERRUPT_FIRST_FRAME = 0xfee00;
+const INTERRUPT_LAST_FRAME = 0xfeeff;
+/** Arenas share generation counters when there are more of them than this; then a check is made in vain. */
+const GENERATIONS = 1 << 16;
 /** `#owner` of a frame that no live block starts at. */
 const NOBODY = 0;
 
@@ -26,7 +31,11 @@ export class TableQuota {
 export class TableStore {
   readonly #injector: Injector;
   readonly #chunks: Int32Array[] = [];
-  /** By frame: which arena holds the block that starts here, and the block's size. */
+  /** Counts {@link bump}: while it stands still, no table has changed. */
+  moves = 0;
+  /** By arena, modulo their number: how often its tables changed. */
+  readonly generations = new Int32Array(GENERATIONS);
+  /** By frame: which arena holds the block that starts here (inside a block: minus the way back), and its size. */
   #owner = new Int32Array(CHUNK_FRAMES);
   #sizeLg2 = new Uint8Array(CHUNK_FRAMES);
   /** By first frame of a live block: its neighbours in the list of its arena. */
@@ -65,6 +74,30 @@ export class TableStore {
     return this.#chunks[frame >>> CHUNK_FRAMES_LG2]!;
   }
 
+  /** Notes that an entry of one of the arena's tables, which somebody may have cached, is no longer what it was. */
+  bump(owner: number): void {
+    const slot = owner & (GENERATIONS - 1);
+    this.generations[slot] = this.generations[slot]! + 1;
+    this.moves = (this.moves + 1) | 0;
+  }
+
+  /** {@link bump} for the arena that `frame` belongs to. */
+  bumpFrame(frame: number): void {
+    this.bump(this.ownerOf(frame));
+  }
+
+  /** Index in {@link generations} of the arena of `frame`; 0 when it is nobody's. */
+  slotOf(frame: number): number {
+    return this.ownerOf(frame) & (GENERATIONS - 1);
+  }
+
+  /** The arena that holds `frame`; 0 when it is nobody's. */
+  ownerOf(frame: number): number {
+    if (frame <= 0 || frame >= this.#fresh) return NOBODY;
+    const owner = this.#owner[frame]!;
+    return owner >= 0 ? owner : this.#owner[frame + owner]!;
+  }
+
   /** Index in {@link wordsOf} of the first word of `frame`. */
   wordOf(frame: number): number {
     return (frame & (CHUNK_FRAMES - 1)) << FRAME_WORDS_LG2;
@@ -83,6 +116,7 @@ export class TableStore {
       this.wordsOf(frame)!.fill(0, at, at + (1 << (sizeLg2 - 2)));
     }
     this.#owner[frame] = owner;
+    for (let back = 1; back < 1 << order; back += 1) this.#owner[frame + back] = -back;
     this.#sizeLg2[frame] = sizeLg2;
     this.#next[frame] = head;
     this.#previous[frame] = 0;
@@ -103,8 +137,9 @@ export class TableStore {
     const previous = this.#previous[frame]!;
     if (next !== 0) this.#previous[next] = previous;
     if (previous !== 0) this.#next[previous] = next;
-    this.#owner[frame] = NOBODY;
+    this.#owner.fill(NOBODY, frame, frame + (1 << (sizeLg2 - FRAME_LG2)));
     this.#sizeLg2[frame] = 0;
+    this.bump(owner);
     this.#free[sizeLg2 - FRAME_LG2]!.push(frame);
     this.#liveBlocks -= 1;
     this.#liveBytes -= 2 ** sizeLg2;
@@ -118,14 +153,19 @@ export class TableStore {
 
   /** Never given out frames, aligned; what alignment skips becomes free single frames. */
   #carve(order: number): number {
-    const start = (this.#fresh + (1 << order) - 1) & -(1 << order);
+    let start = (this.#fresh + (1 << order) - 1) & -(1 << order);
+    if (start <= INTERRUPT_LAST_FRAME && start + (1 << order) > INTERRUPT_FIRST_FRAME) {
+      start = (INTERRUPT_LAST_FRAME + (1 << order)) & -(1 << order);
+    }
     const next = start + (1 << order);
     if (next > MAX_FRAMES) return 0;
     while (this.#chunks.length << CHUNK_FRAMES_LG2 < next) {
       this.#chunks.push(new Int32Array(1 << (CHUNK_FRAMES_LG2 + FRAME_WORDS_LG2)));
     }
     this.#growFrames(this.#chunks.length << CHUNK_FRAMES_LG2);
-    for (let frame = this.#fresh; frame < start; frame += 1) this.#free[0]!.push(frame);
+    for (let frame = this.#fresh; frame < start; frame += 1) {
+      if (frame < INTERRUPT_FIRST_FRAME || frame > INTERRUPT_LAST_FRAME) this.#free[0]!.push(frame);
+    }
     this.#fresh = next;
     return start;
   }
@@ -166,6 +206,11 @@ export class TableArena {
   /** Blocks held. */
   get tables(): number {
     return this.#tables;
+  }
+
+  /** Notes that an entry which was present has been changed or cleared, for caches that still have it. */
+  bump(): void {
+    this.#store.bump(this.#id);
   }
 
   /** First frame of a zeroed block of `1 << sizeLg2` bytes; 0 is ENOMEM (quota, injection, or none left). */

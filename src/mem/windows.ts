@@ -120,10 +120,14 @@ export class Windows {
     return (BigInt(window.slot) << SLOT_LG2) | (offset & SLOT_MASK);
   }
 
+  #window(slot: number): Window | null {
+    if (slot >= SLOTS) return null;
+    return this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+  }
+
   /** What lies at `hpa`, or null. */
   placeOf(hpa: bigint): BackingPlace | null {
-    const slot = Number(hpa >> SLOT_LG2);
-    const window = this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+    const window = this.#window(Number(hpa >> SLOT_LG2));
     if (window === null) return null;
     return { backing: window.backing, offset: (BigInt(window.index) << SLOT_LG2) | (hpa & SLOT_MASK) };
   }
@@ -131,8 +135,7 @@ export class Windows {
   /** Finds what lies at an HPA, to be reached directly; false where that cannot be. Allocates nothing for a known view. */
   find(hi: number, lo: number): boolean {
     if (hi >>> 0 >= HPA_HI) return false;
-    const slot = (hi << 2) | (lo >>> 30);
-    const window = this.#bySlot[slot >>> 10]?.[slot & (BLOCK_SLOTS - 1)] ?? null;
+    const window = this.#window((hi << 2) | (lo >>> 30));
     if (window === null) return false;
     const inSlot = lo & LOW_SLOT_MASK;
     let { view } = window;

@@ -222,6 +222,7 @@ export class PageTable implements WalkRoot {
     job.left = count;
     job.done = 0;
     unmapRange(this.#table, job);
+    this.#arena.bump();
     return job.done;
   }
 

@@ -59,7 +59,7 @@ test('requests of one group are delivered together, in order, when the last has 
   expect(groups[1]?.faults).toHaveLength(2);
   expect(answers).toEqual([]);
   respondGroup(groups[0]!, 0);
-  expect(answers).toEqual([{ pasid: 0, grpid: 1, code: 0 }]);
+  expect(answers).toEqual([{ hasPasid: false, pasid: 0, grpid: 1, code: 0 }]);
 });
 
 test('a request that nobody handles is answered INVALID at once', () => {
@@ -71,9 +71,9 @@ test('a request that nobody handles is answered INVALID at once', () => {
   reportDeviceFault(device, request(3, LAST));
   expect(groups).toEqual([]);
   expect(answers).toEqual([
-    { pasid: 0, grpid: 1, code: 1 },
-    { pasid: 5, grpid: 2, code: 1 },
-    { pasid: 0, grpid: 3, code: 1 },
+    { hasPasid: false, pasid: 0, grpid: 1, code: 1 },
+    { hasPasid: true, pasid: 5, grpid: 2, code: 1 },
+    { hasPasid: false, pasid: 0, grpid: 3, code: 1 },
   ]);
 });
 

@@ -55,11 +55,32 @@ export const FSTS_FRI_SHIFT = 8;
 export const CTL_IM = 1 << 31;
 export const CTL_IP = 1 << 30;
 
+/** ICS_REG: a wait descriptor asked for an interrupt. */
+export const ICS_IWC = 1 << 0;
+
 export const PRS_PPR = 1 << 0;
 export const PRS_PRO = 1 << 1;
 
-/** IQA_REG: 256-bit descriptors. */
+/** IQA_REG: 256-bit descriptors; the queue has `1 << QS` pages. PQA_REG has its size in the same bits. */
 export const IQA_DW = 1 << 11;
+export const QUEUE_SIZE_MASK = 7;
+
+/** IQERCD_REG: why the queue stopped, in bits 3:0; a device that did not answer, in the low half of the high word. */
+export const IQEI_TAIL = 1;
+export const IQEI_FETCH = 2;
+export const IQEI_TYPE = 3;
+export const IQEI_RESERVED = 4;
+export const IQEI_ALIGNMENT = 6;
+
+/** Fault record, word 2 (source id in bits 15:0) and word 3 (reason in 7:0, PASID in 27:8, AT in 29:28). */
+export const FRCD_T2 = 1 << 28;
+export const FRCD_PRIV = 1 << 29;
+export const FRCD_EXE = 1 << 30;
+export const FRCD_PP = 1 << 31;
+export const FRCD_PASID_SHIFT = 8;
+export const FRCD_AT_SHIFT = 28;
+export const FRCD_T1 = 1 << 30;
+export const FRCD_F = 1 << 31;
 
 /** CAP_REG, as [lowest bit, width]. */
 export const CAP = {
@@ -76,6 +97,7 @@ export const CAP = {
   DRD: [55, 1],
   FS1GP: [56, 1],
   FS5LP: [60, 1],
+  ESRTPS: [63, 1],
 } as const;
 
 /** ECAP_REG, as [lowest bit, width]. */
@@ -94,12 +116,14 @@ export const ECAP = {
   EAFS: [34, 1],
   PSS: [35, 5],
   PASID: [40, 1],
+  DIT: [41, 1],
   PDS: [42, 1],
   SMTS: [43, 1],
   SSADS: [45, 1],
   SSTS: [46, 1],
   FSTS: [47, 1],
   SMPWCS: [48, 1],
+  RPS: [49, 1],
 } as const;
 
 /** The value of field `[lowest, width]` of a register. */

@@ -32,6 +32,14 @@ export const CTX_TT_MULTI_LEVEL = 0;
 export const CTX_TT_DEV_IOTLB = 1;
 export const CTX_TT_PASS_THROUGH = 2;
 
+/** Scalable context entry, word 2. */
+export const SM_CTX_RID_PASID_MASK = 0xfffff;
+export const SM_CTX_RID_PRIV = 1 << 20;
+
+/** Legacy context entry, word 2: address width in bits 2:0, domain id from bit 8. */
+export const CTX_AW_MASK = 7;
+export const CTX_DID_SHIFT = 8;
+
 /** PASID entry, word 0. */
 export const PE_AW_SHIFT = 2;
 export const PE_AW_MASK = 7;
@@ -53,6 +61,7 @@ export const PE_FSPM_SHIFT = 2;
 export const PE_FSPM_MASK = 3;
 export const PE_WPE = 1 << 4;
 export const PE_NXE = 1 << 5;
+export const PE_SMEP = 1 << 6;
 export const PE_EAFE = 1 << 7;
 
 /** Invalidation descriptor types (bits 3:0; bits 11:9 are 0 for all of these). */

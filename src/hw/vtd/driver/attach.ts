@@ -44,27 +44,34 @@ export function attachPasid(
   const { unit } = device;
   if (!unit.capabilities.pasid) refuse(rules.vtd_no_pasid, { unit: unit.name });
   domain.checkCompatible(device);
-  // Both are attached at once for a while, so that of the old domain is no help.
+  // That of the old domain is no help: see below.
   checkDomainId(device, domain, null);
   checkPageRequests(device, domain);
   domain.checkEntry(device);
   reserveEntry(device, pasid);
 
+  // Linux attaches to both for a moment, so the new domain has its id before the old one gives up its own.
+  domain.places.open(unit);
+  if (old !== null) {
+    tearDownEntry(device, pasid);
+    leavePlace(device, old, pasid);
+  }
   enter(device, domain, pasid);
-  if (old !== null) tearDownEntry(device, pasid);
   setUpEntry(device, pasid, domain.entryFor(device));
-  if (old !== null) leave(device, old, pasid);
+  if (old !== null) endPageRequests(device, old);
 }
 
 export function blockPasid(device: VtdDevice, pasid: number, old: VtdDomain | null): void {
   tearDownEntry(device, pasid);
-  if (old !== null) leave(device, old, pasid);
+  if (old === null) return;
+  endPageRequests(device, old);
+  leavePlace(device, old, pasid);
 }
 
 function checkDomainId(device: VtdDevice, domain: VtdDomain, leaving: VtdDomain | null): void {
   const { domainIds, capabilities } = device.unit;
   if (domain.places.of(device.unit) !== null || domainIds.free > 0) return;
-  if (leaving?.places.of(device.unit)?.all.size === 1) return;
+  if (leaving?.places.of(device.unit)?.count === 1) return;
   refuse(rules.vtd_no_domain_id, { unit: device.unit.name, count: capabilities.domainIds });
 }
 
@@ -87,11 +94,6 @@ function enter(device: VtdDevice, domain: VtdDomain, pasid: number): void {
   domain.places.add(device, pasid);
   if (domain.kind === 'provided') domain.placesChanged();
   if (wantsPageRequests(device, domain)) device.enableFaults();
-}
-
-function leave(device: VtdDevice, domain: VtdDomain, pasid: number): void {
-  endPageRequests(device, domain);
-  leavePlace(device, domain, pasid);
 }
 
 function leaveRid(device: VtdDevice, old: VtdDomain): void {

@@ -5,6 +5,7 @@ import type { DmaDevice, IommuCap, ResvRegion } from '../../unit.js';
 import { FLPT_DEFAULT_DID } from '../structures.js';
 import type { VtdDomain } from './domain.js';
 import { PasidTable } from './pasid-table.js';
+import { PasidWords } from './places.js';
 import type { VtdUnit } from './unit.js';
 
 /** What a bus says of a device. The same for every bus; one that is not PCI says what it has instead of ATS and PRI. */
@@ -16,6 +17,8 @@ export interface DeviceConfig {
   readonly pri: boolean;
   /** 0: the device knows no PASIDs. */
   readonly pasidBits: number;
+  /** Its DMA sees the caches of the CPU; on Linux with VT-d all does. Default true. */
+  readonly coherent?: boolean;
   readonly group: IommuGroup;
   readonly resvRegions: readonly ResvRegion[];
   readonly isVirtualFunctionWithPri: boolean;
@@ -34,6 +37,9 @@ export class VtdDevice implements DmaDevice {
   readonly atsEnabled: boolean;
   readonly priEnabled: boolean;
   readonly pasids: PasidTable;
+  readonly #isCoherent: boolean;
+  /** By PASID, 0 for the requester id: the place of the domain that is attached there. */
+  readonly places = new PasidWords();
   faultParam: FaultParam | null = null;
   /** What the requester id alone is attached to; null: blocked. */
   ridDomain: VtdDomain | null = null;
@@ -50,6 +56,7 @@ export class VtdDevice implements DmaDevice {
     this.name = config.name;
     this.sourceId = config.sourceId;
     this.group = config.group;
+    this.#isCoherent = config.coherent ?? true;
     this.resvRegions = [...config.resvRegions, MSI_REGION];
     this.isVirtualFunctionWithPri = config.isVirtualFunctionWithPri;
     const hasPasid = capabilities.pasid && config.pasidBits > 0;
@@ -68,7 +75,7 @@ export class VtdDevice implements DmaDevice {
     const { capabilities } = this.unit;
     switch (cap) {
       case 'CACHE_COHERENCY':
-        return true;
+        return this.#isCoherent;
       case 'ENFORCE_CACHE_COHERENCY':
         return capabilities.snoopControl;
       case 'DIRTY_TRACKING':

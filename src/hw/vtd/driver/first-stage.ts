@@ -11,7 +11,7 @@ import type { VtdDevice } from './device.js';
 import { firstStageEntry, forceEntrySnoop, type FirstStageRoot } from './entry.js';
 import { flushFirstStage } from './flush.js';
 import type { PasidEntry } from './pasid-table.js';
-import { Places, deviceAt, pasidAt } from './places.js';
+import { Places } from './places.js';
 import type { VtdUnit } from './unit.js';
 import { rules } from './rules.js';
 
@@ -81,9 +81,9 @@ export class FirstStage implements PagingDomain {
     if (this.#forceSnoop) return true;
     if (!this.places.byUnit.every(({ unit }) => unit.capabilities.snoopControl)) return false;
     this.#forceSnoop = true;
-    for (const { unit, all } of this.places.byUnit) {
-      for (const place of all) {
-        if (pasidAt(place) === IOMMU_NO_PASID) forceEntrySnoop(deviceAt(unit, place), IOMMU_NO_PASID);
+    for (const { devices } of this.places.byUnit) {
+      for (const { device } of devices) {
+        if (device.ridDomain === this) forceEntrySnoop(device, IOMMU_NO_PASID);
       }
     }
     return true;

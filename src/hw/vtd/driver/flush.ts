@@ -6,7 +6,7 @@
  */
 import { highWord, lowWord } from '../../../base/words.js';
 import { EVERYTHING } from './commands.js';
-import { deviceAt, pasidAt, type Places, type UnitPlaces } from './places.js';
+import type { Places, UnitPlaces } from './places.js';
 
 const PAGE_LG2 = 12;
 
@@ -44,8 +44,10 @@ function blockAround(start: bigint, last: bigint): Block {
 export function flushFirstStage(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
   const { hi, lo, order } = blockAround(start, last);
   for (const at of places.byUnit) {
-    for (const pasid of at.byPasid.keys()) {
-      at.unit.commands.pasidIotlb(at.did, pasid, hi, lo, order, leafOnly);
+    const { places, commands } = at.unit;
+    for (let place = at.first; place !== 0; place = places.nextOf(place)) {
+      if (!at.isFirstOfPasid(place)) continue;
+      commands.pasidIotlb(at.did, places.pasidAt(place), hi, lo, order, leafOnly);
     }
     flushDevices(at, hi, lo, order);
     at.unit.queue.sync();
@@ -56,8 +58,9 @@ export function flushFirstStage(places: Places, start: bigint, last: bigint, lea
 export function flushEachPlace(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
   const { hi, lo, order } = blockAround(start, last);
   for (const at of places.byUnit) {
-    for (const place of at.all) {
-      at.unit.commands.pasidIotlb(at.did, pasidAt(place), hi, lo, order, leafOnly);
+    const { places, commands } = at.unit;
+    for (let place = at.first; place !== 0; place = places.nextOf(place)) {
+      commands.pasidIotlb(at.did, places.pasidAt(place), hi, lo, order, leafOnly);
     }
     flushDevices(at, hi, lo, order);
     at.unit.queue.sync();
@@ -108,8 +111,10 @@ function flushIotlb(at: UnitPlaces, hi: number, lo: number, order: number): void
 
 function flushDevices(at: UnitPlaces, hi: number, lo: number, order: number): void {
   if (at.withDeviceTlb === 0) return;
-  for (const place of at.all) {
-    const device = deviceAt(at.unit, place);
-    if (device.atsEnabled) at.unit.commands.deviceTlb(device.sourceId, pasidAt(place), hi, lo, order);
+  const { unit } = at;
+  const { places } = unit;
+  for (let place = at.first; place !== 0; place = places.nextOf(place)) {
+    const device = unit.deviceOf(places.deviceIndexAt(place));
+    if (device.atsEnabled) unit.commands.deviceTlb(device.sourceId, places.pasidAt(place), hi, lo, order);
   }
 }

@@ -21,7 +21,7 @@ import { OUTPUT_LG2, SZ_1G, SZ_2M } from './first-stage.js';
 import { flushNotPresent, flushSecondStage } from './flush.js';
 import type { VtdNested } from './nested.js';
 import type { PasidEntry } from './pasid-table.js';
-import { Places, deviceAt, pasidAt } from './places.js';
+import { Places } from './places.js';
 import type { VtdUnit } from './unit.js';
 import { rules } from './rules.js';
 
@@ -176,7 +176,9 @@ export class SecondStage implements PagingDomain {
 }
 
 function trackAt(places: Places, enable: boolean): void {
-  for (const { unit, all } of places.byUnit) {
-    for (const place of all) setEntryTracking(deviceAt(unit, place), pasidAt(place), enable);
+  for (const { unit, first } of places.byUnit) {
+    for (let place = first; place !== 0; place = unit.places.nextOf(place)) {
+      setEntryTracking(unit.deviceOf(unit.places.deviceIndexAt(place)), unit.places.pasidAt(place), enable);
+    }
   }
 }

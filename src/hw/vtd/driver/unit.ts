@@ -48,6 +48,7 @@ import { handleFaults } from './faults.js';
 import { FirstStage } from './first-stage.js';
 import { VtdNested } from './nested.js';
 import { PageRequests, respond } from './page-requests.js';
+import { PlaceTable } from './places.js';
 import { VtdProvided } from './provided.js';
 import { InvalidationQueue } from './queue.js';
 import { SecondStage } from './second-stage.js';
@@ -89,6 +90,7 @@ export class VtdUnit implements Unit {
   readonly contexts: ContextTable;
   readonly pageRequests: PageRequests;
   readonly domainIds: DomainIds;
+  readonly places = new PlaceTable();
   readonly #vectors: Vectors;
   readonly #arena: TableArena;
   /** By index; null: gone. */

@@ -1,0 +1,107 @@
+/**
+ * What an invalidation reaches (section 6.5.2): the granularities of every command, over all caches. The caches have
+ * their own ways to find what a tag has; which of them a command means is said here and nowhere else.
+ */
+import type { Abilities } from './capabilities.js';
+import type { Contexts } from './context.js';
+import type { Iotlb } from './iotlb.js';
+import type { PagingCache } from './paging-cache.js';
+
+/** Granularity of context-cache and IOTLB invalidation; of PASID-based IOTLB and PASID-cache invalidation. */
+export const GLOBAL = 1;
+export const DOMAIN = 2;
+export const DEVICE = 3;
+export const PAGES = 3;
+export const PASID_ALL = 2;
+export const PASID_CACHE_DOMAIN = 0;
+export const PASID_CACHE_PASID = 1;
+export const PASID_CACHE_GLOBAL = 3;
+
+/** FM: which bits of the function number do not count. */
+const FUNCTION_MASKS = [0, 4, 6, 7] as const;
+
+export class Caches {
+  readonly contexts: Contexts;
+  readonly iotlb: Iotlb;
+  readonly paging: PagingCache;
+  readonly #can: Abilities;
+
+  constructor(contexts: Contexts, iotlb: Iotlb, paging: PagingCache, can: Abilities) {
+    this.contexts = contexts;
+    this.iotlb = iotlb;
+    this.paging = paging;
+    this.#can = can;
+  }
+
+  invalidateAll(): void {
+    this.contexts.flushAll();
+    this.contexts.spaces.flushAll(false);
+    this.iotlb.flushAll();
+    this.paging.flushAll();
+  }
+
+  /** Context-cache invalidate. False: no such granularity. */
+  invalidateContexts(granularity: number, did: number, source: number, functionMask: number): boolean {
+    if (granularity === GLOBAL) this.contexts.flushAll();
+    else if (granularity === DOMAIN) this.contexts.flushDomain(did);
+    else if (granularity === DEVICE) this.contexts.flushDevice(source, FUNCTION_MASKS[functionMask & 3]!);
+    else return false;
+    return true;
+  }
+
+  /** PASID-cache invalidate. */
+  invalidatePasids(granularity: number, did: number, pasid: number): boolean {
+    const { spaces } = this.contexts;
+    if (granularity === PASID_CACHE_GLOBAL) spaces.flushAll(false);
+    else if (granularity === PASID_CACHE_DOMAIN) spaces.flushDomain(did, false);
+    else if (granularity === PASID_CACHE_PASID) spaces.flushPasid(did, pasid);
+    else return false;
+    return true;
+  }
+
+  /** IOTLB invalidate. `leafOnly` (IH): no entry that points to a table has changed. */
+  invalidateIotlb(
+    granularity: number,
+    did: number,
+    hi: number,
+    lo: number,
+    am: number,
+    leafOnly: boolean,
+  ): boolean {
+    if (granularity === GLOBAL) {
+      this.iotlb.flushAll();
+      this.paging.flushAll();
+    } else if (granularity === DOMAIN || (granularity === PAGES && !this.#can.hasPageSelective)) {
+      this.iotlb.flushDomain(did);
+      this.paging.flushDomain(did);
+    } else if (granularity === PAGES && am <= this.#can.mamv) {
+      this.iotlb.flushDomainPages(did, hi, lo, am);
+      this.paging.flushDomainPages(did, hi, lo, am, !leafOnly);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /** PASID-based IOTLB invalidate. */
+  invalidatePasidIotlb(
+    granularity: number,
+    did: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    am: number,
+    leafOnly: boolean,
+  ): boolean {
+    if (granularity === PASID_ALL) {
+      this.iotlb.flushPasid(did, pasid);
+      this.paging.flushPasid(did, pasid);
+    } else if (granularity === PAGES && am <= this.#can.mamv) {
+      this.iotlb.flushPasidPages(did, pasid, hi, lo, am);
+      if (!leafOnly) this.paging.flushPasidPages(did, pasid, hi, lo, am);
+    } else {
+      return false;
+    }
+    return true;
+  }
+}

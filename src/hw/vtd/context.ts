@@ -1,0 +1,491 @@
+/**
+ * From a requester id and a PASID to an address space (chapters 3.4 and 9): root entry, context entry, PASID directory,
+ * PASID entry, each with its reserved bits, none of them believed. Context entries are cached by requester id, PASID
+ * entries in {@link Spaces}; a small table in front knows what the last requests meant. Entries that are not present or
+ * not valid are never cached (CAP_REG.CM = 0).
+ */
+import { NO_PASID } from '../../bus/dma.js';
+import type { PhysicalMemory } from '../../mem/physical.js';
+import type { Abilities } from './capabilities.js';
+import { Reason } from './reasons.js';
+import { TTM_LEGACY, TTM_SCALABLE } from './registers.js';
+import {
+  LEGACY_KEY,
+  SCRATCH_ROW,
+  SPACE_FPD,
+  SPACE_LEGACY,
+  SPACE_SNOOPS,
+  SPACE_SSADE,
+  S_CONTEXT_SLOT,
+  S_DID,
+  S_FIRST_HI,
+  S_FIRST_LO,
+  S_FIRST_WIDTH,
+  S_FLAGS,
+  S_KEY,
+  S_KIND,
+  S_PASID_SLOT,
+  S_SECOND_HI,
+  S_SECOND_LO,
+  S_SECOND_WIDTH,
+  S_SOURCE,
+  S_STAMP,
+  Spaces,
+} from './spaces.js';
+import * as bits from './structures.js';
+
+/** Words of a remembered context entry. */
+const C_SOURCE = 0;
+const C_GENERATION = 1;
+const C_LO = 2;
+const C_HI = 3;
+const C_SECOND_LO = 4;
+const C_SLOT = 5;
+const CONTEXT_LG2 = 3;
+const CONTEXTS_LG2 = 10;
+
+/** Words of the front table. */
+const F_SOURCE = 0;
+const F_PASID = 1;
+const F_EPOCH = 2;
+const F_ROW = 3;
+const F_STAMP = 4;
+const F_CONTEXT = 5;
+const FRONT_LG2 = 3;
+const FRONTS_LG2 = 12;
+
+const LEGACY_CONTEXT_RESERVED_LO = 0xff0;
+const LEGACY_CONTEXT_RESERVED_SECOND_LO = 0xff00_0080 | 0;
+const SM_CONTEXT_RESERVED_LO = 0x1e0;
+const SM_CONTEXT_RESERVED_SECOND_LO = -1 << 21;
+const ROOT_RESERVED_LO = 0xffe;
+const PASID_DIR_RESERVED_LO = 0xffc;
+const PASID_RESERVED_LO = 0xc20;
+/** Word 4. */
+const PASID_RESERVED_FIRST_LO = 0xf00;
+const ADDRESS_LO = -1 << 12;
+/** Bytes of a PASID entry that must be zero, from here on. */
+const PASID_FIRST_ZERO = 24;
+
+export class Contexts {
+  readonly spaces = new Spaces();
+  /** Of the last lookup that failed: why, and whether FPD was set on the way. */
+  reason = 0;
+  isSilenced = false;
+  /** Of the last lookup that succeeded: word 0 of its context entry, and in scalable mode word 2 (else 0). */
+  contextLo = 0;
+  contextSecondLo = 0;
+
+  readonly #memory: PhysicalMemory;
+  readonly #can: Abilities;
+  #rootHi = 0;
+  #rootLo = 0;
+  #ttm = TTM_LEGACY;
+  /** Whether caches may be looked at, and filled. */
+  #usesCaches = true;
+  readonly #contexts = new Int32Array(1 << (CONTEXTS_LG2 + CONTEXT_LG2));
+  readonly #front = new Int32Array(1 << (FRONTS_LG2 + FRONT_LG2)).fill(-1);
+  /** Contexts of another generation are void, and so are front rows of another epoch. */
+  #generation = 1;
+  #epoch = 1;
+  #contextHi = 0;
+  #contextSlot = 0;
+
+  constructor(memory: PhysicalMemory, can: Abilities) {
+    this.#memory = memory;
+    this.#can = can;
+  }
+
+  get isLegacy(): boolean {
+    return this.#ttm === TTM_LEGACY;
+  }
+
+  /** Takes over RTADDR_REG (SRTP). What is cached stays. */
+  setRoot(hi: number, lo: number, ttm: number): void {
+    this.#rootHi = hi;
+    this.#rootLo = lo;
+    this.#ttm = ttm;
+  }
+
+  /** Offset in `spaces.words` of what the request translates by; -1: {@link reason}. */
+  find(source: number, pasid: number): number {
+    const front = this.#front;
+    const at =
+      ((source ^ (source >>> 6) ^ Math.imul(pasid, 0x9e3779b1)) & ((1 << FRONTS_LG2) - 1)) << FRONT_LG2;
+    if (front[at] === source && front[at + F_PASID] === pasid && front[at + F_EPOCH] === this.#epoch) {
+      const row = front[at + F_ROW]!;
+      if (this.spaces.words[row + S_STAMP] === front[at + F_STAMP]) {
+        this.contextLo = front[at + F_CONTEXT]!;
+        this.contextSecondLo = front[at + F_CONTEXT + 1]!;
+        return row;
+      }
+    }
+    this.#usesCaches = true;
+    const row = this.#resolve(source, pasid);
+    if (row >= 0) {
+      front[at + F_SOURCE] = source;
+      front[at + F_PASID] = pasid;
+      front[at + F_EPOCH] = this.#epoch;
+      front[at + F_ROW] = row;
+      front[at + F_STAMP] = this.spaces.words[row + S_STAMP]!;
+      front[at + F_CONTEXT] = this.contextLo;
+      front[at + F_CONTEXT + 1] = this.contextSecondLo;
+    }
+    return row;
+  }
+
+  /** The same from memory alone, into the scratch row, which the next lookup overwrites. */
+  findFresh(source: number, pasid: number): number {
+    this.#usesCaches = false;
+    const row = this.#resolve(source, pasid);
+    this.#usesCaches = true;
+    return row;
+  }
+
+  /** Whether a page request of this device may be queued (section 7.4); else {@link reason}. */
+  mayRequestPages(source: number, pasid: number): boolean {
+    this.isSilenced = false;
+    this.#usesCaches = true;
+    if (this.#ttm === TTM_LEGACY) return this.#fails(Reason.LEGACY_PAGE_REQUEST);
+    if (!this.#loadContext(source)) return false;
+    if ((this.contextLo & bits.SM_CTX_PRE) === 0) return this.#fails(Reason.PRE_CLEAR);
+    return this.#pasidOf(pasid) >= 0;
+  }
+
+  /** Context-cache invalidation, global. */
+  flushAll(): void {
+    this.#bump();
+    this.spaces.flushAll(true);
+  }
+
+  /** By domain: legacy context entries name one; scalable ones do not, so all of them go. */
+  flushDomain(did: number): void {
+    if (this.#ttm !== TTM_LEGACY) {
+      this.#bump();
+      return;
+    }
+    const contexts = this.#contexts;
+    for (let at = 0; at < contexts.length; at += 1 << CONTEXT_LG2) {
+      const itsDid = (contexts[at + C_SECOND_LO]! >>> bits.CTX_DID_SHIFT) & bits.PE_DID_MASK;
+      if (itsDid === did) contexts[at + C_GENERATION] = 0;
+    }
+    this.#epoch = next(this.#epoch);
+    this.spaces.flushDomain(did, true);
+  }
+
+  /** By device: `mask` low bits of the function number do not count. */
+  flushDevice(source: number, mask: number): void {
+    const first = source & ~mask;
+    for (let function_ = 0; function_ <= mask; function_ += 1) {
+      if ((function_ & mask) !== function_) continue;
+      const at = contextOf(first | function_);
+      if (this.#contexts[at + C_SOURCE] === (first | function_)) this.#contexts[at + C_GENERATION] = 0;
+      this.spaces.flushLegacy(first | function_);
+    }
+    this.#epoch = next(this.#epoch);
+  }
+
+  #bump(): void {
+    this.#generation = next(this.#generation);
+    this.#epoch = next(this.#epoch);
+  }
+
+  #fails(reason: number): false {
+    this.reason = reason;
+    return false;
+  }
+
+  #refuse(reason: number): -1 {
+    this.reason = reason;
+    return -1;
+  }
+
+  #resolve(source: number, pasid: number): number {
+    this.isSilenced = false;
+    if (this.#ttm === TTM_LEGACY) return this.#resolveLegacy(source, pasid);
+    if (!this.#loadContext(source)) return -1;
+    const key = this.#pasidOf(pasid);
+    if (key < 0) return -1;
+    if (this.#usesCaches) {
+      const row = this.spaces.find(source, key);
+      if (row >= 0) {
+        this.isSilenced ||= (this.spaces.words[row + S_FLAGS]! & SPACE_FPD) !== 0;
+        return row;
+      }
+    }
+    return this.#loadPasid(source, key);
+  }
+
+  /** The PASID that a request translates by; -1: {@link reason}. */
+  #pasidOf(pasid: number): number {
+    const directory = ((this.contextLo >>> bits.SM_CTX_PDTS_SHIFT) & bits.SM_CTX_PDTS_MASK) + 7;
+    const limit = 2 ** (directory + bits.PASID_TABLE_LG2);
+    if (pasid === NO_PASID) {
+      const ridPasid = this.contextSecondLo & bits.SM_CTX_RID_PASID_MASK;
+      return ridPasid < limit ? ridPasid : this.#refuse(Reason.RID_PASID);
+    }
+    if ((this.contextLo & bits.SM_CTX_PASIDE) === 0) return this.#refuse(Reason.PASIDE_CLEAR);
+    if (pasid >= limit || pasid >= this.#can.pasidLimit) return this.#refuse(Reason.PASID_TOO_LARGE);
+    return pasid;
+  }
+
+  /** Finds the scalable context entry of a device, in the cache or in memory. */
+  #loadContext(source: number): boolean {
+    if (this.#usesCaches && this.#recallContext(source)) return true;
+    if (this.#ttm !== TTM_SCALABLE || (this.#rootHi & this.#can.beyondHaw) !== 0) {
+      return this.#fails(Reason.RTADDR_INVALID);
+    }
+    const memory = this.#memory;
+    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * bits.ROOT_ENTRY + ((source & 0x80) >>> 4);
+    if (!memory.load64(this.#rootHi, rootAt)) return this.#fails(Reason.SM_ROOT_ACCESS);
+    if ((memory.loadedLo & bits.PRESENT) === 0) return this.#fails(Reason.SM_ROOT_NOT_PRESENT);
+    if ((memory.loadedLo & ROOT_RESERVED_LO) !== 0 || (memory.loadedHi & this.#can.beyondHaw) !== 0) {
+      return this.#fails(Reason.SM_ROOT_RESERVED);
+    }
+    const hi = memory.loadedHi;
+    const at = (memory.loadedLo & ADDRESS_LO) + (source & 0x7f) * bits.SM_CONTEXT_ENTRY;
+    if (!memory.load64(hi, at)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
+    this.contextLo = memory.loadedLo;
+    this.#contextHi = memory.loadedHi;
+    this.isSilenced = (this.contextLo & bits.FPD) !== 0;
+    if ((this.contextLo & bits.PRESENT) === 0) return this.#fails(Reason.SM_CONTEXT_NOT_PRESENT);
+    if (!this.#checkContext(hi, at)) return false;
+    this.#contextSlot = this.#slotOf(hi, at);
+    if (this.#usesCaches) this.#rememberContext(source);
+    return true;
+  }
+
+  /** The rest of a scalable context entry whose first half is loaded. */
+  #checkContext(hi: number, at: number): boolean {
+    const memory = this.#memory;
+    const can = this.#can;
+    if (!memory.load64(hi, at + 8)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
+    this.contextSecondLo = memory.loadedLo;
+    let reserved = memory.loadedHi | (memory.loadedLo & SM_CONTEXT_RESERVED_SECOND_LO);
+    for (let more = 16; more < bits.SM_CONTEXT_ENTRY; more += 8) {
+      if (!memory.load64(hi, at + more)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
+      reserved |= memory.loadedHi | memory.loadedLo;
+    }
+    reserved |= (this.contextLo & SM_CONTEXT_RESERVED_LO) | (this.#contextHi & can.beyondHaw);
+    if (!can.deviceTlb) reserved |= this.contextLo & bits.SM_CTX_DTE;
+    if (!can.pasid) reserved |= this.contextLo & bits.SM_CTX_PASIDE;
+    if (!can.pageRequests) reserved |= this.contextLo & bits.SM_CTX_PRE;
+    if (!can.ridPasid) reserved |= this.contextSecondLo & bits.SM_CTX_RID_PASID_MASK;
+    if (reserved !== 0) return this.#fails(Reason.SM_CONTEXT_RESERVED);
+    // UNSPECIFIED (9.4): page requests of a device that may not ask for translations. Chosen: an invalid entry.
+    const ats = bits.SM_CTX_DTE | bits.SM_CTX_PRE;
+    if ((this.contextLo & ats) === bits.SM_CTX_PRE) return this.#fails(Reason.SM_CONTEXT_INVALID);
+    return true;
+  }
+
+  #recallContext(source: number): boolean {
+    const contexts = this.#contexts;
+    const at = contextOf(source);
+    if (contexts[at] !== source || contexts[at + C_GENERATION] !== this.#generation) return false;
+    this.contextLo = contexts[at + C_LO]!;
+    this.#contextHi = contexts[at + C_HI]!;
+    this.contextSecondLo = contexts[at + C_SECOND_LO]!;
+    this.#contextSlot = contexts[at + C_SLOT]!;
+    this.isSilenced = (this.contextLo & bits.FPD) !== 0;
+    return true;
+  }
+
+  #rememberContext(source: number): void {
+    const contexts = this.#contexts;
+    const at = contextOf(source);
+    contexts[at] = source;
+    contexts[at + C_GENERATION] = this.#generation;
+    contexts[at + C_LO] = this.contextLo;
+    contexts[at + C_HI] = this.#contextHi;
+    contexts[at + C_SECOND_LO] = this.contextSecondLo;
+    contexts[at + C_SLOT] = this.#contextSlot;
+  }
+
+  /** Reads directory and PASID entry of the context that is loaded. */
+  #loadPasid(source: number, pasid: number): number {
+    const memory = this.#memory;
+    const base = this.contextLo & ADDRESS_LO;
+    const directoryAt = (base + (pasid >>> bits.PASID_TABLE_LG2) * bits.PASID_DIR_ENTRY) | 0;
+    // A directory has up to 32 pages and is aligned to one only.
+    const carry = directoryAt >>> 0 < base >>> 0 ? 1 : 0;
+    if (!memory.load64(this.#contextHi + carry, directoryAt)) return this.#refuse(Reason.PASID_DIR_ACCESS);
+    const directory = memory.loadedLo;
+    this.isSilenced ||= (directory & bits.FPD) !== 0;
+    if ((directory & bits.PRESENT) === 0) return this.#refuse(Reason.PASID_DIR_NOT_PRESENT);
+    const hi = memory.loadedHi;
+    if ((directory & PASID_DIR_RESERVED_LO) !== 0 || (hi & this.#can.beyondHaw) !== 0) {
+      return this.#refuse(Reason.PASID_DIR_RESERVED);
+    }
+    const at = (directory & ADDRESS_LO) + (pasid & ((1 << bits.PASID_TABLE_LG2) - 1)) * bits.PASID_ENTRY;
+    const reason = this.#decodePasid(hi, at);
+    if (reason !== 0) return this.#refuse(reason);
+    const { words } = this.spaces;
+    words[SCRATCH_ROW + S_SOURCE] = source;
+    words[SCRATCH_ROW + S_KEY] = pasid;
+    words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
+    words[SCRATCH_ROW + S_PASID_SLOT] = this.#slotOf(hi, at);
+    this.spaces.finishScratch();
+    return this.#usesCaches ? this.spaces.keepScratch() : SCRATCH_ROW;
+  }
+
+  /** Fills the scratch row from the PASID entry at an HPA; a reason, or 0. */
+  #decodePasid(hi: number, at: number): number {
+    const memory = this.#memory;
+    const { words } = this.spaces;
+    if (!memory.load64(hi, at)) return Reason.PASID_ACCESS;
+    const lo = memory.loadedLo;
+    words[SCRATCH_ROW + S_SECOND_HI] = memory.loadedHi;
+    words[SCRATCH_ROW + S_SECOND_LO] = lo & ADDRESS_LO;
+    this.isSilenced ||= (lo & bits.FPD) !== 0;
+    if ((lo & bits.PRESENT) === 0) return Reason.PASID_NOT_PRESENT;
+    if (!memory.load64(hi, at + 8)) return Reason.PASID_ACCESS;
+    const second = memory.loadedLo;
+    if (!memory.load64(hi, at + 16)) return Reason.PASID_ACCESS;
+    const first = memory.loadedLo;
+    words[SCRATCH_ROW + S_FIRST_HI] = memory.loadedHi;
+    words[SCRATCH_ROW + S_FIRST_LO] = first & ADDRESS_LO;
+    let reserved = (lo & PASID_RESERVED_LO) | (first & PASID_RESERVED_FIRST_LO);
+    for (let more = PASID_FIRST_ZERO; more < bits.PASID_ENTRY; more += 8) {
+      if (!memory.load64(hi, at + more)) return Reason.PASID_ACCESS;
+      reserved |= memory.loadedHi | memory.loadedLo;
+    }
+    if ((reserved | this.#reservedHere(lo, first)) !== 0) return Reason.PASID_RESERVED;
+    words[SCRATCH_ROW + S_DID] = second & bits.PE_DID_MASK;
+    words[SCRATCH_ROW + S_FLAGS] =
+      (first & 0xff) |
+      ((lo & bits.PE_SSADE) === 0 ? 0 : SPACE_SSADE) |
+      ((second & bits.PE_PWSNP) === 0 ? 0 : SPACE_SNOOPS) |
+      (this.isSilenced ? SPACE_FPD : 0);
+    return this.#decodeStages(lo, first) ? 0 : Reason.PASID_INVALID;
+  }
+
+  /** Bits of a PASID entry that are reserved on this unit, or with this kind of translation. */
+  #reservedHere(lo: number, first: number): number {
+    const can = this.#can;
+    const { words } = this.spaces;
+    let reserved = 0;
+    if (!can.supervisor) reserved |= first & bits.PE_SRE;
+    if (!can.execute) reserved |= first & bits.PE_ERE;
+    if (!can.extendedAccessed) reserved |= first & bits.PE_EAFE;
+    if (!can.secondAccessedDirty) reserved |= lo & bits.PE_SSADE;
+    const kind = (lo >>> bits.PE_PGTT_SHIFT) & bits.PE_PGTT_MASK;
+    // A nested first stage lies in guest memory: what is beyond is found when it is walked (0x74).
+    if (kind === bits.PGTT_FIRST_STAGE) reserved |= words[SCRATCH_ROW + S_FIRST_HI]! & can.beyondHaw;
+    if (kind === bits.PGTT_SECOND_STAGE || kind === bits.PGTT_NESTED) {
+      reserved |= words[SCRATCH_ROW + S_SECOND_HI]! & can.beyondHaw;
+    }
+    return reserved;
+  }
+
+  /** PGTT, and the widths of the stages that it has. */
+  #decodeStages(lo: number, first: number): boolean {
+    const can = this.#can;
+    const { words } = this.spaces;
+    const kind = (lo >>> bits.PE_PGTT_SHIFT) & bits.PE_PGTT_MASK;
+    const hasFirst = kind === bits.PGTT_FIRST_STAGE || kind === bits.PGTT_NESTED;
+    const hasSecond = kind === bits.PGTT_SECOND_STAGE || kind === bits.PGTT_NESTED;
+    words[SCRATCH_ROW + S_KIND] = kind;
+    words[SCRATCH_ROW + S_FIRST_WIDTH] = 0;
+    words[SCRATCH_ROW + S_SECOND_WIDTH] = 0;
+    if (!hasFirst && !hasSecond) return kind === bits.PGTT_PASS_THROUGH && can.passThrough;
+    if (kind === bits.PGTT_NESTED && !can.nesting) return false;
+    if (hasFirst) {
+      const mode = (first >>> bits.PE_FSPM_SHIFT) & bits.PE_FSPM_MASK;
+      if (!can.firstStage || mode > 1 || (mode === 1 && !can.has5LevelFirst)) return false;
+      words[SCRATCH_ROW + S_FIRST_WIDTH] = mode === 1 ? 57 : 48;
+    }
+    if (hasSecond) {
+      const width = can.secondWidth((lo >>> bits.PE_AW_SHIFT) & bits.PE_AW_MASK);
+      if (!can.secondStage || width === 0) return false;
+      words[SCRATCH_ROW + S_SECOND_WIDTH] = width;
+    }
+    return true;
+  }
+
+  #resolveLegacy(source: number, pasid: number): number {
+    if (pasid !== NO_PASID) return this.#refuse(Reason.LEGACY_WITH_PASID);
+    if (this.#usesCaches) {
+      const row = this.spaces.find(source, LEGACY_KEY);
+      if (row >= 0) {
+        if (this.#recallContext(source)) {
+          this.contextSecondLo = 0;
+          return row;
+        }
+      }
+    }
+    const memory = this.#memory;
+    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * bits.ROOT_ENTRY;
+    if (!memory.load64(this.#rootHi, rootAt + 8)) return this.#refuse(Reason.ROOT_TABLE);
+    let reserved = memory.loadedLo | memory.loadedHi;
+    if (!memory.load64(this.#rootHi, rootAt)) return this.#refuse(Reason.ROOT_TABLE);
+    if ((memory.loadedLo & bits.PRESENT) === 0) return this.#refuse(Reason.ROOT_NOT_PRESENT);
+    reserved |= (memory.loadedLo & ROOT_RESERVED_LO) | (memory.loadedHi & this.#can.beyondHaw);
+    if (reserved !== 0) return this.#refuse(Reason.ROOT_RESERVED);
+    const hi = memory.loadedHi;
+    const at = (memory.loadedLo & ADDRESS_LO) + (source & 0xff) * bits.CONTEXT_ENTRY;
+    const reason = this.#decodeLegacy(hi, at);
+    if (reason !== 0) return this.#refuse(reason);
+    const { words } = this.spaces;
+    words[SCRATCH_ROW + S_SOURCE] = source;
+    words[SCRATCH_ROW + S_KEY] = LEGACY_KEY;
+    this.#contextSlot = this.#slotOf(hi, at);
+    words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
+    words[SCRATCH_ROW + S_PASID_SLOT] = 0;
+    this.spaces.finishScratch();
+    if (!this.#usesCaches) {
+      this.contextSecondLo = 0;
+      return SCRATCH_ROW;
+    }
+    this.#rememberContext(source);
+    this.contextSecondLo = 0;
+    return this.spaces.keepScratch();
+  }
+
+  /** Fills the scratch row from a legacy context entry; a reason, or 0. */
+  #decodeLegacy(hi: number, at: number): number {
+    const memory = this.#memory;
+    const can = this.#can;
+    if (!memory.load64(hi, at + 8)) return Reason.CONTEXT_TABLE;
+    const second = memory.loadedLo;
+    let reserved = memory.loadedHi | (second & LEGACY_CONTEXT_RESERVED_SECOND_LO);
+    if (!memory.load64(hi, at)) return Reason.CONTEXT_TABLE;
+    const lo = memory.loadedLo;
+    this.isSilenced = (lo & bits.FPD) !== 0;
+    if ((lo & bits.PRESENT) === 0) return Reason.CONTEXT_NOT_PRESENT;
+    reserved |= (lo & LEGACY_CONTEXT_RESERVED_LO) | (memory.loadedHi & can.beyondHaw);
+    if (reserved !== 0) return Reason.CONTEXT_RESERVED;
+    const type = (lo >>> bits.CTX_TT_SHIFT) & 3;
+    const isPassThrough = type === bits.CTX_TT_PASS_THROUGH;
+    if (type === 3 || (isPassThrough && !can.passThrough)) return Reason.CONTEXT_INVALID;
+    if (type === bits.CTX_TT_DEV_IOTLB && !can.deviceTlb) return Reason.CONTEXT_INVALID;
+    const width = can.secondWidth(second & bits.CTX_AW_MASK);
+    if (width === 0) return Reason.CONTEXT_INVALID;
+    const { words } = this.spaces;
+    words[SCRATCH_ROW + S_DID] = (second >>> bits.CTX_DID_SHIFT) & bits.PE_DID_MASK;
+    words[SCRATCH_ROW + S_KIND] = isPassThrough ? bits.PGTT_PASS_THROUGH : bits.PGTT_SECOND_STAGE;
+    words[SCRATCH_ROW + S_FLAGS] = SPACE_LEGACY | (this.isSilenced ? SPACE_FPD : 0);
+    words[SCRATCH_ROW + S_FIRST_HI] = 0;
+    words[SCRATCH_ROW + S_FIRST_LO] = 0;
+    words[SCRATCH_ROW + S_SECOND_HI] = memory.loadedHi;
+    words[SCRATCH_ROW + S_SECOND_LO] = lo & ADDRESS_LO;
+    words[SCRATCH_ROW + S_FIRST_WIDTH] = 0;
+    words[SCRATCH_ROW + S_SECOND_WIDTH] = width;
+    this.contextLo = lo;
+    this.contextSecondLo = second;
+    this.#contextHi = memory.loadedHi;
+    return 0;
+  }
+
+  #slotOf(hi: number, lo: number): number {
+    return hi >>> 0 < 16 ? this.#memory.tables.slotOf((hi << 20) | (lo >>> 12)) : 0;
+  }
+}
+
+/** Never 0, which marks what is void. */
+function next(generation: number): number {
+  return (generation + 1) & 0x3fff_ffff || 1;
+}
+
+function contextOf(source: number): number {
+  return ((source ^ (source >>> CONTEXTS_LG2)) & ((1 << CONTEXTS_LG2) - 1)) << CONTEXT_LG2;
+}

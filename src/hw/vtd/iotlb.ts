@@ -1,0 +1,287 @@
+/**
+ * IOTLB (section 6.2.3): finished translations by domain id, PASID, address and size. 4,096 entries in sets of four, and
+ * in front of them a table that says in which entry a page was found last: the entry itself decides, so that table is
+ * never invalidated. An entry leaves when it is invalidated or its place is needed, never because a table changed.
+ *
+ * An entry is eight words, one half of a cache line, and a tag is three of them (see {@link tagHigh}). Entries of one
+ * domain, and those of one PASID in it, are chained, so that an invalidation costs what is cached.
+ */
+import { Chains, mix } from './chains.js';
+
+/** {@link Iotlb.words} of an entry. */
+export const E_FRAME = 0;
+export const E_HIGH = 1;
+export const E_TAG = 2;
+/** Which bits of the frame number count: the size of the entry. */
+export const E_MASK = 3;
+export const E_HPA_LO = 4;
+export const E_HPA_HI = 5;
+/** TableStore.moves when the entry was last known to be what the tables say. */
+export const E_SEEN = 6;
+export const E_FLAGS = 7;
+
+/**
+ * E_FLAGS: what may be used without another walk, for user and for privileged requests (a write counts once the dirty
+ * bit is set); what the tables permit; the size; whether staleness has been reported.
+ */
+export const USABLE_PRIV_SHIFT = 4;
+export const PERMITTED_SHIFT = 8;
+export const PERMITTED_PRIV_SHIFT = 12;
+export const SIZE_SHIFT = 16;
+export const SIZE_MASK = 0x3f;
+export const REPORTED = 1 << 24;
+
+/** Which table an entry came from; part of its tag, with the numbers of PGTT. */
+export const KIND_FIRST = 1;
+export const KIND_SECOND = 2;
+export const KIND_NESTED = 3;
+
+const STRIDE_LG2 = 3;
+const WAYS = 4;
+const SETS_LG2 = 10;
+const ENTRIES = WAYS << SETS_LG2;
+const SET_MASK = (1 << SETS_LG2) - 1;
+const FRONT_LG2 = 11;
+const BUCKETS_LG2 = 10;
+/** Sizes an entry can have: 4 KiB, 2 MiB, 1 GiB. */
+const SIZES = [12, 21, 30] as const;
+/** Up to so many pages are looked for one by one; a larger range is looked for among what is cached. */
+const PROBED_AM = 4;
+const NOTHING = -1;
+/** Generation slots of an entry: context, PASID, first-stage and second-stage tables. */
+export const SLOTS = 4;
+
+/** High word of a tag: the address above bit 43 is added by the lookup. */
+export function tagHigh(pasid: number): number {
+  return pasid << 20;
+}
+
+/** Third word of a tag. */
+export function tagLow(did: number, kind: number, pasid: number): number {
+  return did | (kind << 16) | ((pasid >>> 12) << 18);
+}
+
+const KIND_SHIFT = 16;
+const DID_MASK = 0xffff;
+
+export class Iotlb {
+  readonly words = new Int32Array(ENTRIES << STRIDE_LG2);
+  /** By entry: where to find the generations of the tables it came from, and their sum at that time. */
+  readonly slots = new Int32Array(ENTRIES * SLOTS);
+  readonly sums = new Int32Array(ENTRIES);
+  /** And that of the second-stage tables alone. */
+  readonly secondGenerations = new Int32Array(ENTRIES);
+  readonly #front = new Int32Array(1 << FRONT_LG2);
+  readonly #victim = new Uint8Array(1 << SETS_LG2);
+  readonly #byDomain = new Chains(ENTRIES, BUCKETS_LG2);
+  readonly #byPasid = new Chains(ENTRIES, BUCKETS_LG2);
+  /** Live entries by size. */
+  readonly #counts = [0, 0, 0];
+  #nested = 0;
+  #live = 0;
+
+  constructor() {
+    for (let at = E_TAG; at < this.words.length; at += 1 << STRIDE_LG2) this.words[at] = NOTHING;
+  }
+
+  get live(): number {
+    return this.#live;
+  }
+
+  /** Offset in {@link words} of the entry that translates the frame; -1 when there is none. */
+  find(frame: number, high: number, tag: number): number {
+    const { words } = this;
+    const hash = Math.imul(high ^ tag, 0x2c1b3c6d) >>> 16;
+    const front = (frame ^ (frame >>> FRONT_LG2) ^ hash) & ((1 << FRONT_LG2) - 1);
+    const at = this.#front[front]!;
+    if (
+      ((words[at]! ^ frame) & words[at + E_MASK]!) === 0 &&
+      words[at + E_HIGH] === high &&
+      words[at + E_TAG] === tag
+    ) {
+      return at;
+    }
+    return this.#search(frame, high, tag, hash, front);
+  }
+
+  /** Puts an entry in, in place of one for the same page or of the oldest of its set; returns its offset. */
+  insert(frame: number, high: number, tag: number, sizeLg2: number): number {
+    const { words } = this;
+    const size = sizeLg2 >= 30 ? 2 : sizeLg2 >= 21 ? 1 : 0;
+    const shift = SIZES[size]! - 12;
+    const masked = (frame >>> shift) << shift;
+    const hash = Math.imul(high ^ tag, 0x2c1b3c6d) >>> 16;
+    const set = setOf(masked >>> shift, hash);
+    const at = this.#place(set, masked, high, tag, shift);
+    if (words[at + E_TAG] !== NOTHING) this.#remove(at);
+    words[at] = masked;
+    words[at + E_HIGH] = high;
+    words[at + E_TAG] = tag;
+    words[at + E_MASK] = -1 << shift;
+    const entry = at >>> STRIDE_LG2;
+    const kind = (tag >>> KIND_SHIFT) & 3;
+    this.#byDomain.add(entry, mix(tag & DID_MASK));
+    if (kind !== KIND_SECOND) this.#byPasid.add(entry, pasidKey(high, tag));
+    if (kind === KIND_NESTED) this.#nested += 1;
+    this.#counts[size]! += 1;
+    this.#live += 1;
+    this.#front[(frame ^ (frame >>> FRONT_LG2) ^ hash) & ((1 << FRONT_LG2) - 1)] = at;
+    return at;
+  }
+
+  flushAll(): void {
+    if (this.#live === 0) return;
+    for (let at = 0; at < this.words.length; at += 1 << STRIDE_LG2) {
+      if (this.words[at + E_TAG] !== NOTHING) this.#remove(at);
+    }
+  }
+
+  /** Everything of a domain, whatever table it came from. */
+  flushDomain(did: number): void {
+    this.#flushDomain(did, 0, 0, NOTHING);
+  }
+
+  /**
+   * Second-stage translations of `1 << am` pages; and all nested ones of the domain, because nothing in them says which
+   * second-stage page they went through.
+   */
+  flushDomainPages(did: number, hi: number, lo: number, am: number): void {
+    if (am <= PROBED_AM) this.#probe(hi, lo, am, 0, tagLow(did, KIND_SECOND, 0));
+    if (am > PROBED_AM || this.#nested > 0) this.#flushDomain(did, hi, lo, am);
+  }
+
+  /** First-stage and nested translations of one PASID. */
+  flushPasid(did: number, pasid: number): void {
+    this.#flushPasid(did, pasid, 0, 0, NOTHING);
+  }
+
+  flushPasidPages(did: number, pasid: number, hi: number, lo: number, am: number): void {
+    if (am > PROBED_AM) {
+      this.#flushPasid(did, pasid, hi, lo, am);
+      return;
+    }
+    this.#probe(hi, lo, am, tagHigh(pasid), tagLow(did, KIND_FIRST, pasid));
+    this.#probe(hi, lo, am, tagHigh(pasid), tagLow(did, KIND_NESTED, pasid));
+  }
+
+  /** Offsets of all entries, for people. */
+  *offsets(): Generator<number> {
+    for (let at = 0; at < this.words.length; at += 1 << STRIDE_LG2) {
+      if (this.words[at + E_TAG] !== NOTHING) yield at;
+    }
+  }
+
+  #search(frame: number, high: number, tag: number, hash: number, front: number): number {
+    const { words } = this;
+    for (let size = 0; size < SIZES.length; size += 1) {
+      if (this.#counts[size] === 0) continue;
+      const shift = SIZES[size]! - 12;
+      const first = setOf(frame >>> shift, hash) << (STRIDE_LG2 + 2);
+      for (let at = first; at < first + (WAYS << STRIDE_LG2); at += 1 << STRIDE_LG2) {
+        if (words[at + E_TAG] !== tag || words[at + E_HIGH] !== high) continue;
+        if (((words[at]! ^ frame) & words[at + E_MASK]!) !== 0) continue;
+        this.#front[front] = at;
+        return at;
+      }
+    }
+    return NOTHING;
+  }
+
+  /** The entry that has this page already, else a free one, else the next in turn. */
+  #place(set: number, masked: number, high: number, tag: number, shift: number): number {
+    const { words } = this;
+    const first = set << (STRIDE_LG2 + 2);
+    let free = NOTHING;
+    for (let at = first; at < first + (WAYS << STRIDE_LG2); at += 1 << STRIDE_LG2) {
+      if (words[at + E_TAG] === NOTHING) free = at;
+      else if (
+        words[at] === masked &&
+        words[at + E_TAG] === tag &&
+        words[at + E_HIGH] === high &&
+        words[at + E_MASK] === -1 << shift
+      ) {
+        return at;
+      }
+    }
+    if (free !== NOTHING) return free;
+    const way = this.#victim[set]! & (WAYS - 1);
+    this.#victim[set] = way + 1;
+    return first + (way << STRIDE_LG2);
+  }
+
+  #remove(at: number): void {
+    const { words } = this;
+    const entry = at >>> STRIDE_LG2;
+    const sizeMask = words[at + E_MASK]!;
+    this.#counts[sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 1 : 2]! -= 1;
+    if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) === KIND_NESTED) this.#nested -= 1;
+    words[at + E_TAG] = NOTHING;
+    this.#byDomain.remove(entry);
+    this.#byPasid.remove(entry);
+    this.#live -= 1;
+  }
+
+  #probe(hi: number, lo: number, am: number, high: number, tag: number): void {
+    const frame = ((hi << 20) | (lo >>> 12)) & (-1 << am);
+    const fullHigh = high | (hi >>> 12);
+    for (let page = 0; page < 1 << am; page += 1) {
+      for (let at = this.find(frame + page, fullHigh, tag); at >= 0;) {
+        this.#remove(at);
+        // Entries of other sizes may cover the same page.
+        at = this.find(frame + page, fullHigh, tag);
+      }
+    }
+  }
+
+  /** `am` -1: all of the domain; else second-stage entries of the range and all nested ones. */
+  #flushDomain(did: number, hi: number, lo: number, am: number): void {
+    const chain = this.#byDomain;
+    for (let entry = chain.first(mix(did)); entry >= 0;) {
+      const at = entry << STRIDE_LG2;
+      entry = chain.after(entry);
+      const tag = this.words[at + E_TAG]!;
+      if ((tag & DID_MASK) !== did) continue;
+      const kind = (tag >>> KIND_SHIFT) & 3;
+      const gone =
+        am < 0 || kind === KIND_NESTED || (kind === KIND_SECOND && this.#isInRange(at, hi, lo, am));
+      if (gone) this.#remove(at);
+    }
+  }
+
+  #flushPasid(did: number, pasid: number, hi: number, lo: number, am: number): void {
+    const chain = this.#byPasid;
+    const high = tagHigh(pasid);
+    const first = tagLow(did, KIND_FIRST, pasid);
+    const nested = tagLow(did, KIND_NESTED, pasid);
+    for (let entry = chain.first(pasidKey(high, first)); entry >= 0;) {
+      const at = entry << STRIDE_LG2;
+      entry = chain.after(entry);
+      const tag = this.words[at + E_TAG]!;
+      if (tag !== first && tag !== nested) continue;
+      if (((this.words[at + E_HIGH]! ^ high) & PASID_IN_HIGH) !== 0) continue;
+      if (am < 0 || this.#isInRange(at, hi, lo, am)) this.#remove(at);
+    }
+  }
+
+  /** Whether the entry and the aligned range of `1 << am` pages have a page in common. */
+  #isInRange(at: number, hi: number, lo: number, am: number): boolean {
+    const { words } = this;
+    const sizeMask = words[at + E_MASK]!;
+    const entryLg2 = sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 9 : 18;
+    const lg2 = Math.max(entryLg2, am);
+    const frameHi = (words[at + E_HIGH]! & ~PASID_IN_HIGH) ^ (hi >>> 12);
+    if (lg2 >= 32) return frameHi >>> (lg2 - 32) === 0;
+    return frameHi === 0 && (words[at]! ^ ((hi << 20) | (lo >>> 12))) >>> lg2 === 0;
+  }
+}
+
+const PASID_IN_HIGH = -1 << 20;
+
+function setOf(key: number, hash: number): number {
+  return (key ^ (key >>> SETS_LG2) ^ hash) & SET_MASK;
+}
+
+/** The key of the chain by PASID: without the address and without the kind. */
+function pasidKey(high: number, tag: number): number {
+  return mix((high & PASID_IN_HIGH) ^ (tag & ~(3 << KIND_SHIFT)));
+}

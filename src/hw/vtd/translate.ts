@@ -1,0 +1,212 @@
+/**
+ * A request and its answer (section 3.14 and chapter 6): interrupt window, address space, IOTLB, walk. What is cached is
+ * served whatever the tables say now; a permission that the entry lacks, or a dirty bit that is still to be set, makes a
+ * walk. Nothing is allocated for a request that is answered.
+ */
+import {
+  AT_TRANSLATED,
+  AT_TRANSLATION_REQUEST,
+  AT_UNTRANSLATED,
+  DMA_EXEC,
+  DMA_PRIV,
+  DMA_READ,
+  DMA_WRITE,
+  NO_PASID,
+  type Translation,
+} from '../../bus/dma.js';
+import type { TableStore } from '../../mem/table-store.js';
+import type { Abilities } from './capabilities.js';
+import type { Contexts } from './context.js';
+import type { FaultRecords } from './faults.js';
+import * as tlb from './iotlb.js';
+import { Reason, reasonInfo } from './reasons.js';
+import * as space from './spaces.js';
+import type { Staleness } from './stale.js';
+import * as bits from './structures.js';
+import { WALK_CACHED, WALK_PARTIAL, WALK_UPDATES, type Walker } from './walk.js';
+
+const INTERRUPT_LO = 0xfee0_0000 | 0;
+const INTERRUPT_MASK = -1 << 20;
+const RIGHTS = DMA_READ | DMA_WRITE | DMA_EXEC;
+const PAGE_LG2 = 12;
+
+export interface RequestParts {
+  readonly contexts: Contexts;
+  readonly iotlb: tlb.Iotlb;
+  readonly walker: Walker;
+  readonly staleness: Staleness;
+  readonly faults: FaultRecords;
+  readonly tables: TableStore;
+  readonly can: Abilities;
+}
+
+export class Requests {
+  /** GSTS_REG.TES: until it is set, every address is its own answer. */
+  isEnabled = false;
+  readonly #contexts: Contexts;
+  readonly #spaces: Int32Array;
+  readonly #iotlb: tlb.Iotlb;
+  readonly #entries: Int32Array;
+  readonly #walker: Walker;
+  readonly #staleness: Staleness;
+  readonly #faults: FaultRecords;
+  readonly #tables: TableStore;
+  readonly #can: Abilities;
+
+  constructor(parts: RequestParts) {
+    this.#contexts = parts.contexts;
+    this.#spaces = parts.contexts.spaces.words;
+    this.#iotlb = parts.iotlb;
+    this.#entries = parts.iotlb.words;
+    this.#walker = parts.walker;
+    this.#staleness = parts.staleness;
+    this.#faults = parts.faults;
+    this.#tables = parts.tables;
+    this.#can = parts.can;
+  }
+
+  translate(request: Translation): boolean {
+    const { hi, lo, pasid } = request;
+    if (!this.isEnabled) return identity(request, RIGHTS);
+    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO && pasid === NO_PASID)
+      return this.#interrupt(request);
+    const contexts = this.#contexts;
+    const row = contexts.find(request.sourceId, pasid);
+    if (row < 0) return this.#refuse(request, contexts.reason, contexts.isSilenced);
+    if (request.addressType !== AT_UNTRANSLATED && !this.#admitsAts(request, row)) return false;
+    if (request.addressType === AT_TRANSLATED) return identity(request, RIGHTS);
+    const isPriv =
+      (request.access & DMA_PRIV) !== 0 ||
+      (pasid === NO_PASID && (contexts.contextSecondLo & bits.SM_CTX_RID_PRIV) !== 0);
+    const spaces = this.#spaces;
+    const entry = this.#iotlb.find(
+      (hi << 20) | (lo >>> 12),
+      (hi >>> 12) | spaces[row + space.S_TAG_HIGH]!,
+      spaces[row + space.S_TAG_LOW]!,
+    );
+    if (entry < 0) return this.#miss(request, row, isPriv);
+    const entries = this.#entries;
+    const flags = entries[entry + tlb.E_FLAGS]!;
+    const usable = isPriv ? flags >>> tlb.USABLE_PRIV_SHIFT : flags;
+    if ((request.access & RIGHTS & ~usable) !== 0) return this.#miss(request, row, isPriv);
+    if (entries[entry + tlb.E_SEEN] !== this.#tables.moves || this.#staleness.isChecking) {
+      this.#staleness.examine(entry, row, request.sourceId, pasid, hi, lo, isPriv);
+    }
+    request.hpaHi = entries[entry + tlb.E_HPA_HI]!;
+    request.hpaLo = entries[entry + tlb.E_HPA_LO]! | (lo & ~(entries[entry + tlb.E_MASK]! << PAGE_LG2));
+    request.sizeLg2 = (flags >>> tlb.SIZE_SHIFT) & tlb.SIZE_MASK;
+    request.permitted = (flags >>> (isPriv ? tlb.PERMITTED_PRIV_SHIFT : tlb.PERMITTED_SHIFT)) & RIGHTS;
+    request.reason = 0;
+    request.recoverable = false;
+    return true;
+  }
+
+  #miss(request: Translation, row: number, isPriv: boolean): boolean {
+    const { hi, lo } = request;
+    const walker = this.#walker;
+    const isPartial = request.addressType === AT_TRANSLATION_REQUEST;
+    const access = (request.access & RIGHTS) | (isPriv ? DMA_PRIV : 0);
+    const mode = isPartial ? WALK_CACHED | WALK_UPDATES | WALK_PARTIAL : WALK_CACHED | WALK_UPDATES;
+    if (!walker.walk(row, hi, lo, access, mode)) {
+      return this.#refuse(
+        request,
+        walker.reason,
+        (this.#spaces[row + space.S_FLAGS]! & space.SPACE_FPD) !== 0,
+      );
+    }
+    if (this.#spaces[row + space.S_KIND] !== bits.PGTT_PASS_THROUGH) this.#keep(row, hi, lo);
+    request.hpaHi = walker.hpaHi;
+    request.hpaLo = walker.hpaLo;
+    request.sizeLg2 = walker.sizeLg2;
+    request.permitted = isPriv ? walker.permittedPriv : walker.permitted;
+    request.reason = 0;
+    request.recoverable = false;
+    return true;
+  }
+
+  /** Caches what the walker found. */
+  #keep(row: number, hi: number, lo: number): void {
+    const walker = this.#walker;
+    const spaces = this.#spaces;
+    const { sizeLg2, permitted, permittedPriv } = walker;
+    const entry = this.#iotlb.insert(
+      (hi << 20) | (lo >>> 12),
+      (hi >>> 12) | spaces[row + space.S_TAG_HIGH]!,
+      spaces[row + space.S_TAG_LOW]!,
+      sizeLg2,
+    );
+    const usable = walker.isDirty ? RIGHTS : RIGHTS & ~DMA_WRITE;
+    const entries = this.#entries;
+    entries[entry + tlb.E_HPA_HI] = walker.hpaHi;
+    entries[entry + tlb.E_HPA_LO] = walker.hpaLo & (-1 << sizeLg2);
+    entries[entry + tlb.E_FLAGS] =
+      (permitted & usable) |
+      ((permittedPriv & usable) << tlb.USABLE_PRIV_SHIFT) |
+      (permitted << tlb.PERMITTED_SHIFT) |
+      (permittedPriv << tlb.PERMITTED_PRIV_SHIFT) |
+      (sizeLg2 << tlb.SIZE_SHIFT);
+    this.#staleness.note(entry, row);
+  }
+
+  /**
+   * Section 3.14: without PASID, a write to the window is an interrupt; whoever carries it out knows it by its address.
+   * Anything else there is refused; a translation request is told nothing, so that the device writes untranslated.
+   */
+  #interrupt(request: Translation): boolean {
+    if (request.addressType === AT_TRANSLATION_REQUEST) {
+      return answerNothing(request, this.#interruptReason());
+    }
+    if ((request.access & RIGHTS) === DMA_WRITE) return identity(request, DMA_WRITE);
+    return this.#refuse(request, this.#interruptReason(), false);
+  }
+
+  #interruptReason(): number {
+    return this.#contexts.isLegacy ? Reason.INTERRUPT_RANGE : Reason.SM_INTERRUPT_RANGE;
+  }
+
+  /** Whether the context entry lets this device translate on its own (TT, DTE). */
+  #admitsAts(request: Translation, row: number): boolean {
+    const { contextLo } = this.#contexts;
+    const isSilenced = (this.#spaces[row + space.S_FLAGS]! & space.SPACE_FPD) !== 0;
+    if ((this.#spaces[row + space.S_FLAGS]! & space.SPACE_LEGACY) !== 0) {
+      const type = (contextLo >>> bits.CTX_TT_SHIFT) & 3;
+      if (type !== bits.CTX_TT_DEV_IOTLB) return this.#refuse(request, Reason.TYPE_BLOCKED, isSilenced);
+    } else if ((contextLo & bits.SM_CTX_DTE) === 0) {
+      return this.#refuse(request, Reason.DTE_CLEAR, isSilenced);
+    }
+    if (request.addressType === AT_TRANSLATED && (request.hi & this.#can.beyondHaw) !== 0) {
+      const isLegacy = this.#contexts.isLegacy;
+      return this.#refuse(request, isLegacy ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE, isSilenced);
+    }
+    return true;
+  }
+
+  #refuse(request: Translation, reason: number, isSilenced: boolean): false {
+    if (request.addressType === AT_TRANSLATION_REQUEST && reasonInfo(reason).recoverable) {
+      return answerNothing(request, reason);
+    }
+    request.reason = reason;
+    request.recoverable = false;
+    request.permitted = 0;
+    this.#faults.refused(reason, request, isSilenced);
+    return false;
+  }
+}
+
+/** A completion without permissions; no fault. */
+function answerNothing(request: Translation, reason: number): false {
+  request.reason = reason;
+  request.recoverable = true;
+  request.permitted = 0;
+  return false;
+}
+
+function identity(request: Translation, permitted: number): true {
+  request.hpaHi = request.hi;
+  request.hpaLo = request.lo;
+  request.sizeLg2 = PAGE_LG2;
+  request.permitted = permitted;
+  request.reason = 0;
+  request.recoverable = false;
+  return true;
+}

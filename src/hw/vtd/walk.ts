@@ -1,0 +1,581 @@
+/**
+ * The walk (chapters 3.6 to 3.8): first stage, second stage, or one through the other, over bytes of physical memory.
+ * Entries may be anything and may change meanwhile: the level falls with every step, so a walk of L first-stage and K
+ * second-stage levels loads at most L * (K + 1) + K entries; it ends in a translation or in one reason.
+ *
+ * Accessed and dirty bits are set after the walk has succeeded, all of them or, if an entry is no longer what was read,
+ * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
+ */
+import { DMA_EXEC, DMA_PRIV, DMA_READ, DMA_WRITE } from '../../bus/dma.js';
+import type { PhysicalMemory } from '../../mem/physical.js';
+import { ProvidedPage } from '../../mem/providers.js';
+import type { Abilities } from './capabilities.js';
+import {
+  PAGE_SECOND,
+  PagingCache,
+  R_HI,
+  R_LO,
+  R_PERMITTED,
+  STEP_FIRST,
+  STEP_SECOND,
+} from './paging-cache.js';
+import { Pending } from './pending.js';
+import { Reason } from './reasons.js';
+import * as space from './spaces.js';
+import * as bits from './structures.js';
+
+/** How a walk is made: with the paging-structure caches; setting bits; collecting permissions without asking for any. */
+export const WALK_CACHED = 1;
+export const WALK_UPDATES = 2;
+export const WALK_PARTIAL = 4;
+
+/** First-stage entry. */
+const FS_RW = 1 << 1;
+const FS_US = 1 << 2;
+const FS_A = 1 << 5;
+const FS_D = 1 << 6;
+const PS = 1 << 7;
+const FS_EA = 1 << 10;
+/** High word. */
+const FS_XD = 1 << 31;
+const FS_ADDRESS_HI = 0xfffff;
+/** Second-stage entry. */
+const SS_READ_WRITE = 3;
+const SS_A = 1 << 8;
+const SS_D = 1 << 9;
+const SS_SNP = 1 << 11;
+const SS_ADDRESS_HI = 0xfffff;
+const ADDRESS_LO = -1 << 12;
+/** Of a large leaf, below its address: all but bit 12, which is PAT. */
+const LARGE_RESERVED_LO = -1 << 13;
+/** Of a path through first-stage entries: FS_RW and FS_US ANDed, this ORed. */
+const PATH_XD = 1 << 3;
+/** The table's page may be written and its second-stage leaf is dirty already: bits of its entries may be set. */
+const PATH_WRITABLE = 1 << 4;
+/** {@link R_PERMITTED} of a page: its leaf is dirty, or that does not count. */
+const PAGE_DIRTY = 1 << 2;
+
+/** First word of an interrupt: 0xfee. */
+const INTERRUPT_LO = 0xfee0_0000 | 0;
+const INTERRUPT_MASK = -1 << 20;
+/** The high words of HPAs that belong to address spaces without bytes. */
+const PROVIDER_HI = 1 << 7;
+const PROVIDER_HI_LIMIT = 1 << 8;
+/** A table that changes under every walk belongs to somebody who wants no answer. */
+const TRIES = 4;
+const AGAIN = -1;
+
+export class Walker {
+  /** Out: where the byte is, the block around it, and why there is none. */
+  hpaHi = 0;
+  hpaLo = 0;
+  sizeLg2 = 0;
+  reason = 0;
+  /** Out: DMA_READ | DMA_WRITE | DMA_EXEC for user and for privileged requests; what may be written without a walk. */
+  permitted = 0;
+  permittedPriv = 0;
+  isDirty = false;
+
+  readonly #memory: PhysicalMemory;
+  readonly #spaces: Int32Array;
+  readonly #can: Abilities;
+  readonly #cache: PagingCache;
+  readonly #pending = new Pending();
+  readonly #page = new ProvidedPage();
+  readonly #secondReservedLo: number;
+
+  /** The walk in hand. */
+  #row = 0;
+  #did = 0;
+  #flags = 0;
+  #access = 0;
+  #mode = 0;
+  /** Result of the last second-stage walk: address, block, permissions, leaf. */
+  #sHi = 0;
+  #sLo = 0;
+  #sLg2 = 0;
+  #sPermitted = 0;
+  #sDirty = false;
+  #leafHi = 0;
+  #leafLo = 0;
+  #leafWord = 0;
+  #leafIsKnown = false;
+  /** The first-stage table in hand, at its HPA. */
+  #tHi = 0;
+  #tLo = 0;
+  #tWritable = 0;
+  #stepShift = 0;
+  /** Result of the first stage: address, block, path, where the leaf lies. */
+  #fHi = 0;
+  #fLo = 0;
+  #fLg2 = 0;
+  #path = 0;
+  #fDirty = false;
+  #fAtHi = 0;
+  #fAtLo = 0;
+
+  constructor(memory: PhysicalMemory, spaces: Int32Array, can: Abilities, cache: PagingCache) {
+    this.#memory = memory;
+    this.#spaces = spaces;
+    this.#can = can;
+    this.#cache = cache;
+    this.#secondReservedLo = can.snoopControl ? 0 : SS_SNP;
+  }
+
+  /** Translates (hi, lo) by the space in `row` for `access`; false: {@link reason}. */
+  walk(row: number, hi: number, lo: number, access: number, mode: number): boolean {
+    this.#row = row;
+    this.#did = this.#spaces[row + space.S_DID]!;
+    this.#flags = this.#spaces[row + space.S_FLAGS]!;
+    this.#access = access;
+    this.#mode = mode;
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      this.#pending.clear();
+      const reason = this.#stages(hi, lo);
+      this.reason = reason === 0 ? this.#finish() : reason;
+      if (this.reason !== AGAIN) return this.reason === 0;
+      // What a cached step says may be the cause; memory decides.
+      this.#mode &= ~WALK_CACHED;
+    }
+    this.reason = Reason.FS_BIT_UPDATE;
+    return false;
+  }
+
+  #stages(hi: number, lo: number): number {
+    const kind = this.#spaces[this.#row + space.S_KIND]!;
+    if (kind === bits.PGTT_SECOND_STAGE) return this.#secondOnly(hi, lo);
+    if (kind === bits.PGTT_PASS_THROUGH) return this.#passThrough(hi, lo);
+    const isNested = kind === bits.PGTT_NESTED;
+    if ((this.#access & DMA_PRIV) !== 0 && (this.#flags & bits.PE_SRE) === 0) return Reason.SRE_CLEAR;
+    if ((this.#access & DMA_EXEC) !== 0 && (this.#flags & bits.PE_ERE) === 0) return Reason.ERE_CLEAR;
+    const firstHi = this.#spaces[this.#row + space.S_FIRST_HI]!;
+    if (!isNested && firstHi >= PROVIDER_HI && firstHi < PROVIDER_HI_LIMIT) return this.#provided(hi, lo);
+    const reason = this.#first(hi, lo, isNested);
+    if (reason !== 0) return reason;
+    this.#permitFirst();
+    const refused = this.#refusedByFirst();
+    if (refused !== 0) return refused;
+    if (isInterrupt(this.#fHi, this.#fLo)) return Reason.SM_INTERRUPT_RANGE;
+    if (!isNested) {
+      this.#result(this.#fHi, this.#fLo, this.#fLg2);
+      this.isDirty = this.#fDirty;
+      return 0;
+    }
+    return this.#secondOfNested();
+  }
+
+  #secondOnly(hi: number, lo: number): number {
+    const isLegacy = (this.#flags & space.SPACE_LEGACY) !== 0;
+    let reason = this.#second(hi, lo);
+    if (reason === 0) {
+      const refused = this.#access & (DMA_READ | DMA_WRITE) & ~this.#sPermitted;
+      const isPartial = (this.#mode & WALK_PARTIAL) !== 0;
+      if (isPartial ? this.#sPermitted === 0 : refused !== 0) reason = Reason.SS_PERMISSION;
+      else if (isInterrupt(this.#sHi, this.#sLo)) reason = Reason.SM_INTERRUPT_RANGE;
+    }
+    if (reason !== 0) return isLegacy ? this.#legacyReason(reason) : reason;
+    this.permitted = executableIfReadable(this.#sPermitted);
+    this.permittedPriv = this.permitted;
+    this.#dirtySecond();
+    this.#result(this.#sHi, this.#sLo, this.#sLg2);
+    this.isDirty = this.#sDirty;
+    return 0;
+  }
+
+  #legacyReason(reason: number): number {
+    if (reason === Reason.SS_PERMISSION) {
+      const missing = this.#access & ~this.#sPermitted;
+      return (missing & DMA_WRITE) === 0 ? Reason.READ : Reason.WRITE;
+    }
+    if (reason === Reason.SS_RESERVED) return Reason.PTE_RESERVED;
+    if (reason === Reason.SS_BEYOND_WIDTH) return Reason.BEYOND_WIDTH;
+    return reason === Reason.SM_INTERRUPT_RANGE ? Reason.INTERRUPT_RANGE : Reason.NEXT_TABLE;
+  }
+
+  /** Section 3.6.1: the address is the answer, if the platform has that many bits. */
+  #passThrough(hi: number, lo: number): number {
+    if ((hi & this.#can.beyondHaw) !== 0) {
+      return (this.#flags & space.SPACE_LEGACY) !== 0 ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE;
+    }
+    this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
+    this.permittedPriv = this.permitted;
+    this.isDirty = true;
+    this.#result(hi, lo, 12);
+    return 0;
+  }
+
+  /** The owner of an address space without a table answers in place of the first stage. */
+  #provided(hi: number, lo: number): number {
+    const { providers } = this.#memory;
+    const words = this.#spaces;
+    const provider = providers.at(words[this.#row + space.S_FIRST_HI]!, words[this.#row + space.S_FIRST_LO]!);
+    if (provider === null) return Reason.FS_ROOT_ACCESS;
+    if (!isCanonical(hi, words[this.#row + space.S_FIRST_WIDTH]!)) return Reason.NOT_CANONICAL;
+    const page = this.#page;
+    const asked = this.#access & (DMA_READ | DMA_WRITE | DMA_EXEC);
+    const demanded = (this.#mode & WALK_PARTIAL) === 0 ? asked : asked & DMA_READ || asked;
+    if (!provider.translate(hi, lo, demanded, page)) return Reason.FS_NOT_PRESENT;
+    const missing = demanded & ~page.permitted;
+    if ((missing & DMA_WRITE) !== 0) return Reason.SM_WRITE;
+    if ((missing & DMA_READ) !== 0) return Reason.SM_READ;
+    if ((missing & DMA_EXEC) !== 0) return Reason.EXECUTE;
+    if ((page.hpaHi & this.#can.beyondHaw) !== 0) return Reason.FS_RESERVED;
+    if (isInterrupt(page.hpaHi, page.hpaLo)) return Reason.SM_INTERRUPT_RANGE;
+    const executable = (this.#flags & bits.PE_ERE) === 0 ? 0 : DMA_EXEC;
+    this.permitted = page.permitted & (DMA_READ | DMA_WRITE | executable);
+    this.permittedPriv = (this.#flags & bits.PE_SRE) === 0 ? 0 : this.permitted;
+    // The owner is asked again before the first write, so that it can do what a dirty bit would.
+    this.isDirty = (asked & DMA_WRITE) !== 0;
+    this.#result(page.hpaHi, page.hpaLo, page.sizeLg2);
+    return 0;
+  }
+
+  #secondOfNested(): number {
+    const { permitted, permittedPriv } = this;
+    const isPartial = (this.#mode & WALK_PARTIAL) !== 0;
+    const reason = this.#second(this.#fHi, this.#fLo);
+    if (reason !== 0) return reason;
+    const refused = this.#access & (DMA_READ | DMA_WRITE) & ~this.#sPermitted;
+    if (refused !== 0 && !isPartial) return Reason.SS_PERMISSION;
+    if (isInterrupt(this.#sHi, this.#sLo)) return Reason.SM_INTERRUPT_RANGE;
+    const second = executableIfReadable(this.#sPermitted);
+    this.permitted = permitted & second;
+    this.permittedPriv = permittedPriv & second;
+    if (isPartial && (this.#asked() & (DMA_READ | DMA_WRITE)) === 0) return Reason.SS_PERMISSION;
+    if ((this.#asked() & DMA_WRITE) === 0) this.#pending.remove(this.#fAtHi, this.#fAtLo, FS_D);
+    this.#dirtySecond();
+    this.#result(this.#sHi, this.#sLo, Math.min(this.#fLg2, this.#sLg2));
+    this.isDirty = this.#fDirty && this.#sDirty;
+    return 0;
+  }
+
+  /** What this requester may do. */
+  #asked(): number {
+    return (this.#access & DMA_PRIV) === 0 ? this.permitted : this.permittedPriv;
+  }
+
+  /** A block that the interrupt window lies in is cut, so that the window is looked at page by page. */
+  #result(hi: number, lo: number, sizeLg2: number): void {
+    this.hpaHi = hi;
+    this.hpaLo = lo;
+    const size = sizeLg2 >= 30 ? 30 : sizeLg2 >= 21 ? 21 : 12;
+    this.sizeLg2 = size > 12 && hi === 0 && (INTERRUPT_LO ^ lo) >>> size === 0 ? 12 : size;
+  }
+
+  /** Section 3.7: levels of first-stage entries, the address of each table through the second stage when nested. */
+  #first(hi: number, lo: number, isNested: boolean): number {
+    const words = this.#spaces;
+    const width = words[this.#row + space.S_FIRST_WIDTH]!;
+    if (!isCanonical(hi, width)) return Reason.NOT_CANONICAL;
+    const top = width - 9;
+    let shift = this.#startFirst(hi, lo, top);
+    if (shift < 0) {
+      const reason = this.#enter(
+        words[this.#row + space.S_FIRST_HI]!,
+        words[this.#row + space.S_FIRST_LO]!,
+        isNested,
+      );
+      if (reason !== 0) return reason === Reason.FS_NESTED_READ ? Reason.FS_ROOT_NESTED_READ : reason;
+      this.#path = FS_RW | FS_US | this.#tWritable;
+      shift = top;
+    }
+    const memory = this.#memory;
+    const reservedHi =
+      (isNested ? 0 : this.#can.beyondHaw & FS_ADDRESS_HI) | ((this.#flags & bits.PE_NXE) === 0 ? FS_XD : 0);
+    for (;;) {
+      const at = this.#tLo | (indexOf(hi, lo, shift) << 3);
+      if (!memory.load64(this.#tHi, at)) return shift === top ? Reason.FS_ROOT_ACCESS : Reason.FS_ACCESS;
+      const entryHi = memory.loadedHi;
+      const entry = memory.loadedLo;
+      if ((entry & bits.PRESENT) === 0) return Reason.FS_NOT_PRESENT;
+      if ((entryHi & reservedHi) !== 0) return Reason.FS_RESERVED;
+      const isLarge = shift !== 12 && (entry & PS) !== 0;
+      if (isLarge && this.#isReservedLarge(entry, shift)) return Reason.FS_RESERVED;
+      const isLeaf = shift === 12 || isLarge;
+      this.#path &= entry | ~(FS_RW | FS_US);
+      if (entryHi < 0) this.#path |= PATH_XD;
+      const wanted = this.#wantedFirst(isLeaf) & ~entry;
+      if (wanted !== 0) {
+        const reason = this.#pendFirst(at, entry, wanted);
+        if (reason !== 0) return reason;
+      }
+      if (isLeaf) {
+        this.#fDirty = ((entry | wanted) & FS_D) !== 0;
+        this.#fAtHi = this.#tHi;
+        this.#fAtLo = at;
+        const low = -1 << shift;
+        this.#fHi = entryHi & FS_ADDRESS_HI;
+        this.#fLo = (entry & low) | (lo & ~low);
+        this.#fLg2 = shift;
+        return 0;
+      }
+      const reason = this.#enter(entryHi & FS_ADDRESS_HI, entry & ADDRESS_LO, isNested);
+      if (reason !== 0) return reason;
+      this.#path = (this.#path & ~PATH_WRITABLE) | this.#tWritable;
+      shift -= 9;
+      if (shift <= 21) this.#rememberFirst(hi, lo, shift + 9);
+    }
+  }
+
+  /** Puts the walk behind the lowest first-stage entry that is cached; the shift of that table, or -1. */
+  #startFirst(hi: number, lo: number, top: number): number {
+    if ((this.#mode & WALK_CACHED) === 0) return -1;
+    const cache = this.#cache;
+    const pasid = this.#spaces[this.#row + space.S_KEY]!;
+    for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
+      const step = cache.find(STEP_FIRST, this.#did, pasid, hi, lo, shift);
+      if (step < 0) continue;
+      this.#tHi = cache.words[step + R_HI]!;
+      this.#tLo = cache.words[step + R_LO]!;
+      this.#path = cache.words[step + R_PERMITTED]!;
+      this.#leafIsKnown = false;
+      return shift - 9;
+    }
+    return -1;
+  }
+
+  /** Only what needs no bit set is cached, so that nobody passes an entry whose accessed bit is still to come. */
+  #rememberFirst(hi: number, lo: number, shift: number): void {
+    if ((this.#mode & WALK_CACHED) === 0 || !this.#pending.isEmpty) return;
+    const cache = this.#cache;
+    const step = cache.insert(STEP_FIRST, this.#did, this.#spaces[this.#row + space.S_KEY]!, hi, lo, shift);
+    cache.words[step + R_HI] = this.#tHi;
+    cache.words[step + R_LO] = this.#tLo;
+    cache.words[step + R_PERMITTED] = this.#path;
+  }
+
+  /** Finds the first-stage table at (hi, lo), through the second stage when nested. */
+  #enter(hi: number, lo: number, isNested: boolean): number {
+    if (!isNested) {
+      this.#tHi = hi;
+      this.#tLo = lo;
+      this.#tWritable = PATH_WRITABLE;
+      return 0;
+    }
+    if (isBeyond(hi, this.#secondWidth())) return Reason.FS_BEYOND_MGAW;
+    const reason = this.#locate(hi, lo);
+    if (reason === Reason.SS_PERMISSION) return Reason.FS_NESTED_READ;
+    if (reason !== 0) return reason;
+    if ((this.#sPermitted & DMA_READ) === 0) return Reason.FS_NESTED_READ;
+    this.#tHi = this.#sHi;
+    this.#tLo = this.#sLo;
+    this.#tWritable = (this.#sPermitted & DMA_WRITE) !== 0 && this.#sDirty ? PATH_WRITABLE : 0;
+    return 0;
+  }
+
+  /** The second stage of a first-stage table's address, from the nested TLB if it is there. */
+  #locate(hi: number, lo: number): number {
+    const cache = this.#cache;
+    const isCached = (this.#mode & WALK_CACHED) !== 0;
+    if (isCached) {
+      const page = cache.find(PAGE_SECOND, this.#did, 0, hi, lo, 12);
+      if (page >= 0) {
+        this.#sHi = cache.words[page + R_HI]!;
+        this.#sLo = cache.words[page + R_LO]!;
+        this.#sPermitted = cache.words[page + R_PERMITTED]! & SS_READ_WRITE;
+        this.#sDirty = (cache.words[page + R_PERMITTED]! & PAGE_DIRTY) !== 0;
+        this.#leafIsKnown = false;
+        return 0;
+      }
+    }
+    const reason = this.#second(hi, lo);
+    if (reason !== 0) return reason;
+    if (isCached && this.#pending.isEmpty) {
+      const page = cache.insert(PAGE_SECOND, this.#did, 0, hi, lo, 12);
+      cache.words[page + R_HI] = this.#sHi;
+      cache.words[page + R_LO] = this.#sLo;
+      cache.words[page + R_PERMITTED] = this.#sPermitted | (this.#sDirty ? PAGE_DIRTY : 0);
+    }
+    return 0;
+  }
+
+  /** Bits that have to be set in a first-stage entry that this walk uses. */
+  #wantedFirst(isLeaf: boolean): number {
+    const accessed = (this.#flags & bits.PE_EAFE) === 0 ? FS_A : FS_A | FS_EA;
+    if (!isLeaf || (this.#access & DMA_WRITE) === 0) return accessed;
+    return this.#mayWriteFirst() ? accessed | FS_D : accessed;
+  }
+
+  /** Notes bits of a first-stage entry; its page has to be writable in the second stage, and becomes dirty there. */
+  #pendFirst(at: number, entry: number, wanted: number): number {
+    if ((this.#mode & WALK_UPDATES) === 0) return 0;
+    if ((this.#path & PATH_WRITABLE) === 0) {
+      // Cached: where the leaf is that has to become dirty is not known any more.
+      if (!this.#leafIsKnown) return AGAIN;
+      if ((this.#sPermitted & DMA_WRITE) === 0) return Reason.FS_NESTED_WRITE;
+      this.#pending.add(this.#leafHi, this.#leafLo, this.#leafWord, SS_D);
+    }
+    this.#pending.add(this.#tHi, at, entry, wanted);
+    this.#pending.hasFirst = true;
+    return 0;
+  }
+
+  #isReservedLarge(entry: number, shift: number): boolean {
+    if (shift > 30) return true;
+    if (shift === 30 && !this.#can.has1GibFirst) return true;
+    return (entry & ~(-1 << shift) & LARGE_RESERVED_LO) !== 0;
+  }
+
+  #mayWriteFirst(): boolean {
+    if ((this.#path & FS_RW) !== 0) return (this.#access & DMA_PRIV) !== 0 || (this.#path & FS_US) !== 0;
+    return (this.#access & DMA_PRIV) !== 0 && (this.#flags & bits.PE_WPE) === 0;
+  }
+
+  /** What the path through the first stage permits, for user and privileged requests. */
+  #permitFirst(): void {
+    const path = this.#path;
+    const isUser = (path & FS_US) !== 0;
+    const executes = (this.#flags & bits.PE_ERE) !== 0 && (path & PATH_XD) === 0 ? DMA_EXEC : 0;
+    const writes = (path & FS_RW) !== 0 ? DMA_WRITE : 0;
+    this.permitted = isUser ? DMA_READ | writes | executes : 0;
+    if ((this.#flags & bits.PE_SRE) === 0) {
+      this.permittedPriv = 0;
+      return;
+    }
+    const privWrites = (this.#flags & bits.PE_WPE) === 0 ? DMA_WRITE : writes;
+    const privExecutes = isUser && (this.#flags & bits.PE_SMEP) !== 0 ? 0 : executes;
+    this.permittedPriv = DMA_READ | privWrites | privExecutes;
+  }
+
+  /** Why the first stage refuses this request; 0 when it does not. A partial walk wants anything at all. */
+  #refusedByFirst(): number {
+    const missing = this.#access & ~this.#asked();
+    if ((this.#mode & WALK_PARTIAL) !== 0) return this.#asked() === 0 ? Reason.USER : 0;
+    if ((missing & (DMA_READ | DMA_WRITE | DMA_EXEC)) === 0) return 0;
+    if ((this.#access & DMA_PRIV) === 0 && (this.#path & FS_US) === 0) return Reason.USER;
+    return (missing & DMA_WRITE) !== 0 ? Reason.SM_WRITE : Reason.EXECUTE;
+  }
+
+  #secondWidth(): number {
+    return Math.min(this.#spaces[this.#row + space.S_SECOND_WIDTH]!, this.#can.mgaw);
+  }
+
+  /** Section 3.8: levels of second-stage entries. */
+  #second(hi: number, lo: number): number {
+    if (isBeyond(hi, this.#secondWidth())) return Reason.SS_BEYOND_WIDTH;
+    const words = this.#spaces;
+    const memory = this.#memory;
+    const tracks = (this.#flags & space.SPACE_SSADE) !== 0;
+    const reservedHi = this.#can.beyondHaw & SS_ADDRESS_HI;
+    const top = words[this.#row + space.S_SECOND_WIDTH]! - 9;
+    let tableHi = words[this.#row + space.S_SECOND_HI]!;
+    let tableLo = words[this.#row + space.S_SECOND_LO]!;
+    let shift = top;
+    let permitted = SS_READ_WRITE;
+    const step = this.#stepSecond(hi, lo, top);
+    if (step >= 0) {
+      const cached = this.#cache.words;
+      tableHi = cached[step + R_HI]!;
+      tableLo = cached[step + R_LO]!;
+      permitted = cached[step + R_PERMITTED]!;
+      shift = this.#stepShift;
+    }
+    this.#sPermitted = 0;
+    for (;;) {
+      const at = tableLo | (indexOf(hi, lo, shift) << 3);
+      if (!memory.load64(tableHi, at)) return shift === top ? Reason.SS_POINTER : Reason.SS_ACCESS;
+      const entryHi = memory.loadedHi;
+      const entry = memory.loadedLo;
+      if ((entry & SS_READ_WRITE) === 0) return Reason.SS_PERMISSION;
+      const isLarge = shift !== 12 && (entry & PS) !== 0;
+      if ((entryHi & reservedHi) !== 0 || (entry & this.#secondReservedLo) !== 0) return Reason.SS_RESERVED;
+      if (isLarge && this.#isReservedSecond(entry, shift)) return Reason.SS_RESERVED;
+      permitted &= entry;
+      if (tracks && (entry & SS_A) === 0 && (this.#mode & WALK_UPDATES) !== 0) {
+        this.#pending.add(tableHi, at, entry, SS_A);
+      }
+      if (shift === 12 || isLarge) {
+        const low = -1 << shift;
+        this.#sHi = entryHi & SS_ADDRESS_HI;
+        this.#sLo = (entry & low) | (lo & ~low);
+        this.#sLg2 = shift;
+        this.#sPermitted = permitted;
+        this.#sDirty = !tracks || (entry & SS_D) !== 0;
+        this.#leafHi = tableHi;
+        this.#leafLo = at;
+        this.#leafWord = entry;
+        this.#leafIsKnown = true;
+        return 0;
+      }
+      tableHi = entryHi & SS_ADDRESS_HI;
+      tableLo = entry & ADDRESS_LO;
+      shift -= 9;
+      if (shift <= 21) this.#rememberSecond(hi, lo, shift + 9, tableHi, tableLo, permitted);
+    }
+  }
+
+  /** The row of the lowest second-stage entry that is cached, or -1; {@link #stepShift} is that of the table below. */
+  #stepSecond(hi: number, lo: number, top: number): number {
+    if ((this.#mode & WALK_CACHED) === 0) return -1;
+    for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
+      const step = this.#cache.find(STEP_SECOND, this.#did, 0, hi, lo, shift);
+      if (step < 0) continue;
+      this.#stepShift = shift - 9;
+      return step;
+    }
+    return -1;
+  }
+
+  #rememberSecond(
+    hi: number,
+    lo: number,
+    shift: number,
+    tableHi: number,
+    tableLo: number,
+    permitted: number,
+  ): void {
+    if ((this.#mode & WALK_CACHED) === 0 || !this.#pending.isEmpty) return;
+    const cache = this.#cache;
+    const step = cache.insert(STEP_SECOND, this.#did, 0, hi, lo, shift);
+    cache.words[step + R_HI] = tableHi;
+    cache.words[step + R_LO] = tableLo;
+    cache.words[step + R_PERMITTED] = permitted;
+  }
+
+  #isReservedSecond(entry: number, shift: number): boolean {
+    if (shift > 30 || ((this.#can.sslps >>> (shift === 30 ? 1 : 0)) & 1) === 0) return true;
+    return (entry & ~(-1 << shift) & ADDRESS_LO) !== 0;
+  }
+
+  /** A write makes the second-stage leaf dirty. */
+  #dirtySecond(): void {
+    if (this.#sDirty || (this.#access & DMA_WRITE) === 0 || (this.#asked() & DMA_WRITE) === 0) return;
+    if ((this.#mode & WALK_UPDATES) === 0) return;
+    this.#pending.add(this.#leafHi, this.#leafLo, this.#leafWord, SS_D);
+    this.#sDirty = true;
+  }
+
+  /** Sets what is to be set; a reason, {@link AGAIN} when an entry has changed, or 0. */
+  #finish(): number {
+    const pending = this.#pending;
+    if (pending.isEmpty) return 0;
+    if ((this.#flags & space.SPACE_SNOOPS) === 0) {
+      return pending.hasFirst ? Reason.FS_AD_NO_SNOOP : Reason.SS_AD_NO_SNOOP;
+    }
+    return pending.apply(this.#memory) ? 0 : AGAIN;
+  }
+}
+
+/** Bits 63 to `width - 1` are equal. */
+function isCanonical(hi: number, width: number): boolean {
+  const sign = hi >> (width - 33);
+  return sign === 0 || sign === -1;
+}
+
+/** Whether an address needs more than `width` bits (32 < width <= 64). */
+function isBeyond(hi: number, width: number): boolean {
+  return width < 64 && hi >>> (width - 32) !== 0;
+}
+
+function isInterrupt(hi: number, lo: number): boolean {
+  return hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO;
+}
+
+/** Second-stage entries say nothing of execution; what may be read may be executed. */
+function executableIfReadable(permitted: number): number {
+  return (permitted & DMA_READ) === 0 ? permitted : permitted | DMA_EXEC;
+}
+
+function indexOf(hi: number, lo: number, shift: number): number {
+  return (shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift))) & 511;
+}
