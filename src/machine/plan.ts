@@ -140,6 +140,7 @@ class Planner {
       can.firstStage || can.secondStage,
       'expected at least one of firstStage and secondStage',
     );
+    need('firstStage', !can.firstStage || can.addressWidth !== 39, 'first-stage tables have 48 or 57 bits');
     need(
       'nesting',
       !can.nesting || (can.firstStage && can.secondStage),
@@ -301,9 +302,11 @@ class Planner {
 
 /** What follows from something that is switched off is off too, unless somebody says otherwise. */
 function withoutImpossible(can: VtdFeatures, given: Partial<VtdFeatures>): VtdFeatures {
+  const firstStage = given.firstStage ?? can.addressWidth !== 39;
   return {
     ...can,
-    nesting: given.nesting ?? (can.firstStage && can.secondStage),
+    firstStage,
+    nesting: given.nesting ?? (firstStage && can.secondStage),
     dirtyTracking: given.dirtyTracking ?? can.secondStage,
     pri: given.pri ?? can.ats,
   };

@@ -39,3 +39,7 @@ export interface WalkReport {
 }
 
 export const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
+
+/** Bits of a word from `lowest` on, as `mask` says. */
+export const bitsOf = (word: bigint, lowest: number, mask: number): number =>
+  Number((word >> BigInt(lowest)) & BigInt(mask));

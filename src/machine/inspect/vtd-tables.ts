@@ -5,7 +5,7 @@ import * as st from '../../hw/vtd/structures.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import * as layouts from './fields.js';
 import { firstStage, secondStage, tableRanges, type TableRange } from './ranges.js';
-import { hex } from './report.js';
+import { bitsOf, hex } from './report.js';
 
 type Fields = Readonly<Record<string, string | number>>;
 
@@ -89,7 +89,7 @@ export class VtdTables {
   }
 
   #context(sourceId: number, entry: readonly bigint[]): ContextReport {
-    const pdts = Number(entry[0]! >> BigInt(st.SM_CTX_PDTS_SHIFT)) & st.SM_CTX_PDTS_MASK;
+    const pdts = bitsOf(entry[0]!, st.SM_CTX_PDTS_SHIFT, st.SM_CTX_PDTS_MASK);
     const directory = entry[0]! & ADDRESS;
     const pasids: PasidReport[] = [];
     let isCut = false;
@@ -108,15 +108,15 @@ export class VtdTables {
   }
 
   #pasid(pasid: number, words: readonly bigint[]): PasidReport {
-    const type = Number(words[0]! >> BigInt(st.PE_PGTT_SHIFT)) & st.PE_PGTT_MASK;
+    const type = bitsOf(words[0]!, st.PE_PGTT_SHIFT, st.PE_PGTT_MASK);
     const isNested = type === st.PGTT_NESTED;
     const hasFirst = type === st.PGTT_FIRST_STAGE || isNested;
     const hasSecond = type === st.PGTT_SECOND_STAGE || isNested;
-    const shape = secondStage((Number(words[0]! >> BigInt(st.PE_AW_SHIFT)) & st.PE_AW_MASK) + 2);
+    const shape = secondStage(bitsOf(words[0]!, st.PE_AW_SHIFT, st.PE_AW_MASK) + 2);
     const second = hasSecond ? tableRanges(this.#memory, words[0]! & ADDRESS, shape) : null;
     const host = (address: bigint): bigint | null =>
       isNested ? this.#throughSecond(words[0]! & ADDRESS, shape.levels, address) : address;
-    const levels = 4 + (Number(words[2]! >> BigInt(st.PE_FSPM_SHIFT)) & 1);
+    const levels = 4 + bitsOf(words[2]!, st.PE_FSPM_SHIFT, 1);
     const first = hasFirst ? tableRanges(this.#memory, words[2]! & ADDRESS, firstStage(levels, host)) : null;
     return {
       pasid,

@@ -10,7 +10,7 @@ import * as st from '../../hw/vtd/structures.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import { ProvidedPage } from '../../mem/providers.js';
 import * as layouts from './fields.js';
-import { hex, type WalkStep, type WalkReport } from './report.js';
+import { bitsOf, hex, type WalkStep, type WalkReport } from './report.js';
 
 /** What a walk is asked, beside where. */
 export interface WalkQuestion {
@@ -75,7 +75,7 @@ export class VtdWalk {
     const { iova, pasid } = this.#question;
     if ((this.#mmio.read32(reg.GSTS_REG) & reg.GCMD_TE) === 0) return through(iova);
     const rtaddr = this.#mmio.read64(reg.RTADDR_REG);
-    if (Number(rtaddr >> BigInt(reg.TTM_SHIFT)) % 4 !== reg.TTM_SCALABLE) throw new Fault(0x30);
+    if (bitsOf(rtaddr, reg.TTM_SHIFT, 3) !== reg.TTM_SCALABLE) throw new Fault(0x30);
     const context = this.#context(rtaddr & ~PAGE_MASK);
     if (pasid !== null && (context[0]! & BigInt(st.SM_CTX_PASIDE)) === 0n) throw this.#end(0x45);
     const used = pasid ?? Number(context[1]! & RID_PASID);
@@ -113,7 +113,7 @@ export class VtdWalk {
   }
 
   #pasidEntry(context: bigint, pasid: number): bigint[] {
-    const pdts = Number(context >> BigInt(st.SM_CTX_PDTS_SHIFT)) & st.SM_CTX_PDTS_MASK;
+    const pdts = bitsOf(context, st.SM_CTX_PDTS_SHIFT, st.SM_CTX_PDTS_MASK);
     const index = pasid >>> st.PASID_TABLE_LG2;
     if (index >= 2 ** (pdts + 7)) throw this.#end(0x46);
     const directory = this.#load(
@@ -141,7 +141,7 @@ export class VtdWalk {
   }
 
   #translate(entry: readonly bigint[], iova: bigint): Leaf {
-    const type = Number(entry[0]! >> BigInt(st.PE_PGTT_SHIFT)) & st.PE_PGTT_MASK;
+    const type = bitsOf(entry[0]!, st.PE_PGTT_SHIFT, st.PE_PGTT_MASK);
     switch (type) {
       case st.PGTT_FIRST_STAGE:
         return this.#firstStage(entry, iova, false);
@@ -157,7 +157,7 @@ export class VtdWalk {
   }
 
   #firstStage(entry: readonly bigint[], iova: bigint, isNested: boolean): Leaf {
-    const mode = Number(entry[2]! >> BigInt(st.PE_FSPM_SHIFT)) & st.PE_FSPM_MASK;
+    const mode = bitsOf(entry[2]!, st.PE_FSPM_SHIFT, st.PE_FSPM_MASK);
     if (mode > 1) throw this.#end(0x5b);
     const levels = 4 + mode;
     const width = 12 + levels * ENTRIES_LG2;
@@ -222,7 +222,7 @@ export class VtdWalk {
   }
 
   #secondStage(entry: readonly bigint[], address: bigint): Leaf {
-    const aw = Number(entry[0]! >> BigInt(st.PE_AW_SHIFT)) & st.PE_AW_MASK;
+    const aw = bitsOf(entry[0]!, st.PE_AW_SHIFT, st.PE_AW_MASK);
     if (aw < 1 || aw > 3) throw this.#end(0x5b);
     const levels = aw + 2;
     if (address >> BigInt(12 + levels * ENTRIES_LG2) !== 0n) throw this.#end(0x84);
@@ -325,7 +325,7 @@ const through = (iova: bigint): Leaf => ({ address: iova, sizeLg2: 12, read: tru
 const isInterrupt = (address: bigint): boolean => address >= INTERRUPT_START && address <= INTERRUPT_LAST;
 
 function indexAt(address: bigint, level: number): number {
-  return Number(address >> BigInt(12 + (level - 1) * ENTRIES_LG2)) & (2 ** ENTRIES_LG2 - 1);
+  return bitsOf(address, 12 + (level - 1) * ENTRIES_LG2, 2 ** ENTRIES_LG2 - 1);
 }
 
 function leafAt(pte: bigint, address: bigint, level: number, read: boolean, write: boolean): Leaf {
