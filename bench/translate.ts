@@ -15,8 +15,18 @@ import { PhysicalMemory } from '#ioasis/mem/physical.js';
 import { figure, limited, quiet, title } from './report.js';
 
 const CAP =
-  0x6n | (0xen << 8n) | (56n << 16n) | (0x22n << 24n) | (3n << 34n) | (1n << 39n) | (18n << 48n) | (1n << 56n);
-const ECAP = [0, 1, 2, 6, 7, 26, 40, 43, 45, 46, 47, 48].reduce((bits, n) => bits | (1n << BigInt(n)), 19n << 35n);
+  0x6n |
+  (0xen << 8n) |
+  (56n << 16n) |
+  (0x22n << 24n) |
+  (3n << 34n) |
+  (1n << 39n) |
+  (18n << 48n) |
+  (1n << 56n);
+const ECAP = [0, 1, 2, 6, 7, 26, 40, 43, 45, 46, 47, 48].reduce(
+  (bits, n) => bits | (1n << BigInt(n)),
+  19n << 35n,
+);
 const capabilities = { cap: CAP, ecap: ECAP, haw: 51 };
 const SOURCE = 0x100;
 const PASID = 3;
@@ -185,7 +195,8 @@ function cold(pages: number): number {
   return time((first) => {
     for (let i = first; i < first + OPERATIONS; i += 1) {
       const row = contexts.findFresh(SOURCE, PASID);
-      if (!walker.walk(row, 0, (IOVA + order[i & 0xffff]! * 4096) | 0, 1, 0)) throw new Error(`${walker.reason}`);
+      if (!walker.walk(row, 0, (IOVA + order[i & 0xffff]! * 4096) | 0, 1, 0))
+        throw new Error(`${walker.reason}`);
       sink ^= walker.hpaLo;
     }
   });
@@ -225,12 +236,12 @@ function invalidation(pages: number): number {
 /** Bytes of heap a translation leaves behind. */
 function growth(): number {
   const scene = new Scene(1000);
-  const run = (): void => {
+  const many = (): void => {
     for (let i = 0; i < 1_000_000; i += 1) scene.ask(i % 1000);
   };
-  run();
+  many();
   const before = process.memoryUsage().heapUsed;
-  run();
+  many();
   return Math.max(0, process.memoryUsage().heapUsed - before) / 1_000_000;
 }
 

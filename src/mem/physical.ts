@@ -19,6 +19,12 @@ const BOUNCE = 1 << 16;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
 const LOAD_TRIES = 8;
 
+/** What a walk needs of memory. */
+export type EntryMemory = Pick<
+  PhysicalMemory,
+  'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
+>;
+
 export class PhysicalMemory {
   readonly tables: TableStore;
   readonly providers = new Providers();

@@ -7,7 +7,7 @@
  * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
  */
 import * as dma from '../../bus/dma.js';
-import type { PhysicalMemory } from '../../mem/physical.js';
+import type { EntryMemory } from '../../mem/physical.js';
 import { ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
 import * as paging from './paging-cache.js';
@@ -100,7 +100,7 @@ export class Walker {
   permittedPriv = 0;
   isDirty = false;
 
-  readonly #memory: PhysicalMemory;
+  readonly #memory: EntryMemory;
   readonly #spaces: Int32Array;
   readonly #can: Abilities;
   readonly #cache: paging.PagingCache;
@@ -138,7 +138,7 @@ export class Walker {
   #fAtHi = 0;
   #fAtLo = 0;
 
-  constructor(memory: PhysicalMemory, spaces: Int32Array, can: Abilities, cache: paging.PagingCache) {
+  constructor(memory: EntryMemory, spaces: Int32Array, can: Abilities, cache: paging.PagingCache) {
     this.#memory = memory;
     this.#spaces = spaces;
     this.#can = can;
