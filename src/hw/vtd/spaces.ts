@@ -36,7 +36,7 @@ export const SPACE_SSADE = 1 << 17;
 export const SPACE_SNOOPS = 1 << 18;
 export const SPACE_FPD = 1 << 19;
 
-export const SPACE_LG2 = 4;
+const SPACE_LG2 = 4;
 export const LEGACY_KEY = 1 << 20;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;

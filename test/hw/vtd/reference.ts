@@ -157,7 +157,7 @@ function walkSecond({ model, root, width, tracks }: Second, address: bigint): Fo
       model.read(table + ((address >> shift) & 511n) * 8n) ?? refuse(shift === width - 9n ? 0x7b : 0x78);
     if ((entry & 3n) === 0n) refuse(0x79);
     const isLarge = shift > 12n && has(entry, 7);
-    const reserved = bits(entry, 0, 52) >> model.haw !== 0n;
+    const reserved = bits(entry, 0, 52) >> model.haw !== 0n || has(entry, 62);
     if (reserved || (isLarge && (shift > 30n || (entry & ADDRESS & ((1n << shift) - 1n)) !== 0n)))
       refuse(0x7a);
     rights &= Number(entry & 3n);
