@@ -15,6 +15,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   scale: () => import('./scale.js'),
   areas: () => import('./areas.js'),
   map: () => import('./map.js'),
+  translate: () => import('./translate.js'),
   'start-up': () => import('./start-up.js'),
   'interval-map': () => import('./interval-map.js'),
 };

@@ -13,7 +13,13 @@ import { capabilityRegisters } from '../hw/vtd/features.js';
 import type { VtdDevice } from '../hw/vtd/driver/device.js';
 import { VtdUnit } from '../hw/vtd/driver/unit.js';
 import { VtdHardware } from '../hw/vtd/hardware.js';
+import type { Env } from '../iommufd/env.js';
 import type { PhysicalMemory } from '../mem/physical.js';
+import type { OpenFile } from '../mem/task.js';
+import { VfioDeviceFile } from '../vfio/device-file.js';
+import { DmaDriver } from '../vfio/dma-driver.js';
+import { VfioDevice } from '../vfio/driver.js';
+import { vfioPath } from './devices.js';
 import type { BusPlan, DevicePlan, MachinePlan, UnitPlan } from './plan.js';
 
 export interface BuiltUnit {
@@ -36,6 +42,8 @@ export interface Built {
   readonly units: readonly BuiltUnit[];
   /** By name. */
   readonly devices: ReadonlyMap<string, BuiltDevice>;
+  /** What opens a device file, by its path. */
+  readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
 }
 
 /** What a machine is built into. */
@@ -94,14 +102,18 @@ export const buildMachine: Builder = (plan, into) => {
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
   const groups = new Map<string, IommuGroup>();
   const devices = new Map<string, BuiltDevice>();
-  for (const device of plan.devices) {
+  const files = new Map<string, (env: Env) => OpenFile>();
+  for (const [index, device] of plan.devices.entries()) {
     const place = places.get(device.bus)!(device);
     const key = device.group === null ? place : `named ${device.group}`;
     let group = groups.get(key);
     if (group === undefined) groups.set(key, (group = new IommuGroup()));
-    devices.set(device.name, buildDevice(device, group, units.get(device.bus.unit)!, into));
+    const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
+    devices.set(device.name, made);
+    const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
+    files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
   }
-  return { units: [...units.values()].map(({ unit }) => unit), devices };
+  return { units: [...units.values()].map(({ unit }) => unit), devices, files };
 };
 
 function buildDevice(

@@ -15,7 +15,7 @@ import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
-import { devices, type DeviceNode } from './devices.js';
+import { nodesOf, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
 import { planMachine } from './plan.js';
 import type { Topology } from './topology.js';
@@ -69,7 +69,7 @@ export interface Engine {
   debugFile(name: string): string | null;
 }
 
-const NOTHING: Built = { units: [], devices: new Map() };
+const NOTHING: Built = { units: [], devices: new Map(), files: new Map() };
 
 /** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
 export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
@@ -91,13 +91,15 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices,
+    devices: nodesOf(plan ?? { devices: [] }),
     injector,
     events,
     physical,
     built,
     contexts,
     open(path) {
+      const device = built.files.get(path);
+      if (device !== undefined) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const context = new Context(env, ioctls, () => contexts.delete(number));

@@ -6,8 +6,17 @@ import { rules as vtd } from '../hw/vtd/driver/rules.js';
 import { rules as core } from '../hw/rules.js';
 import { rules as iommufd } from '../iommufd/rules.js';
 import { rules as selftest } from '../selftest/rules.js';
+import { rules as vfio } from '../vfio/rules.js';
 
-const catalogues: readonly Readonly<Record<string, Rule>>[] = [iommufd, core, mock, vtd, selftest, machine];
+const catalogues: readonly Readonly<Record<string, Rule>>[] = [
+  iommufd,
+  core,
+  mock,
+  vtd,
+  vfio,
+  selftest,
+  machine,
+];
 
 /** The rule with id `start`; if there is none, all whose id begins so, in the order of their catalogues. */
 export function findRules(start: string): Rule[] {

@@ -83,7 +83,7 @@ export class Caches {
     return true;
   }
 
-  /** PASID-based IOTLB invalidate. */
+  /** PASID-based IOTLB invalidate: of any number of pages, whatever MAMV says (section 11.4.2). */
   invalidatePasidIotlb(
     granularity: number,
     did: number,
@@ -96,7 +96,7 @@ export class Caches {
     if (granularity === PASID_ALL) {
       this.iotlb.flushPasid(did, pasid);
       this.paging.flushPasid(did, pasid);
-    } else if (granularity === PAGES && am <= this.#can.mamv) {
+    } else if (granularity === PAGES) {
       this.iotlb.flushPasidPages(did, pasid, hi, lo, am);
       if (!leafOnly) this.paging.flushPasidPages(did, pasid, hi, lo, am);
     } else {

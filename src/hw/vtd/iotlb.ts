@@ -9,32 +9,52 @@
 import { Chains, mix } from './chains.js';
 
 /** {@link Iotlb.words} of an entry. */
-export const E_FRAME = 0;
-export const E_HIGH = 1;
-export const E_TAG = 2;
+const E_FRAME = 0;
+const E_HIGH = 1;
+const E_TAG = 2;
 /** Which bits of the frame number count: the size of the entry. */
-export const E_MASK = 3;
-export const E_HPA_LO = 4;
-export const E_HPA_HI = 5;
+const E_MASK = 3;
+const E_HPA_LO = 4;
+const E_HPA_HI = 5;
 /** TableStore.moves when the entry was last known to be what the tables say. */
-export const E_SEEN = 6;
-export const E_FLAGS = 7;
+const E_SEEN = 6;
+const E_FLAGS = 7;
 
 /**
  * E_FLAGS: what may be used without another walk, for user and for privileged requests (a write counts once the dirty
  * bit is set); what the tables permit; the size; whether staleness has been reported.
  */
-export const USABLE_PRIV_SHIFT = 4;
-export const PERMITTED_SHIFT = 8;
-export const PERMITTED_PRIV_SHIFT = 12;
-export const SIZE_SHIFT = 16;
-export const SIZE_MASK = 0x3f;
-export const REPORTED = 1 << 24;
+const USABLE_PRIV_SHIFT = 4;
+const PERMITTED_SHIFT = 8;
+const PERMITTED_PRIV_SHIFT = 12;
+const SIZE_SHIFT = 16;
+const SIZE_MASK = 0x3f;
+const REPORTED = 1 << 24;
 
 /** Which table an entry came from; part of its tag, with the numbers of PGTT. */
-export const KIND_FIRST = 1;
-export const KIND_SECOND = 2;
-export const KIND_NESTED = 3;
+const KIND_FIRST = 1;
+const KIND_SECOND = 2;
+const KIND_NESTED = 3;
+
+export const ENTRY = {
+  E_FRAME,
+  E_HIGH,
+  E_TAG,
+  E_MASK,
+  E_HPA_LO,
+  E_HPA_HI,
+  E_SEEN,
+  E_FLAGS,
+  USABLE_PRIV_SHIFT,
+  PERMITTED_SHIFT,
+  PERMITTED_PRIV_SHIFT,
+  SIZE_SHIFT,
+  SIZE_MASK,
+  REPORTED,
+  KIND_FIRST,
+  KIND_SECOND,
+  KIND_NESTED,
+} as const;
 
 const STRIDE_LG2 = 3;
 const WAYS = 4;

@@ -14,6 +14,9 @@ export const STEP_FIRST = 0;
 export const STEP_SECOND = 1;
 export const PAGE_SECOND = 2;
 
+const FIRST = STEP_FIRST;
+const PAGE = PAGE_SECOND;
+
 /** Words of a row; the first is what is left of the address. */
 const R_TAG = 1;
 const R_HIGH = 2;
@@ -68,7 +71,7 @@ export class PagingCache {
     const entry = row >>> ROW_LG2;
     this.#shifts[entry] = shift;
     this.#byDomain.add(entry, mix(did));
-    if (kind === STEP_FIRST) this.#byPasid.add(entry, pasidKey(did, pasid));
+    if (kind === FIRST) this.#byPasid.add(entry, pasidKey(did, pasid));
     this.#live += 1;
     return row;
   }
@@ -101,7 +104,7 @@ export class PagingCache {
       const tag = this.words[row + R_TAG]!;
       if ((tag & DID_MASK) !== did) continue;
       const kind = (tag >>> KIND_SHIFT) & 3;
-      if (kind === STEP_FIRST || this.#isInRange(row, hi, lo, am, steps || kind === PAGE_SECOND)) {
+      if (kind === FIRST || this.#isInRange(row, hi, lo, am, steps || kind === PAGE)) {
         this.#remove(row);
       }
     }

@@ -9,7 +9,7 @@ import { joinWords } from '../../base/words.js';
 import type { Events } from '../../base/events.js';
 import type { TableStore } from '../../mem/table-store.js';
 import type { Contexts } from './context.js';
-import * as tlb from './iotlb.js';
+import { ENTRY, SLOTS, type Iotlb } from './iotlb.js';
 import * as space from './spaces.js';
 import { PGTT_NESTED } from './structures.js';
 import type { Walker } from './walk.js';
@@ -22,7 +22,7 @@ const SECOND_SLOT = 3;
 export interface StaleParts {
   readonly unit: string;
   readonly contexts: Contexts;
-  readonly iotlb: tlb.Iotlb;
+  readonly iotlb: Iotlb;
   readonly walker: Walker;
   readonly tables: TableStore;
   readonly endpoints: EndpointRouter;
@@ -45,7 +45,7 @@ export class Staleness {
     const { contexts, iotlb, tables } = this.#parts;
     const { words } = contexts.spaces;
     const { slots } = iotlb;
-    const at = (entry >>> 3) * tlb.SLOTS;
+    const at = (entry >>> 3) * SLOTS;
     slots[at] = words[row + space.S_CONTEXT_SLOT]!;
     slots[at + 1] = words[row + space.S_PASID_SLOT]!;
     const isNested = words[row + space.S_KIND] === PGTT_NESTED;
@@ -55,7 +55,7 @@ export class Staleness {
     slots[at + SECOND_SLOT] = this.#slotOf(words[row + space.S_SECOND_HI]!, words[row + space.S_SECOND_LO]!);
     iotlb.sums[entry >>> 3] = this.#sum(at);
     iotlb.secondGenerations[entry >>> 3] = tables.generations[slots[at + SECOND_SLOT]!]!;
-    iotlb.words[entry + tlb.E_SEEN] = tables.moves;
+    iotlb.words[entry + ENTRY.E_SEEN] = tables.moves;
   }
 
   /** A hit on an entry while tables have moved, or in checking mode. */
@@ -71,8 +71,8 @@ export class Staleness {
     const { iotlb, tables } = this.#parts;
     const { words } = iotlb;
     const index = entry >>> 3;
-    words[entry + tlb.E_SEEN] = tables.moves;
-    const sum = this.#sum(index * tlb.SLOTS);
+    words[entry + ENTRY.E_SEEN] = tables.moves;
+    const sum = this.#sum(index * SLOTS);
     const hasMoved = sum !== iotlb.sums[index];
     if (!hasMoved && !this.isChecking) return;
     iotlb.sums[index] = sum;
@@ -80,25 +80,25 @@ export class Staleness {
     const { contexts, walker } = this.#parts;
     const fresh = contexts.findFresh(source, pasid);
     const found = fresh >= 0 && walker.walk(fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
-    const flags = words[entry + tlb.E_FLAGS]!;
+    const flags = words[entry + ENTRY.E_FLAGS]!;
     if (found && this.#agrees(entry, lo, isPriv)) {
-      words[entry + tlb.E_FLAGS] = flags & ~tlb.REPORTED;
+      words[entry + ENTRY.E_FLAGS] = flags & ~ENTRY.REPORTED;
       return;
     }
-    if (!hasMoved && (flags & tlb.REPORTED) !== 0) return;
-    words[entry + tlb.E_FLAGS] = flags | tlb.REPORTED;
+    if (!hasMoved && (flags & ENTRY.REPORTED) !== 0) return;
+    words[entry + ENTRY.E_FLAGS] = flags | ENTRY.REPORTED;
     this.#report(entry, row, fresh, found, { source, pasid, hi, lo });
   }
 
   #agrees(entry: number, lo: number, isPriv: boolean): boolean {
     const { iotlb, walker } = this.#parts;
     const { words } = iotlb;
-    const flags = words[entry + tlb.E_FLAGS]!;
-    const shift = isPriv ? tlb.PERMITTED_PRIV_SHIFT : tlb.PERMITTED_SHIFT;
+    const flags = words[entry + ENTRY.E_FLAGS]!;
+    const shift = isPriv ? ENTRY.PERMITTED_PRIV_SHIFT : ENTRY.PERMITTED_SHIFT;
     const permitted = (flags >>> shift) & 7;
     const now = isPriv ? walker.permittedPriv : walker.permitted;
     return (
-      walker.hpaHi === words[entry + tlb.E_HPA_HI] &&
+      walker.hpaHi === words[entry + ENTRY.E_HPA_HI] &&
       walker.hpaLo === cachedLo(words, entry, lo) &&
       (permitted & ~now) === 0
     );
@@ -119,7 +119,7 @@ export class Staleness {
       device: endpoints.endpoint(at.source)?.name ?? sourceName(at.source),
       pasid: at.pasid,
       iova: joinWords(at.hi, at.lo),
-      cached: joinWords(words[entry + tlb.E_HPA_HI]!, cachedLo(words, entry, at.lo)),
+      cached: joinWords(words[entry + ENTRY.E_HPA_HI]!, cachedLo(words, entry, at.lo)),
       current: found ? joinWords(walker.hpaHi, walker.hpaLo) : null,
       missing: this.#missing(entry, row, fresh, at.source),
     });
@@ -136,8 +136,8 @@ export class Staleness {
         return `context-cache invalidate, source ${sourceName(source)}, then IOTLB invalidate, DID ${did}`;
       return `PASID-cache invalidate, DID ${did} PASID ${pasid}, then PASID-based IOTLB invalidate`;
     }
-    const kind = (this.#parts.iotlb.words[entry + tlb.E_TAG]! >>> 16) & 3;
-    const isSecond = kind === tlb.KIND_SECOND || (kind === tlb.KIND_NESTED && this.#secondMoved(entry));
+    const kind = (this.#parts.iotlb.words[entry + ENTRY.E_TAG]! >>> 16) & 3;
+    const isSecond = kind === ENTRY.KIND_SECOND || (kind === ENTRY.KIND_NESTED && this.#secondMoved(entry));
     return isSecond
       ? `IOTLB invalidate, DID ${did}`
       : `PASID-based IOTLB invalidate, DID ${did} PASID ${pasid}`;
@@ -146,7 +146,7 @@ export class Staleness {
   /** Of a nested entry: whether ioasis' own stage has changed. Guest tables belong to no arena, and move no counter. */
   #secondMoved(entry: number): boolean {
     const { iotlb, tables } = this.#parts;
-    const slot = iotlb.slots[(entry >>> 3) * tlb.SLOTS + SECOND_SLOT]!;
+    const slot = iotlb.slots[(entry >>> 3) * SLOTS + SECOND_SLOT]!;
     return tables.generations[slot] !== iotlb.secondGenerations[entry >>> 3];
   }
 
@@ -169,7 +169,7 @@ export class Staleness {
 }
 
 function cachedLo(words: Int32Array, entry: number, lo: number): number {
-  return words[entry + tlb.E_HPA_LO]! | (lo & ~(words[entry + tlb.E_MASK]! << 12));
+  return words[entry + ENTRY.E_HPA_LO]! | (lo & ~(words[entry + ENTRY.E_MASK]! << 12));
 }
 
 function sameSpace(words: Int32Array, row: number, fresh: number): boolean {
@@ -181,6 +181,9 @@ function sameSpace(words: Int32Array, row: number, fresh: number): boolean {
 
 /** As Linux prints a requester id: `02:00.1`. */
 function sourceName(source: number): string {
-  const hex = (value: number): string => value.toString(16).padStart(2, '0');
-  return `${hex(source >>> 8)}:${hex((source >>> 3) & 31)}.${source & 7}`;
+  return `${hexByte(source >>> 8)}:${hexByte((source >>> 3) & 31)}.${source & 7}`;
+}
+
+function hexByte(value: number): string {
+  return value.toString(16).padStart(2, '0');
 }

@@ -3,7 +3,21 @@
  * served whatever the tables say now; a permission that the entry lacks, or a dirty bit that is still to be set, makes a
  * walk. Nothing is allocated for a request that is answered.
  */
-import {
+import * as dma from '../../bus/dma.js';
+import type { Translation } from '../../bus/dma.js';
+import type { TableStore } from '../../mem/table-store.js';
+import type { Abilities } from './capabilities.js';
+import type { Contexts } from './context.js';
+import type { FaultRecords } from './faults.js';
+import { ENTRY, type Iotlb } from './iotlb.js';
+import { Reason, reasonInfo } from './reasons.js';
+import * as space from './spaces.js';
+import type { Staleness } from './stale.js';
+import * as bits from './structures.js';
+import { WALK, type Walker } from './walk.js';
+
+// An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
+const {
   AT_TRANSLATED,
   AT_TRANSLATION_REQUEST,
   AT_UNTRANSLATED,
@@ -12,18 +26,22 @@ import {
   DMA_READ,
   DMA_WRITE,
   NO_PASID,
-  type Translation,
-} from '../../bus/dma.js';
-import type { TableStore } from '../../mem/table-store.js';
-import type { Abilities } from './capabilities.js';
-import type { Contexts } from './context.js';
-import type { FaultRecords } from './faults.js';
-import * as tlb from './iotlb.js';
-import { Reason, reasonInfo } from './reasons.js';
-import * as space from './spaces.js';
-import type { Staleness } from './stale.js';
-import * as bits from './structures.js';
-import { WALK_CACHED, WALK_PARTIAL, WALK_UPDATES, type Walker } from './walk.js';
+} = dma;
+const {
+  E_FLAGS,
+  E_HPA_HI,
+  E_HPA_LO,
+  E_MASK,
+  E_SEEN,
+  PERMITTED_PRIV_SHIFT,
+  PERMITTED_SHIFT,
+  SIZE_MASK,
+  SIZE_SHIFT,
+  USABLE_PRIV_SHIFT,
+} = ENTRY;
+const { SPACE_FPD, SPACE_LEGACY, S_FLAGS, S_KIND, S_TAG_HIGH, S_TAG_LOW } = space;
+const { CTX_TT_DEV_IOTLB, CTX_TT_SHIFT, PGTT_PASS_THROUGH, SM_CTX_DTE, SM_CTX_RID_PRIV } = bits;
+const { CACHED, PARTIAL, UPDATES } = WALK;
 
 const INTERRUPT_LO = 0xfee0_0000 | 0;
 const INTERRUPT_MASK = -1 << 20;
@@ -32,7 +50,7 @@ const PAGE_LG2 = 12;
 
 export interface RequestParts {
   readonly contexts: Contexts;
-  readonly iotlb: tlb.Iotlb;
+  readonly iotlb: Iotlb;
   readonly walker: Walker;
   readonly staleness: Staleness;
   readonly faults: FaultRecords;
@@ -45,7 +63,7 @@ export class Requests {
   isEnabled = false;
   readonly #contexts: Contexts;
   readonly #spaces: Int32Array;
-  readonly #iotlb: tlb.Iotlb;
+  readonly #iotlb: Iotlb;
   readonly #entries: Int32Array;
   readonly #walker: Walker;
   readonly #staleness: Staleness;
@@ -77,25 +95,25 @@ export class Requests {
     if (request.addressType === AT_TRANSLATED) return identity(request, RIGHTS);
     const isPriv =
       (request.access & DMA_PRIV) !== 0 ||
-      (pasid === NO_PASID && (contexts.contextSecondLo & bits.SM_CTX_RID_PRIV) !== 0);
+      (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
     const spaces = this.#spaces;
     const entry = this.#iotlb.find(
       (hi << 20) | (lo >>> 12),
-      (hi >>> 12) | spaces[row + space.S_TAG_HIGH]!,
-      spaces[row + space.S_TAG_LOW]!,
+      (hi >>> 12) | spaces[row + S_TAG_HIGH]!,
+      spaces[row + S_TAG_LOW]!,
     );
     if (entry < 0) return this.#miss(request, row, isPriv);
     const entries = this.#entries;
-    const flags = entries[entry + tlb.E_FLAGS]!;
-    const usable = isPriv ? flags >>> tlb.USABLE_PRIV_SHIFT : flags;
+    const flags = entries[entry + E_FLAGS]!;
+    const usable = isPriv ? flags >>> USABLE_PRIV_SHIFT : flags;
     if ((request.access & RIGHTS & ~usable) !== 0) return this.#miss(request, row, isPriv);
-    if (entries[entry + tlb.E_SEEN] !== this.#tables.moves || this.#staleness.isChecking) {
+    if (entries[entry + E_SEEN] !== this.#tables.moves || this.#staleness.isChecking) {
       this.#staleness.examine(entry, row, request.sourceId, pasid, hi, lo, isPriv);
     }
-    request.hpaHi = entries[entry + tlb.E_HPA_HI]!;
-    request.hpaLo = entries[entry + tlb.E_HPA_LO]! | (lo & ~(entries[entry + tlb.E_MASK]! << PAGE_LG2));
-    request.sizeLg2 = (flags >>> tlb.SIZE_SHIFT) & tlb.SIZE_MASK;
-    request.permitted = (flags >>> (isPriv ? tlb.PERMITTED_PRIV_SHIFT : tlb.PERMITTED_SHIFT)) & RIGHTS;
+    request.hpaHi = entries[entry + E_HPA_HI]!;
+    request.hpaLo = entries[entry + E_HPA_LO]! | (lo & ~(entries[entry + E_MASK]! << PAGE_LG2));
+    request.sizeLg2 = (flags >>> SIZE_SHIFT) & SIZE_MASK;
+    request.permitted = (flags >>> (isPriv ? PERMITTED_PRIV_SHIFT : PERMITTED_SHIFT)) & RIGHTS;
     request.reason = 0;
     request.recoverable = false;
     return true;
@@ -106,15 +124,11 @@ export class Requests {
     const walker = this.#walker;
     const isPartial = request.addressType === AT_TRANSLATION_REQUEST;
     const access = (request.access & RIGHTS) | (isPriv ? DMA_PRIV : 0);
-    const mode = isPartial ? WALK_CACHED | WALK_UPDATES | WALK_PARTIAL : WALK_CACHED | WALK_UPDATES;
+    const mode = isPartial ? CACHED | UPDATES | PARTIAL : CACHED | UPDATES;
     if (!walker.walk(row, hi, lo, access, mode)) {
-      return this.#refuse(
-        request,
-        walker.reason,
-        (this.#spaces[row + space.S_FLAGS]! & space.SPACE_FPD) !== 0,
-      );
+      return this.#refuse(request, walker.reason, (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0);
     }
-    if (this.#spaces[row + space.S_KIND] !== bits.PGTT_PASS_THROUGH) this.#keep(row, hi, lo);
+    if (this.#spaces[row + S_KIND] !== PGTT_PASS_THROUGH) this.#keep(row, hi, lo);
     request.hpaHi = walker.hpaHi;
     request.hpaLo = walker.hpaLo;
     request.sizeLg2 = walker.sizeLg2;
@@ -131,20 +145,20 @@ export class Requests {
     const { sizeLg2, permitted, permittedPriv } = walker;
     const entry = this.#iotlb.insert(
       (hi << 20) | (lo >>> 12),
-      (hi >>> 12) | spaces[row + space.S_TAG_HIGH]!,
-      spaces[row + space.S_TAG_LOW]!,
+      (hi >>> 12) | spaces[row + S_TAG_HIGH]!,
+      spaces[row + S_TAG_LOW]!,
       sizeLg2,
     );
     const usable = walker.isDirty ? RIGHTS : RIGHTS & ~DMA_WRITE;
     const entries = this.#entries;
-    entries[entry + tlb.E_HPA_HI] = walker.hpaHi;
-    entries[entry + tlb.E_HPA_LO] = walker.hpaLo & (-1 << sizeLg2);
-    entries[entry + tlb.E_FLAGS] =
+    entries[entry + E_HPA_HI] = walker.hpaHi;
+    entries[entry + E_HPA_LO] = walker.hpaLo & (-1 << sizeLg2);
+    entries[entry + E_FLAGS] =
       (permitted & usable) |
-      ((permittedPriv & usable) << tlb.USABLE_PRIV_SHIFT) |
-      (permitted << tlb.PERMITTED_SHIFT) |
-      (permittedPriv << tlb.PERMITTED_PRIV_SHIFT) |
-      (sizeLg2 << tlb.SIZE_SHIFT);
+      ((permittedPriv & usable) << USABLE_PRIV_SHIFT) |
+      (permitted << PERMITTED_SHIFT) |
+      (permittedPriv << PERMITTED_PRIV_SHIFT) |
+      (sizeLg2 << SIZE_SHIFT);
     this.#staleness.note(entry, row);
   }
 
@@ -167,11 +181,11 @@ export class Requests {
   /** Whether the context entry lets this device translate on its own (TT, DTE). */
   #admitsAts(request: Translation, row: number): boolean {
     const { contextLo } = this.#contexts;
-    const isSilenced = (this.#spaces[row + space.S_FLAGS]! & space.SPACE_FPD) !== 0;
-    if ((this.#spaces[row + space.S_FLAGS]! & space.SPACE_LEGACY) !== 0) {
-      const type = (contextLo >>> bits.CTX_TT_SHIFT) & 3;
-      if (type !== bits.CTX_TT_DEV_IOTLB) return this.#refuse(request, Reason.TYPE_BLOCKED, isSilenced);
-    } else if ((contextLo & bits.SM_CTX_DTE) === 0) {
+    const isSilenced = (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0;
+    if ((this.#spaces[row + S_FLAGS]! & SPACE_LEGACY) !== 0) {
+      const type = (contextLo >>> CTX_TT_SHIFT) & 3;
+      if (type !== CTX_TT_DEV_IOTLB) return this.#refuse(request, Reason.TYPE_BLOCKED, isSilenced);
+    } else if ((contextLo & SM_CTX_DTE) === 0) {
       return this.#refuse(request, Reason.DTE_CLEAR, isSilenced);
     }
     if (request.addressType === AT_TRANSLATED && (request.hi & this.#can.beyondHaw) !== 0) {

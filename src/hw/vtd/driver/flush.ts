@@ -41,9 +41,9 @@ function blockAround(start: bigint, last: bigint): Block {
 }
 
 /** A first stage has changed at `start`..`last`. */
-export function flushFirstStage(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
+export function flushFirstStage(domain: Places, start: bigint, last: bigint, leafOnly: boolean): void {
   const { hi, lo, order } = blockAround(start, last);
-  for (const at of places.byUnit) {
+  for (const at of domain.byUnit) {
     const { places, commands } = at.unit;
     for (let place = at.first; place !== 0; place = places.nextOf(place)) {
       if (!at.isFirstOfPasid(place)) continue;
@@ -55,9 +55,9 @@ export function flushFirstStage(places: Places, start: bigint, last: bigint, lea
 }
 
 /** The same with one invalidation of each kind for each place, whether the unit needs as many or not. */
-export function flushEachPlace(places: Places, start: bigint, last: bigint, leafOnly: boolean): void {
+export function flushEachPlace(domain: Places, start: bigint, last: bigint, leafOnly: boolean): void {
   const { hi, lo, order } = blockAround(start, last);
-  for (const at of places.byUnit) {
+  for (const at of domain.byUnit) {
     const { places, commands } = at.unit;
     for (let place = at.first; place !== 0; place = places.nextOf(place)) {
       commands.pasidIotlb(at.did, places.pasidAt(place), hi, lo, order, leafOnly);

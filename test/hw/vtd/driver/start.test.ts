@@ -36,11 +36,8 @@ describe('a unit that is started', () => {
   });
 
   test('forgets everything that it had cached, unless setting the root table does that', () => {
-    const seen = (cap: bigint): number => {
-      const bench = new Bench({ cap });
-      return bench.hardware.waits;
-    };
-    expect([seen(CAP), seen(CAP | ESRTPS)]).toEqual([3, 0]);
+    const seen = [CAP, CAP | ESRTPS].map((cap) => new Bench({ cap }).hardware.waits);
+    expect(seen).toEqual([3, 0]);
   });
 
   test('has told the faults that were there before', () => {
@@ -169,18 +166,23 @@ describe('the queue', () => {
   });
 });
 
-describe('the geometry of tables follows the registers', () => {
-  const shape = (flags: number, sagaw: bigint, mgaw: bigint, more = 0n, ecap = ECAP): unknown[] => {
-    const cap = (CAP & ~(0x1fn << 8n) & ~(0x3fn << 16n)) | (sagaw << 8n) | ((mgaw - 1n) << 16n) | more;
-    const bench = new Bench({ cap, ecap });
-    const device = bench.device(1);
-    const domain = bench.unit.allocPaging(device, flags, null);
-    device.group.attach(domain, { domain });
-    const [q0, , q2] = bench.entry(1, 0);
-    // AW, FSPM, and how many bits the aperture has.
-    return [(q0! >> 2n) & 7n, (q2! >> 2n) & 3n, domain.apertureLast.toString(2).length];
-  };
+/** AW, FSPM, and how many bits the aperture has. */
+function shape(flags: number, sagaw: bigint, mgaw: bigint, more = 0n, ecap = ECAP): unknown[] {
+  const cap = (CAP & ~(0x1fn << 8n) & ~(0x3fn << 16n)) | (sagaw << 8n) | ((mgaw - 1n) << 16n) | more;
+  const bench = new Bench({ cap, ecap });
+  const device = bench.device(1);
+  const domain = bench.unit.allocPaging(device, flags, null);
+  device.group.attach(domain, { domain });
+  const [q0, , q2] = bench.entry(1, 0);
+  return [(q0! >> 2n) & 7n, (q2! >> 2n) & 3n, domain.apertureLast.toString(2).length];
+}
 
+function sizes(cap: bigint, flags: number): bigint {
+  const bench = new Bench({ cap });
+  return bench.unit.allocPaging(bench.device(1), flags, null).pgsizeBitmap;
+}
+
+describe('the geometry of tables follows the registers', () => {
   // The lower half of what is canonical.
   test.each([
     [4n, 39n, 0n, [2n, 0n, 38]],
@@ -210,8 +212,6 @@ describe('the geometry of tables follows the registers', () => {
   });
 
   test('and their pages', () => {
-    const sizes = (cap: bigint, flags: number): bigint =>
-      new Bench({ cap }).unit.allocPaging(new Bench().device(1), flags, null).pgsizeBitmap;
     expect(sizes(CAP, 0)).toBe(0x4020_1000n);
     expect(sizes(CAP & ~(1n << 56n), 0)).toBe(0x20_1000n);
     expect(sizes(CAP, 1)).toBe(0x4020_1000n);
