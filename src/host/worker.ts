@@ -99,6 +99,12 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   return createEngine(options.config, services);
 }
 
+async function countDevices(topology: Topology | undefined): Promise<number> {
+  if (topology === undefined) return 0;
+  const { planMachine } = await import('../machine/plan.js');
+  return planMachine(topology).devices.length;
+}
+
 /** Null: this thread was started in advance, and nobody needs it. */
 const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
 // In a worker this ends the thread only.
@@ -110,7 +116,7 @@ const inspect = config?.inspect === true || config?.topology !== undefined;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
 makeTree(options.socket + TREE_SUFFIX, {
-  devices: foreign?.devices ?? deviceNodes(config?.topology ?? null),
+  devices: foreign?.devices ?? deviceNodes(await countDevices(config?.topology)),
   selftest,
   lend,
   inspect,

@@ -20,7 +20,8 @@ import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
 import { VfioDevice } from '../vfio/driver.js';
 import { vfioPath } from './devices.js';
-import type { BusPlan, DevicePlan, MachinePlan, UnitPlan } from './plan.js';
+import { planMachine, type BusPlan, type DevicePlan, type UnitPlan } from './plan.js';
+import type { Topology } from './topology.js';
 
 export interface BuiltUnit {
   readonly name: string;
@@ -42,6 +43,8 @@ export interface Built {
   readonly units: readonly BuiltUnit[];
   /** By name. */
   readonly devices: ReadonlyMap<string, BuiltDevice>;
+  /** The topology names the kernel's mock IOMMU. */
+  readonly hasSelftest: boolean;
   /** What opens a device file, by its path. */
   readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
 }
@@ -55,7 +58,7 @@ export interface Surroundings {
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
-export type Builder = (plan: MachinePlan, into: Surroundings) => Built;
+export type Builder = (topology: Topology, into: Surroundings) => Built;
 
 const MSI_MASK = 0xfff0_0000;
 const MSI_WINDOW = 0xfee0_0000;
@@ -97,7 +100,8 @@ function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
   return ({ name }) => `${bus.name} ${segment.place(parsePciName(name)!.rid).groupKey}`;
 }
 
-export const buildMachine: Builder = (plan, into) => {
+export const buildMachine: Builder = (topology, into) => {
+  const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
   const groups = new Map<string, IommuGroup>();
@@ -113,7 +117,7 @@ export const buildMachine: Builder = (plan, into) => {
     const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
     files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
   }
-  return { units: [...units.values()].map(({ unit }) => unit), devices, files };
+  return { units: [...units.values()].map(({ unit }) => unit), devices, files, hasSelftest: plan.selftest };
 };
 
 function buildDevice(
