@@ -8,7 +8,8 @@ import type { Events, MachineEvent } from '../base/events.js';
 import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import type { hostServices, ServedEngine } from './calls.js';
-import { devices } from '../machine/devices.js';
+import { deviceNodes } from '../machine/devices.js';
+import type { Topology } from '../machine/topology.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
 import * as sys from './sys.js';
@@ -98,17 +99,28 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   return createEngine(options.config, services);
 }
 
+async function countDevices(topology: Topology | undefined): Promise<number> {
+  if (topology === undefined) return 0;
+  const { planMachine } = await import('../machine/plan.js');
+  return planMachine(topology).devices.length;
+}
+
 /** Null: this thread was started in advance, and nobody needs it. */
 const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?.once('message', resolve));
 // In a worker this ends the thread only.
 if (options === null) process.exit();
 const { lend, memory, failNth, failKinds } = options;
-const config = options.config as { selftest?: unknown; topology?: unknown; inspect?: unknown } | null;
+const config = options.config as { selftest?: unknown; topology?: Topology; inspect?: unknown } | null;
 const selftest = config?.selftest === true;
-const inspect = config?.inspect === true || (config?.topology ?? null) !== null;
+const inspect = config?.inspect === true || config?.topology !== undefined;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
-makeTree(options.socket + TREE_SUFFIX, { devices: foreign?.devices ?? devices, selftest, lend, inspect });
+makeTree(options.socket + TREE_SUFFIX, {
+  devices: foreign?.devices ?? deviceNodes(await countDevices(config?.topology)),
+  selftest,
+  lend,
+  inspect,
+});
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
 const listener = listenAt(options.socket);
 post({ kind: 'listening', descriptors: { wake, listener } });

@@ -13,8 +13,15 @@ import { capabilityRegisters } from '../hw/vtd/features.js';
 import type { VtdDevice } from '../hw/vtd/driver/device.js';
 import { VtdUnit } from '../hw/vtd/driver/unit.js';
 import { VtdHardware } from '../hw/vtd/hardware.js';
+import type { Env } from '../iommufd/env.js';
 import type { PhysicalMemory } from '../mem/physical.js';
-import type { BusPlan, DevicePlan, MachinePlan, UnitPlan } from './plan.js';
+import type { OpenFile } from '../mem/task.js';
+import { VfioDeviceFile } from '../vfio/device-file.js';
+import { DmaDriver } from '../vfio/dma-driver.js';
+import { VfioDevice } from '../vfio/driver.js';
+import { vfioPath } from './devices.js';
+import { planMachine, type BusPlan, type DevicePlan, type UnitPlan } from './plan.js';
+import type { Topology } from './topology.js';
 
 export interface BuiltUnit {
   readonly name: string;
@@ -36,6 +43,10 @@ export interface Built {
   readonly units: readonly BuiltUnit[];
   /** By name. */
   readonly devices: ReadonlyMap<string, BuiltDevice>;
+  /** The topology names the kernel's mock IOMMU. */
+  readonly hasSelftest: boolean;
+  /** What opens a device file, by its path. */
+  readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
 }
 
 /** What a machine is built into. */
@@ -47,7 +58,7 @@ export interface Surroundings {
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
-export type Builder = (plan: MachinePlan, into: Surroundings) => Built;
+export type Builder = (topology: Topology, into: Surroundings) => Built;
 
 const MSI_MASK = 0xfff0_0000;
 const MSI_WINDOW = 0xfee0_0000;
@@ -89,19 +100,24 @@ function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
   return ({ name }) => `${bus.name} ${segment.place(parsePciName(name)!.rid).groupKey}`;
 }
 
-export const buildMachine: Builder = (plan, into) => {
+export const buildMachine: Builder = (topology, into) => {
+  const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
   const groups = new Map<string, IommuGroup>();
   const devices = new Map<string, BuiltDevice>();
-  for (const device of plan.devices) {
+  const files = new Map<string, (env: Env) => OpenFile>();
+  for (const [index, device] of plan.devices.entries()) {
     const place = places.get(device.bus)!(device);
     const key = device.group === null ? place : `named ${device.group}`;
     let group = groups.get(key);
     if (group === undefined) groups.set(key, (group = new IommuGroup()));
-    devices.set(device.name, buildDevice(device, group, units.get(device.bus.unit)!, into));
+    const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
+    devices.set(device.name, made);
+    const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
+    files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
   }
-  return { units: [...units.values()].map(({ unit }) => unit), devices };
+  return { units: [...units.values()].map(({ unit }) => unit), devices, files, hasSelftest: plan.selftest };
 };
 
 function buildDevice(

@@ -15,9 +15,8 @@ import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
-import { devices, type DeviceNode } from './devices.js';
+import { deviceNodes, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
-import { planMachine } from './plan.js';
 import type { Topology } from './topology.js';
 
 const rules = catalogue({
@@ -69,16 +68,16 @@ export interface Engine {
   debugFile(name: string): string | null;
 }
 
-const NOTHING: Built = { units: [], devices: new Map() };
+const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
 
 /** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
 export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
   const injector = new Injector();
   const physical = new PhysicalMemory(injector);
   const events = new Events();
-  const plan = config.topology === undefined ? null : planMachine(config.topology);
   const into = { physical, events, checkStale: config.checkStale ?? false };
-  const built = plan === null || parts === null ? NOTHING : parts.build(plan, into);
+  const built =
+    config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
@@ -86,18 +85,20 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
   };
-  const hasSelftest = config.selftest || plan?.selftest === true;
+  const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices,
+    devices: deviceNodes(built.devices.size),
     injector,
     events,
     physical,
     built,
     contexts,
     open(path) {
+      const device = built.files.get(path);
+      if (device !== undefined) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const context = new Context(env, ioctls, () => contexts.delete(number));

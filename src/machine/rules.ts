@@ -13,9 +13,9 @@ const catalogues: readonly Readonly<Record<string, Rule>>[] = [
   core,
   mock,
   vtd,
+  vfio,
   selftest,
   machine,
-  vfio,
 ];
 
 /** The rule with id `start`; if there is none, all whose id begins so, in the order of their catalogues. */

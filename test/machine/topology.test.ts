@@ -7,6 +7,7 @@ import {
   findRules,
   uapi,
   type AddressSpaceProvider,
+  type Machine,
   type MachineEvent,
   type ProvidedFault,
 } from '../../src/index.js';
@@ -191,6 +192,18 @@ describe('a field of a register', () => {
   });
 });
 
+/** Bytes of an entry. */
+const sizes: Readonly<Record<string, number>> = { 'root table': 16, 'context table': 32, 'PASID table': 64 };
+
+/** As whoever has changed a table by hand has to do. */
+function invalidateAll(machine: Machine): void {
+  const { commands, queue } = machine.engine.built.units[0]!.driver;
+  commands.contexts();
+  commands.pasidCaches();
+  commands.iotlbs();
+  queue.sync();
+}
+
 describe('the tables decide', () => {
   const iova = 0x4000_0000n;
 
@@ -199,7 +212,7 @@ describe('the tables decide', () => {
     const device = bind('0000:00:01.0');
     const { id, va } = ioas(iova, 1);
     device.attach(id);
-    const { dma, unit } = machine.device('0000:00:01.0');
+    const { dma } = machine.device('0000:00:01.0');
     machine.memory.write(va, new Uint8Array([42]));
     const before = machine.walk('0000:00:01.0', iova);
     expect(before.result).toMatchObject({ kind: 'page', permits: 'read, write' });
@@ -210,41 +223,30 @@ describe('the tables decide', () => {
       'PASID table',
       ...[4, 3, 2, 1].map((level) => `first stage level ${level}`),
     ]);
-    let faults = 0;
+    const page = (before.result as { hpa: string }).hpa;
+    const reasons = new Set<number>();
     for (const step of before.steps) {
-      const bytes =
-        step.table === 'PASID table'
-          ? 64
-          : step.table === 'context table'
-            ? 32
-            : step.table === 'root table'
-              ? 16
-              : 8;
-      const at = BigInt(step.at) + BigInt(step.index * bytes);
-      for (let bit = 0; bit < 64; bit++) {
-        const entry = machine.physical.read(at, 8)!;
-        const flipped = Uint8Array.from(entry);
-        flipped[bit >> 3]! ^= 1 << (bit & 7);
+      const bytes = sizes[step.table] ?? 8;
+      for (let bit = 0; bit < step.entry.length * 64; bit++) {
+        const at = BigInt(step.at) + BigInt(step.index * bytes + (bit >> 6) * 8);
+        const word = machine.physical.read(at, 8)!;
+        const flipped = Uint8Array.from(word);
+        flipped[(bit & 63) >> 3]! ^= 1 << (bit & 7);
         machine.physical.write(at, flipped);
-        unit.driver.commands.contexts();
-        unit.driver.commands.pasidCaches();
-        unit.driver.commands.iotlbs();
-        unit.driver.queue.sync();
+        invalidateAll(machine);
         const { result } = machine.walk('0000:00:01.0', iova);
         const job = dma.submit({ kind: 'read', iova, length: 1 });
-        const same = result.kind === 'page' && result.hpa === (before.result as { hpa: string }).hpa;
-        if (same && result.permits.includes('read') && job.state === 'done') expect(job.data![0]).toBe(42);
-        if (result.kind === 'fault') {
-          expect(
-            job.state,
-            JSON.stringify([bit, machine.walk('0000:00:01.0', iova).steps.slice(3), result]),
-          ).toBe('faulted');
-          faults += 1;
-        }
-        machine.physical.write(at, entry);
+        const said = `${step.table} bit ${bit}: ${JSON.stringify(result)}, reason ${job.unitReason.toString(16)}`;
+        // What leads to another page may find no memory there, which is no fault of a translation.
+        if (result.kind === 'fault')
+          expect(job, said).toMatchObject({ state: 'faulted', unitReason: result.reason });
+        else expect(job.state, said).not.toBe('faulted');
+        if (result.kind === 'fault') reasons.add(result.reason);
+        else if (result.hpa === page) expect(job.data![0], said).toBe(42);
+        machine.physical.write(at, word);
       }
     }
-    expect(faults).toBeGreaterThan(8);
+    expect(reasons.size).toBeGreaterThanOrEqual(20);
   });
 
   test('with the root table zeroed every DMA faults', () => {
@@ -252,9 +254,7 @@ describe('the tables decide', () => {
     bind('0000:00:01.0').attach(ioas(iova, 1).id);
     const root = BigInt(machine.walk('0000:00:01.0', iova).steps[0]!.at);
     expect(machine.physical.write(root, new Uint8Array(4096))).toBe(true);
-    const { unit } = machine.device('0000:00:01.0');
-    unit.driver.commands.contexts();
-    unit.driver.queue.sync();
+    invalidateAll(machine);
     for (const name of ['0000:00:01.0', '0000:00:02.0']) {
       expect(machine.device(name).dma.submit({ kind: 'read', iova, length: 1 })).toMatchObject({
         unitReason: 0x39,

@@ -1,10 +1,10 @@
 /** What the IOTLB holds, in plain values: for people. */
 import { joinWords } from '../../base/words.js';
-import * as tlb from './iotlb.js';
+import { ENTRY, type Iotlb } from './iotlb.js';
 
 export interface CachedEntry {
   readonly did: number;
-  /** KIND_* of iotlb.ts. */
+  /** ENTRY.KIND_* of iotlb.ts. */
   readonly kind: number;
   readonly pasid: number;
   /** First byte that it translates, and where that is. */
@@ -23,19 +23,19 @@ const PASID_HIGH_SHIFT = 18;
 const HIGH_MASK = 0xfff;
 const FRAME_BITS = 44n;
 
-export function* listEntries(iotlb: tlb.Iotlb): Generator<CachedEntry> {
+export function* listEntries(iotlb: Iotlb): Generator<CachedEntry> {
   const { words } = iotlb;
   for (const at of iotlb.offsets()) {
-    const tag = words[at + tlb.E_TAG]!;
-    const high = words[at + tlb.E_HIGH]!;
-    const sizeLg2 = 12 + (31 - Math.clz32(-words[at + tlb.E_MASK]!));
+    const tag = words[at + ENTRY.E_TAG]!;
+    const high = words[at + ENTRY.E_HIGH]!;
+    const sizeLg2 = 12 + (31 - Math.clz32(-words[at + ENTRY.E_MASK]!));
     const low = (1n << BigInt(sizeLg2)) - 1n;
     yield {
       did: tag & DID_MASK,
       kind: (tag >>> KIND_SHIFT) & KIND_MASK,
       pasid: (high >>> (32 - PASID_LOW_BITS)) | ((tag >>> PASID_HIGH_SHIFT) << PASID_LOW_BITS),
       address: (BigInt(high & HIGH_MASK) << FRAME_BITS) | (BigInt(words[at]! >>> 0) << 12n),
-      hpa: joinWords(words[at + tlb.E_HPA_HI]!, words[at + tlb.E_HPA_LO]!) & ~low,
+      hpa: joinWords(words[at + ENTRY.E_HPA_HI]!, words[at + ENTRY.E_HPA_LO]!) & ~low,
       sizeLg2,
     };
   }

@@ -120,7 +120,12 @@ export function walkOf(
   const found = built.devices.get(device);
   if (found === undefined) return null;
   const { unit, plan } = found;
-  const walk = new VtdWalk(physical, unit.hardware, { sourceId: plan.sourceId, pasid, iova });
+  const walk = new VtdWalk(physical, unit.hardware, {
+    sourceId: plan.sourceId,
+    pasid,
+    iova,
+    hostAddressWidth: plan.bus.unit.features.hostAddressWidth,
+  });
   const result = walk.run();
   return { device, unit: unit.name, pasid, iova: hex(iova), steps: walk.steps, result };
 }

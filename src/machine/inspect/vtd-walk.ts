@@ -10,6 +10,7 @@ import * as st from '../../hw/vtd/structures.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import { ProvidedPage } from '../../mem/providers.js';
 import * as layouts from './fields.js';
+import { ReservedBits } from './reserved.js';
 import { bitsOf, hex, type WalkStep, type WalkReport } from './report.js';
 
 /** What a walk is asked, beside where. */
@@ -18,6 +19,8 @@ export interface WalkQuestion {
   /** Null: the requester id alone. */
   readonly pasid: number | null;
   readonly iova: bigint;
+  /** Bits of an address that the unit can emit. */
+  readonly hostAddressWidth: number;
 }
 
 type Result = WalkReport['result'];
@@ -38,8 +41,6 @@ class Fault {
 const PAGE_MASK = 0xfffn;
 const ADDRESS = 0x000f_ffff_ffff_f000n;
 const WORD = 8;
-/** Second word of a context entry: the PASID of requests without one. */
-const RID_PASID = 0xfffffn;
 const ENTRIES_LG2 = 9;
 const INTERRUPT_START = 0xfee0_0000n;
 const INTERRUPT_LAST = 0xfeef_ffffn;
@@ -49,16 +50,17 @@ export class VtdWalk {
   readonly #memory: PhysicalMemory;
   readonly #mmio: Mmio;
   readonly #question: WalkQuestion;
-  readonly #cap: bigint;
-  readonly #ecap: bigint;
+  readonly #reserved: ReservedBits;
+  #nxe = false;
+  /** Requests without PASID can be privileged, which the context entry decides. */
+  #isPrivileged = false;
   #depth = 0;
 
   constructor(memory: PhysicalMemory, mmio: Mmio, question: WalkQuestion) {
     this.#memory = memory;
     this.#mmio = mmio;
     this.#question = question;
-    this.#cap = mmio.read64(reg.CAP_REG);
-    this.#ecap = mmio.read64(reg.ECAP_REG);
+    this.#reserved = new ReservedBits(mmio, question.hostAddressWidth);
   }
 
   /** Walks; {@link steps} then has the way. */
@@ -78,7 +80,8 @@ export class VtdWalk {
     if (bitsOf(rtaddr, reg.TTM_SHIFT, 3) !== reg.TTM_SCALABLE) throw new Fault(0x30);
     const context = this.#context(rtaddr & ~PAGE_MASK);
     if (pasid !== null && (context[0]! & BigInt(st.SM_CTX_PASIDE)) === 0n) throw this.#end(0x45);
-    const used = pasid ?? Number(context[1]! & RID_PASID);
+    this.#isPrivileged = pasid === null && (context[1]! & BigInt(st.SM_CTX_RID_PRIV)) !== 0n;
+    const used = pasid ?? bitsOf(context[1]!, 0, st.SM_CTX_RID_PASID_MASK);
     const entry = this.#pasidEntry(context[0]!, used);
     return this.#translate(entry, iova);
   }
@@ -97,6 +100,7 @@ export class VtdWalk {
       0x38,
     )[0]!;
     if ((half & 1n) === 0n) throw this.#end(0x39);
+    if ((half & this.#reserved.rootHalf) !== 0n) throw this.#end(0x3a);
     const table = half & ADDRESS;
     const words = [0, 1, 2, 3];
     const context = this.#load(
@@ -109,6 +113,9 @@ export class VtdWalk {
       0x40,
     );
     if ((context[0]! & 1n) === 0n) throw this.#end(0x41);
+    if (hasAny(context, this.#reserved.context)) throw this.#end(0x42);
+    const ats = st.SM_CTX_DTE | st.SM_CTX_PRE;
+    if (bitsOf(context[0]!, 0, ats) === st.SM_CTX_PRE) throw this.#end(0x43);
     return context;
   }
 
@@ -126,17 +133,21 @@ export class VtdWalk {
       0x50,
     );
     if ((directory[0]! & 1n) === 0n) throw this.#end(0x51);
+    if ((directory[0]! & this.#reserved.directory) !== 0n) throw this.#end(0x52);
     const at = pasid & (2 ** st.PASID_TABLE_LG2 - 1);
     const entry = this.#load(
       'PASID table',
       directory[0]! & ADDRESS,
       at,
       st.PASID_ENTRY,
-      [0, 1, 2],
+      [0, 1, 2, 3, 4, 5, 6, 7],
       layouts.pasidEntry,
       0x58,
     );
     if ((entry[0]! & 1n) === 0n) throw this.#end(0x59);
+    if (hasAny(entry, this.#reserved.pasid(entry[0]!))) throw this.#end(0x5a);
+    if (!this.#reserved.isSupported(entry)) throw this.#end(0x5b);
+    this.#nxe = (entry[2]! & BigInt(st.PE_NXE)) !== 0n;
     return entry;
   }
 
@@ -158,7 +169,7 @@ export class VtdWalk {
 
   #firstStage(entry: readonly bigint[], iova: bigint, isNested: boolean): Leaf {
     const mode = bitsOf(entry[2]!, st.PE_FSPM_SHIFT, st.PE_FSPM_MASK);
-    if (mode > 1) throw this.#end(0x5b);
+    if (this.#isPrivileged && (entry[2]! & BigInt(st.PE_SRE)) === 0n) throw this.#end(0x5d);
     const levels = 4 + mode;
     const width = 12 + levels * ENTRIES_LG2;
     const top = iova >> BigInt(width - 1);
@@ -178,13 +189,13 @@ export class VtdWalk {
         WORD,
         [0],
         layouts.firstStageEntry,
-        0x70,
+        level === levels ? 0x73 : 0x70,
       ) as [bigint];
       if ((pte & 1n) === 0n) throw this.#end(0x71);
-      if ((pte & 4n) === 0n) throw this.#end(0x81);
+      if ((pte & this.#reserved.firstStage(pte, level, this.#nxe)) !== 0n) throw this.#end(0x72);
+      if ((pte & 4n) === 0n && !this.#isPrivileged) throw this.#end(0x81);
       write &&= (pte & 2n) !== 0n;
       const isLarge = (pte & 0x80n) !== 0n && level > 1;
-      if (isLarge && !this.#hasLargeFirst(level)) throw this.#end(0x72);
       if (level > 1 && !isLarge) {
         table = pte & ADDRESS;
         continue;
@@ -194,10 +205,6 @@ export class VtdWalk {
       return isNested ? this.#combine(entry, leaf) : leaf;
     }
     throw this.#end(0x72);
-  }
-
-  #hasLargeFirst(level: number): boolean {
-    return level === 2 || (level === 3 && reg.registerField(this.#cap, reg.CAP.FS1GP) !== 0);
   }
 
   /** Where the bytes of a guest's table are. */
@@ -223,7 +230,6 @@ export class VtdWalk {
 
   #secondStage(entry: readonly bigint[], address: bigint): Leaf {
     const aw = bitsOf(entry[0]!, st.PE_AW_SHIFT, st.PE_AW_MASK);
-    if (aw < 1 || aw > 3) throw this.#end(0x5b);
     const levels = aw + 2;
     if (address >> BigInt(12 + levels * ENTRIES_LG2) !== 0n) throw this.#end(0x84);
     let table = entry[0]! & ADDRESS;
@@ -238,16 +244,13 @@ export class VtdWalk {
         WORD,
         [0],
         layouts.secondStageEntry,
-        0x78,
+        level === levels ? 0x7b : 0x78,
       ) as [bigint];
       if ((pte & 3n) === 0n) throw this.#end(0x79);
+      if ((pte & this.#reserved.secondStage(pte, level)) !== 0n) throw this.#end(0x7a);
       read &&= (pte & 1n) !== 0n;
       write &&= (pte & 2n) !== 0n;
       const isLarge = (pte & 0x80n) !== 0n && level > 1;
-      const sizes = reg.registerField(this.#cap, reg.CAP.SSLPS);
-      if (isLarge && (level > 3 || ((sizes >> (level - 2)) & 1) === 0)) throw this.#end(0x7a);
-      if ((pte & (1n << 11n)) !== 0n && reg.registerField(this.#ecap, reg.ECAP.SC) === 0)
-        throw this.#end(0x7a);
       if (level === 1 || isLarge) return leafAt(pte, address, level, read, write);
       table = pte & ADDRESS;
     }
@@ -319,6 +322,9 @@ export class VtdWalk {
     return { kind: 'page', hpa: hex(address), size: hex(2n ** BigInt(sizeLg2)), permits, memory };
   }
 }
+
+const hasAny = (words: readonly bigint[], reserved: readonly bigint[]): boolean =>
+  words.some((word, index) => (word & reserved[index]!) !== 0n);
 
 const through = (iova: bigint): Leaf => ({ address: iova, sizeLg2: 12, read: true, write: true });
 
