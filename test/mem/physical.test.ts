@@ -185,20 +185,20 @@ describe('bytes', () => {
   });
 });
 
+/** A page of client memory that has a view, one that has none, and a table; each with an entry in it. */
+function places(memory: PhysicalMemory): [name: string, hi: number, lo: number][] {
+  const sparse = new SparsePages(0x2000);
+  const table = memory.tables.openArena().allocate(12) * 0x1000;
+  const made = [
+    ['a view', Number(memory.window(sparse, 0n, 0x2000n)![0]!.hpa)],
+    ['no view', Number(memory.window(new FakeBacking(9), 0n, 0x2000n)![0]!.hpa)],
+    ['a table', table],
+  ] as const;
+  return made.map(([name, hpa]) => [name, Math.floor(hpa / 2 ** 32), (hpa + 0x18) | 0]);
+}
+
 describe('entries', () => {
   const TABLE_BITS = 0x60;
-
-  /** A page of client memory that has a view, one that has none, and a table; each with an entry in it. */
-  function places(memory: PhysicalMemory): [name: string, hi: number, lo: number][] {
-    const sparse = new SparsePages(0x2000);
-    const table = memory.tables.openArena().allocate(12) * 0x1000;
-    const made = [
-      ['a view', Number(memory.window(sparse, 0n, 0x2000n)![0]!.hpa)],
-      ['no view', Number(memory.window(new FakeBacking(9), 0n, 0x2000n)![0]!.hpa)],
-      ['a table', table],
-    ] as const;
-    return made.map(([name, hpa]) => [name, Math.floor(hpa / 2 ** 32), (hpa + 0x18) | 0]);
-  }
 
   test('are loaded as they were stored, and as bytes', () => {
     const memory = build();

@@ -235,8 +235,8 @@ export class Walker {
     const { providers } = this.#memory;
     const words = this.#spaces;
     const provider = providers.at(words[this.#row + S_FIRST_HI]!, words[this.#row + S_FIRST_LO]!);
-    if (provider === null) return Reason.FS_ROOT_ACCESS;
     if (!isCanonical(hi, words[this.#row + S_FIRST_WIDTH]!)) return Reason.NOT_CANONICAL;
+    if (provider === null) return Reason.FS_ROOT_ACCESS;
     const page = this.#page;
     const asked = this.#access & (DMA_READ | DMA_WRITE | DMA_EXEC);
     const demanded = (this.#mode & WALK_PARTIAL) === 0 ? asked : asked & DMA_READ || asked;
