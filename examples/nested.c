@@ -262,7 +262,8 @@ static void show_page_requests(const struct space *spaces, unsigned count)
 		if (space->has_pasid)
 			printf(" for PASID %u", space->pasid);
 		printf(". The guest provides it and answers.\n");
-		snprintf(page, 64, "a page made for PASID %u", space->pasid);
+		strcpy(page, "a page that came in time");
+		page[63] = (char)space->pasid;
 		set_entry(space->root, SECOND_PAGE, page);
 		response.cookie = request.cookie;
 		must(write(spaces->device->fault_fd, &response, sizeof(response)) == sizeof(response), "the answer");
@@ -275,8 +276,9 @@ static void show_page_requests(const struct space *spaces, unsigned count)
 			if (jobs[j] != over.job)
 				continue;
 			must(over.state == IOASIS_DMA_DONE && over.bytes == 64, "the read that was tried again");
-			must((unsigned)atoi(strrchr(found[j], ' ')) == spaces[j].pasid, "whose page it is");
-			printf("   The read is done: \"%s\".\n", found[j]);
+			must(found[j][63] == (char)spaces[j].pasid, "whose page it is");
+			printf("   The read is done: \"%s\"", found[j]);
+			printf(spaces[j].has_pasid ? ", on PASID %u.\n" : ".\n", spaces[j].pasid);
 		}
 	}
 }
@@ -293,12 +295,12 @@ static void show_device(const char *path)
 	printf("4. The device reads where the guest's table has nothing.\n");
 	show_page_requests(spaces, 1);
 	if (device.is_pci) {
-		printf("On two PASIDs at once:\n");
 		for (unsigned i = 0; i < 2; i++) {
+			printf("Under PASID %u:\n", 17 + i);
 			spaces[i] = attach(&device, true, 17 + i);
 			show_stages(&spaces[i]);
 		}
-		printf("4. Both address spaces lack a page.\n");
+		printf("4. The device reads on both PASIDs at once where neither table has anything.\n");
 		show_page_requests(spaces, 2);
 	}
 	close(device.fd);
