@@ -28,14 +28,14 @@ const ECAP = [0, 1, 2, 6, 7, 26, 40, 43, 45, 46, 47, 48].reduce(
   19n << 35n,
 );
 const capabilities = { cap: CAP, ecap: ECAP, haw: 51 };
-const SOURCE = 0x100;
-const PASID = 3;
+export const SOURCE = 0x100;
+export const PASID = 3;
 const DID = 5n;
 const ROUNDS = 401;
 const WARM_UP = 100;
 const OPERATIONS = 2000;
 /** Where the device's pages, the guest's tables and the guest's pages begin. */
-const IOVA = 0x4000_0000;
+export const IOVA = 0x4000_0000;
 const GUEST_TABLES = 0x1000_0000;
 const QUEUE_LG2 = 12;
 
@@ -43,8 +43,16 @@ const asNs = (value: number): string => `${value.toFixed(1)} ns`;
 
 let sink = 0;
 
-/** Two stages of 4 KiB pages in ioasis' own memory, and the order in which pages are asked for. */
-class Scene {
+/** How pages of a scene lie in physical memory, from 1 TiB on. */
+export interface SceneLayout {
+  /** Default: one after the other. */
+  readonly frameOf?: (page: number) => number;
+  /** lg2 of the pages of both stages: 12 or 21. */
+  readonly pageLg2?: number;
+}
+
+/** Two stages of tables in ioasis' own memory. */
+export class Scene {
   readonly memory = new PhysicalMemory(new Injector());
   readonly arena = this.memory.tables.openArena();
   readonly unit: VtdHardware;
@@ -56,7 +64,7 @@ class Scene {
   readonly #queue: number;
   #tail = 0;
 
-  constructor(pages: number, pasids = 1) {
+  constructor(pages: number, pasids = 1, { frameOf = (page) => page, pageLg2 = 12 }: SceneLayout = {}) {
     this.unit = new VtdHardware({
       name: 'vtd0',
       memory: this.memory,
@@ -66,10 +74,10 @@ class Scene {
       events: new Events(),
     });
     const guestRoot = this.#guestTable();
-    for (let page = 0; page < pages; page += 1) {
-      const iova = IOVA + page * 4096;
-      this.#mapSecond(0x10_0000_0000 + page * 4096, 0x100_0000_0000 + page * 4096);
-      this.#mapGuest(guestRoot, iova, 0x10_0000_0000 + page * 4096);
+    for (let page = 0; page < pages; page += 2 ** (pageLg2 - 12)) {
+      const gpa = 0x10_0000_0000 + page * 4096;
+      this.#mapSecond(gpa, 0x100_0000_0000 + frameOf(page) * 4096, pageLg2);
+      this.#mapGuest(guestRoot, IOVA + page * 4096, gpa, pageLg2);
     }
     const contexts = this.#table();
     const directory = this.#table();
@@ -133,26 +141,30 @@ class Scene {
     return gpa;
   }
 
-  #mapSecond(gpa: number, hpa: number): void {
+  #mapSecond(gpa: number, hpa: number, pageLg2 = 12): void {
     let at = this.second;
-    for (let shift = 39; shift > 12; shift -= 9) {
+    for (let shift = 39; shift > pageLg2; shift -= 9) {
       const entry = at + (Math.floor(gpa / 2 ** shift) % 512) * 8;
       if (this.#get(entry) === 0n) this.#put(entry, BigInt(this.#table()) | 3n);
       at = Number(this.#get(entry) & ~0xfffn);
     }
-    this.#put(at + (Math.floor(gpa / 4096) % 512) * 8, BigInt(hpa) | 3n);
+    this.#put(at + (Math.floor(gpa / 2 ** pageLg2) % 512) * 8, BigInt(hpa) | 3n | leafBit(pageLg2));
   }
 
-  #mapGuest(root: number, iova: number, gpa: number): void {
+  #mapGuest(root: number, iova: number, gpa: number, pageLg2: number): void {
     let at = root;
-    for (let shift = 39; shift > 12; shift -= 9) {
+    for (let shift = 39; shift > pageLg2; shift -= 9) {
       const entry = this.#guest.get(at)! + (Math.floor(iova / 2 ** shift) % 512) * 8;
       if (this.#get(entry) === 0n) this.#put(entry, BigInt(this.#guestTable()) | 0x27n);
       at = Number(this.#get(entry) & ~0xfffn);
     }
-    this.#put(this.#guest.get(at)! + (Math.floor(iova / 4096) % 512) * 8, BigInt(gpa) | 0x67n);
+    const leaf = this.#guest.get(at)! + (Math.floor(iova / 2 ** pageLg2) % 512) * 8;
+    this.#put(leaf, BigInt(gpa) | 0x67n | leafBit(pageLg2));
   }
 }
+
+/** The bit that makes an entry above the lowest level a leaf. */
+const leafBit = (pageLg2: number): bigint => (pageLg2 > 12 ? 0x80n : 0n);
 
 function randomPages(pages: number): Int32Array {
   let state = 0x2545f491;

@@ -127,6 +127,17 @@ static bool cut_at_device(struct path_hit *hit)
 	return false;
 }
 
+/* Whether the path goes on below a file that is asked for: then the rest of it says what for. */
+static bool asked_below(const struct path_hit *hit)
+{
+	char parent[PATH_ROOM], where[PATH_ROOM], mark[MARK_ROOM];
+	size_t length = (size_t)(strrchr(hit->path, '/') - hit->path);
+
+	memcpy(parent, hit->path, length);
+	parent[length] = 0;
+	return read_marker(parent, where, sizeof(where), mark) >= 0 && starts_with(mark, IOASIS_MARK_ASK);
+}
+
 static enum path_kind look_up(struct path_hit *hit)
 {
 	char where[PATH_ROOM], mark[MARK_ROOM];
@@ -148,6 +159,8 @@ static enum path_kind look_up(struct path_hit *hit)
 		return PATH_DEVICE;
 	}
 	if (got >= 0 && starts_with(mark, IOASIS_MARK_ASK))
+		return PATH_ASK;
+	if (got == -ENOENT && starts_with(hit->path, "/sys/") && asked_below(hit))
 		return PATH_ASK;
 	if (got < 0 && got != -EINVAL)
 		return PATH_PLAIN;

@@ -34,6 +34,14 @@ export class PagedMap<T extends object> {
     this.#size -= 1;
   }
 
+  /** In the order of the keys. */
+  *entries(): Generator<[key: number, value: T]> {
+    for (const [index, page] of this.#pages.entries()) {
+      for (const [at, value] of page.entries())
+        if (value !== undefined) yield [(index << PAGE_LG2) | at, value];
+    }
+  }
+
   #page(index: number): (T | undefined)[] {
     const pages = this.#pages;
     // Without holes, so that it stays a plain array whatever the first key is.

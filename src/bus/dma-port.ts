@@ -7,7 +7,7 @@
 import { joinWords } from '../base/words.js';
 import { compareExchange, fetchAdd, type AtomicWidth } from '../mem/atomic.js';
 import type { PhysicalMemory } from '../mem/physical.js';
-import { DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
+import { AT_UNTRANSLATED, DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
 
 /** Why an operation stopped: a translation was refused, or what is mapped there is no memory any more. */
 export type DmaStop = 'refused' | 'gone';
@@ -72,7 +72,7 @@ class Cursor {
 }
 
 /** The longest operation at once: sums of two lengths stay small integers. */
-export const MAX_DMA_BYTES = 1 << 29;
+const MAX_DMA_BYTES = 1 << 29;
 
 export class DmaPort {
   /** Attributes of what is asked next: the PASID, and DMA_EXEC and DMA_PRIV as they apply. */
@@ -194,7 +194,7 @@ export class DmaPort {
     request.hi = cursor.hi;
     request.lo = cursor.lo;
     request.access = cursor.access;
-    request.addressType = 0;
+    request.addressType = AT_UNTRANSLATED;
     request.reason = 0;
     request.recoverable = false;
     if (!this.resolver.translate(request)) {

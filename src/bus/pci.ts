@@ -23,7 +23,7 @@ const FUNCTIONS = 8;
 const DEVICES = 32;
 const BUSES = 256;
 
-export class PciFunction {
+class PciFunction {
   readonly acs: boolean;
   readonly bridge: PciBridge | null;
 
@@ -60,7 +60,7 @@ export class PciFunction {
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 
 /** `0000:00:02.0` */
-export function pciName(segment: number, rid: number): string {
+function pciName(segment: number, rid: number): string {
   return `${hex(segment, 4)}:${hex(rid >>> 8, 2)}:${hex((rid >>> 3) & 31, 2)}.${rid & 7}`;
 }
 

@@ -30,7 +30,7 @@ export interface OptionSpec {
 
 export interface OperandSpec {
   readonly name: string;
-  readonly kind: 'program' | 'command' | 'shell' | 'rule';
+  readonly kind: 'program' | 'command' | 'shell' | 'rule' | 'profile' | 'device' | 'address';
   readonly optional?: boolean;
   readonly summary: string;
 }
@@ -63,6 +63,50 @@ export interface CommandSpec {
   readonly examples: readonly Example[];
   readonly load: () => Promise<Action>;
 }
+
+/** Files in examples/topologies; named here so that help and completion need not look. */
+export const profileNames = [
+  'no-ats',
+  'no-coherency',
+  'no-dirty-tracking',
+  'platform',
+  'reserved-windows',
+  'shared-group',
+  'vtd',
+  'vtd-39bit',
+  'vtd-57bit',
+  'vtd-legacy-like',
+] as const;
+
+const topologyOptions: readonly OptionSpec[] = [
+  {
+    name: 'topology',
+    short: 't',
+    value: 'FILE',
+    kind: 'path',
+    summary: 'build the machine that FILE describes: IOMMUs, buses, devices',
+    detail:
+      'YAML or JSON; docs/topology.md says what can be in it, docs/topology.schema.json lets editors complete it. ' +
+      'Without it there are no devices. An empty file is a machine with one VT-d unit and one device.',
+  },
+  {
+    name: 'profile',
+    value: 'NAME',
+    kind: 'choice',
+    choices: profileNames,
+    summary: 'the same with a topology that comes with ioasis; see ioasis profiles',
+  },
+];
+
+const checkStaleOption: OptionSpec = {
+  name: 'check-stale',
+  negatable: true,
+  summary: 'find stale translations of tables that the program writes itself (default)',
+  detail:
+    'An IOMMU may go on using a translation after the table has changed, until it is told. That is reported with ' +
+    '--trace. Tables of ioasis are watched at no cost; those in the memory of a program change without a trace, so ' +
+    'every cached translation is compared with them when it is used. --no-check-stale leaves that out.',
+};
 
 const engineOptions: readonly OptionSpec[] = [
   {
@@ -144,8 +188,15 @@ const run: CommandSpec = {
   operands: [{ name: 'program', kind: 'program', summary: 'the program and its arguments' }],
   passThrough: true,
   options: [
+    ...topologyOptions,
     ...engineOptions.slice(0, 1),
     ...traceOptions,
+    {
+      name: 'dmesg',
+      summary: "print the kernel's log of the machine to standard error at the end",
+      detail: 'Faults and what drivers of IOMMUs have to say, in the words of Linux.',
+    },
+    checkStaleOption,
     {
       name: 'timeout',
       value: 'SECONDS',
@@ -185,6 +236,8 @@ const run: CommandSpec = {
   examples: [
     { text: 'A program that opens /dev/iommu', command: 'ioasis run -- ./my-driver --queue 4' },
     { text: 'What does it do, and why was it refused?', command: 'ioasis run --trace -- ./my-driver' },
+    { text: 'On a machine with a 39-bit IOMMU', command: 'ioasis run --profile vtd-39bit -- ./my-driver' },
+    { text: 'On a machine of your own', command: 'ioasis run -t machine.yaml -- ./my-driver' },
     { text: "Linux' own test program", command: 'ioasis run --selftest -- ./iommufd' },
     { text: 'The third failing point of an error path', command: 'ioasis run --fail-nth 3 -- ./my-driver' },
   ],
@@ -207,8 +260,10 @@ const daemon: CommandSpec = {
       summary: 'where to listen, in a directory that is yours alone',
       detail: 'Without it, a socket in a new private directory below XDG_RUNTIME_DIR or TMPDIR.',
     },
+    ...topologyOptions,
     ...engineOptions.slice(0, 1),
     ...traceOptions,
+    checkStaleOption,
     ...engineOptions.slice(1),
   ],
   exits: [
@@ -220,6 +275,86 @@ const daemon: CommandSpec = {
     { text: 'in another terminal', command: 'ioasis run --socket ~/.ioasis/socket -- ./my-driver' },
   ],
   load: async () => (await import('./daemon.js')).daemon,
+};
+
+const jsonOption: OptionSpec = { name: 'json', summary: 'print JSON' };
+const askedSocket: OptionSpec = {
+  name: 'socket',
+  value: 'PATH',
+  kind: 'path',
+  env: 'IOASIS_SOCKET',
+  summary: 'socket of the daemon to ask',
+};
+const lookExits: CommandSpec['exits'] = [
+  ['0', 'printed'],
+  ['1', 'there is no such daemon or device'],
+  ['2', 'called wrongly'],
+];
+
+const walk: CommandSpec = {
+  name: 'walk',
+  summary: 'follow an address of a device through the tables, entry by entry',
+  description: [
+    'Reads the tables of a running daemon as they are now: root, context and PASID tables, then first and second ' +
+      'stage. Each entry is printed with its fields, and where the way ends, why. No cache is asked or filled and no ' +
+      'fault is recorded.',
+  ],
+  operands: [
+    { name: 'device', kind: 'device', summary: 'a device, as DEVICE or DEVICE:PASID' },
+    { name: 'iova', kind: 'address', summary: 'the address that the device emits' },
+  ],
+  options: [jsonOption, askedSocket],
+  exits: lookExits,
+  examples: [
+    { text: 'By requester id', command: 'ioasis walk 0000:00:01.0 0x1000' },
+    { text: 'By PASID 5', command: 'ioasis walk 0000:00:01.0:5 0x1000' },
+  ],
+  load: async () => (await import('./look.js')).walk,
+};
+
+const dump: CommandSpec = {
+  name: 'dump',
+  summary: 'print objects, devices, tables and caches of a daemon',
+  description: [
+    'Every open /dev/iommu with its objects, every device, and every unit with its registers, its tables (page tables ' +
+      'as ranges) and what its caches hold.',
+  ],
+  operands: [],
+  options: [jsonOption, askedSocket],
+  exits: lookExits,
+  examples: [{ text: 'What is attached where?', command: 'ioasis dump --socket ~/.ioasis/socket' }],
+  load: async () => (await import('./look.js')).dump,
+};
+
+const dmesg: CommandSpec = {
+  name: 'dmesg',
+  summary: "print the kernel's log of a daemon",
+  description: ['Faults and what drivers of IOMMUs have to say, in the words of Linux.'],
+  operands: [],
+  options: [askedSocket],
+  exits: lookExits,
+  examples: [{ text: 'Why did DMA fail?', command: 'ioasis dmesg' }],
+  load: async () => (await import('./look.js')).dmesg,
+};
+
+const profiles: CommandSpec = {
+  name: 'profiles',
+  summary: 'list the machines that come with ioasis, or print one to start from',
+  description: [
+    'A profile is a topology file. With a name it is printed as it is: save it, change it, and use it with ' +
+      'run --topology.',
+  ],
+  operands: [{ name: 'name', kind: 'profile', optional: true, summary: 'a profile' }],
+  options: [],
+  exits: [
+    ['0', 'printed'],
+    ['1', 'no profile has that name'],
+  ],
+  examples: [
+    { text: 'What machines are there?', command: 'ioasis profiles' },
+    { text: 'One of your own', command: 'ioasis profiles vtd > machine.yaml' },
+  ],
+  load: async () => (await import('./profiles.js')).listProfiles,
 };
 
 const doctor: CommandSpec = {
@@ -338,6 +473,10 @@ const version: CommandSpec = {
 export const commands: readonly CommandSpec[] = [
   run,
   daemon,
+  profiles,
+  walk,
+  dump,
+  dmesg,
   doctor,
   rules,
   header,
@@ -370,7 +509,7 @@ export function findCommand(name: string): CommandSpec | undefined {
   return commands.find((command) => command.name === name);
 }
 
-/** `--trace[=FILE]`, `--[no-]lend`, `--timeout SECONDS`: as people write it. */
+/** `-t, --topology FILE`, `--trace[=FILE]`, `--[no-]lend`: as people write it. */
 export function optionSpelling(option: OptionSpec): string {
   const letter = option.short === undefined ? '' : `-${option.short}, `;
   const name = `--${option.negatable === true ? '[no-]' : ''}${option.name}`;

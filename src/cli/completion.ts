@@ -1,6 +1,7 @@
 /** Completion scripts of bash, zsh and fish, made from the command table. */
 import {
   commands,
+  profileNames,
   type CommandSpec,
   type Invocation,
   type OperandSpec,
@@ -30,9 +31,15 @@ function switches(option: OptionSpec): string[] {
   return option.negatable === true ? [`--${option.name}`, `--no-${option.name}`] : [`--${option.name}`];
 }
 
+/** The same with the letter. */
+function spellings(option: OptionSpec): string[] {
+  return option.short === undefined ? switches(option) : [...switches(option), `-${option.short}`];
+}
+
 /** Fixed words that an operand can be. */
 function operandWords(operand: OperandSpec): string[] {
   if (operand.kind === 'command') return commands.map((command) => command.name);
+  if (operand.kind === 'profile') return [...profileNames];
   if (operand.kind === 'shell') return Object.keys(shells);
   return [];
 }
@@ -62,16 +69,17 @@ complete -F _ioasis -o bashdefault -o default ioasis
 
 function bashCommand(command: CommandSpec): string {
   const withValue = command.options.filter(takesValue);
-  const words = ['--help', ...command.options.flatMap(switches)].join(' ');
+  const words = ['--help', ...command.options.flatMap(spellings)].join(' ');
   const operands = command.operands.flatMap(operandWords).join(' ');
   const lines = [`    ${command.name})`];
   if (command.passThrough === true) lines.push(bashProgram(withValue));
   const values = withValue.filter((option) => option.choices !== undefined);
   if (values.length > 0) {
     lines.push('      case $previous in');
-    for (const { name, choices = [] } of values) {
+    for (const option of values) {
+      const { choices = [] } = option;
       lines.push(
-        `        --${name}) mapfile -t COMPREPLY < <(compgen -W "${choices.join(' ')}" -- "$cur"); return ;;`,
+        `        ${spellings(option).join('|')}) mapfile -t COMPREPLY < <(compgen -W "${choices.join(' ')}" -- "$cur"); return ;;`,
       );
     }
     lines.push('      esac');
@@ -88,7 +96,7 @@ function bashCommand(command: CommandSpec): string {
 
 /** After the program the words are the program's: its own completion answers, where bash-completion is loaded. */
 function bashProgram(withValue: readonly OptionSpec[]): string {
-  const names = withValue.map(({ name }) => `--${name}`).join('|');
+  const names = withValue.flatMap(spellings).join('|');
   return `      local i=2
       while [[ $i -lt $COMP_CWORD ]]; do
         case \${COMP_WORDS[i]} in
@@ -135,14 +143,14 @@ if [[ $funcstack[1] == _ioasis ]]; then _ioasis "$@"; else compdef _ioasis ioasi
 function zshCommand(command: CommandSpec): string {
   const options = command.options.flatMap((option) => {
     const text = option.summary.replace(/[[\]:]/g, '\\$&');
-    return switches(option).map((name) => {
+    return spellings(option).map((name) => {
       if (option.value === undefined) return quote(`${name}[${text}]`);
       const form = option.bare === undefined ? name : `${name}=-`;
       const colons = option.bare === undefined ? ':' : '::';
       return quote(`${form}[${text}]${colons}${option.value}:${zshValue(option)}`);
     });
   });
-  const operands = command.operands.map((operand) => quote(zshOperand(command, operand)));
+  const operands = command.operands.map((operand, index) => quote(zshOperand(command, operand, index + 1)));
   const words = [quote('--help[print the help of this command]'), ...options, ...operands];
   return `    ${command.name})\n      _arguments -S ${words.join(' \\\n        ')} ;;`;
 }
@@ -153,11 +161,11 @@ function zshValue(option: OptionSpec): string {
   return option.kind === 'file' || option.kind === 'path' ? '_files' : ' ';
 }
 
-function zshOperand(command: CommandSpec, operand: OperandSpec): string {
+function zshOperand(command: CommandSpec, operand: OperandSpec, place: number): string {
   const colons = operand.optional === true ? '::' : ':';
   if (command.passThrough === true) return `*::${operand.name}:_normal`;
-  if (operand.kind === 'program') return `1${colons}${operand.name}:_command_names -e`;
-  return `1${colons}${operand.name}:(${operandWords(operand).join(' ')})`;
+  if (operand.kind === 'program') return `${place}${colons}${operand.name}:_command_names -e`;
+  return `${place}${colons}${operand.name}:(${operandWords(operand).join(' ')})`;
 }
 
 const quote = (text: string): string => `'${text.replace(/'/g, `'\\''`)}'`;
@@ -186,7 +194,8 @@ function fish(): string {
 function fishOption(when: string, option: OptionSpec): string[] {
   return switches(option).map((name) => {
     const value = takesValue(option) ? fishValue(option) : ' -f';
-    return `complete -c ioasis ${when} -l ${name.slice(2)}${value} -d ${fishQuote(option.summary)}`;
+    const letter = option.short === undefined ? '' : ` -s ${option.short}`;
+    return `complete -c ioasis ${when}${letter} -l ${name.slice(2)}${value} -d ${fishQuote(option.summary)}`;
   });
 }
 

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { startEngine } from '../host/engine.js';
 import { Status } from './child.js';
 import type { Invocation } from './commands.js';
-import { engineOptions, traceOutput } from './engine-options.js';
+import { engineOptions, topologyOf, traceOutput } from './engine-options.js';
 import { shimPath } from './shim.js';
 
 export async function daemon({ options }: Invocation): Promise<number> {
@@ -15,10 +15,14 @@ export async function daemon({ options }: Invocation): Promise<number> {
     process.stderr.write(`ioasis: ${socket} exists; if no daemon runs there, remove it\n`);
     return Status.failed;
   }
+  const topology = await topologyOf(options);
+  if (topology === null) return Status.failed;
   const ended = nextSignal();
   const output = await traceOutput(options);
+  const engineOptionsHere = engineOptions(options, output, topology);
   const engine = await startEngine({
-    ...engineOptions(options, output),
+    ...engineOptionsHere,
+    config: { ...(engineOptionsHere.config as object), inspect: true },
     ...(socket === undefined ? {} : { socket }),
   });
   process.stdout.write(greeting(engine.socket));

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { startEngine, type EngineOptions } from '../host/engine.js';
 import { runChild, Status } from './child.js';
 import type { Invocation } from './commands.js';
-import { engineOnly, engineOptions, traceOutput, type CliOptions } from './engine-options.js';
+import { engineOnly, engineOptions, topologyOf, traceOutput, type CliOptions } from './engine-options.js';
 import { shimPath } from './shim.js';
 import { holdSignals } from './signals.js';
 
@@ -14,9 +14,14 @@ export async function run({ options, operands }: Invocation): Promise<number> {
   const timeout = options['timeout'] as number | undefined;
   const socket = daemonSocket(options);
   if (socket !== null) return runOnDaemon(socket, options, operands, timeout);
+  const topology = await topologyOf(options);
+  if (topology === null) return Status.failed;
   const output = await traceOutput(options);
-  const { status, fired } = await runOnEngine(engineOptions(options, output), operands, timeout);
+  const log: string[] | null = options['dmesg'] === true ? [] : null;
+  const engine = engineOptions(options, output, topology, log);
+  const { status, fired } = await runOnEngine(engine, operands, timeout);
   output?.close();
+  for (const line of log ?? []) process.stderr.write(`${line}\n`);
   if (options['failNth'] !== undefined)
     process.stderr.write(failureText(options['failNth'] as number, fired));
   return status;

@@ -4,12 +4,16 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { TraceRecord } from '../host/trace.js';
+import type { EventRecord } from '../host/worker.js';
+import { eventJson, eventText } from '../inspect/event-text.js';
 import { formatJson } from '../inspect/trace-json.js';
 import { formatText, plainInk, type Ink } from '../inspect/trace.js';
 import { painter, type Paint } from './paint.js';
 
 export interface TraceOutput {
   write(record: TraceRecord): void;
+  /** What the machine says, between the calls. */
+  writeEvent(record: EventRecord): void;
   close(): void;
 }
 
@@ -21,9 +25,13 @@ export function openTrace(file: string, format: string): TraceOutput {
   const fd = toStderr ? STDERR : openSync(file, 'w');
   const ink = inkOf(painter(toStderr ? process.stderr : {}));
   const line = format === 'json' ? formatJson : (record: TraceRecord): string => formatText(record, ink);
+  const eventLine = format === 'json' ? eventJson : (record: EventRecord): string => eventText(record, ink);
   return {
     write(record) {
       writeSync(fd, `${line(record)}\n`);
+    },
+    writeEvent(record) {
+      writeSync(fd, `${eventLine(record)}\n`);
     },
     close() {
       if (!toStderr) closeSync(fd);

@@ -86,7 +86,7 @@ export class Job {
 
 const TOP = 1n << 64n;
 /** The longest operation. */
-export const MAX_OPERATION_BYTES = 1 << 30;
+const MAX_OPERATION_BYTES = 1 << 30;
 
 /** Why `operation` cannot be, or null. */
 export function findMistake(operation: Operation): string | null {

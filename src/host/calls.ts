@@ -3,26 +3,34 @@
  * call's result; anything else is a bug of ours, which poisons the file it came from and nothing more.
  */
 import { Errno } from '../base/errno.js';
+import type { Events } from '../base/events.js';
 import type { Injector } from '../base/inject.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
 import { inbox, outboxReply } from './link.js';
 import { allocateShared, descriptorOf, freeShared, Mapping } from './mappings.js';
-import { NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
+import { DEBUG_ROOT, NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
 import type { Token } from './tokens.js';
 import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
-import { FailNthFile, openStatus, parseProcessPath } from './virtual-files.js';
+import { FailNthFile, openStatus, openText, parseProcessPath } from './virtual-files.js';
 import type { ClientProcess } from './client.js';
 
 /** What the host needs of an engine; `src/machine/engine.ts` makes one. */
 export interface ServedEngine {
   readonly devices: readonly { path: string; mode: number; major: number; minor: number }[];
   readonly injector: Injector;
+  /** What it says while it runs. */
+  readonly events?: Events;
   open(path: string, flags: number, task: Task): OpenFile;
   /** What is alive in it, by kind; all zero once every file is released. */
   leaks?(): Readonly<Record<string, number>>;
+  /** The text of a file below {@link DEBUG_ROOT}, by its name there; null: there is none. */
+  debugFile?(name: string): string | null;
 }
+
+/** Files that are no devices: nothing of them is traced, and no failure is injected there. */
+const isVirtual = (path: string): boolean => path.startsWith('/proc/') || path.startsWith(`${DEBUG_ROOT}/`);
 
 /** What the host gives an engine beside its configuration. */
 export const hostServices = { allocateShared, freeShared };
@@ -203,17 +211,15 @@ export class Calls {
     let file: OpenFile | number | null = null;
     let thrown: unknown = null;
     const left = call.client.failNth.get(call.tid);
-    if (left !== undefined && !path.startsWith('/proc/')) this.#options.engine.injector.arm(left);
+    if (left !== undefined && !isVirtual(path)) this.#options.engine.injector.arm(left);
     try {
-      file = path.startsWith('/proc/')
-        ? this.#openProcess(call, path)
-        : this.#options.engine.open(path, flags, call);
+      file = isVirtual(path) ? this.#openVirtual(call, path) : this.#options.engine.open(path, flags, call);
     } catch (error) {
       thrown = error;
     }
-    const injected = left !== undefined && !path.startsWith('/proc/') ? this.#disarm(call) : {};
+    const injected = left !== undefined && !isVirtual(path) ? this.#disarm(call) : {};
     const errno = thrown === null ? 0 : this.#errnoOf(thrown, null);
-    if (this.#options.tracer !== null && !path.startsWith('/proc/'))
+    if (this.#options.tracer !== null && !isVirtual(path))
       this.#traceOpen({ ...this.#traceHead(call), ...injected }, path, flags, errno, thrown);
     call.end();
     if (errno !== 0) call.link.done(-1, errno, 0);
@@ -227,7 +233,11 @@ export class Calls {
   }
 
   /** A file of ours, a descriptor, -errno, or null: the system's own file will do. */
-  #openProcess(call: Call, path: string): OpenFile | number | null {
+  #openVirtual(call: Call, path: string): OpenFile | number | null {
+    if (!path.startsWith('/proc/')) {
+      const text = this.#options.engine.debugFile?.(path.slice(DEBUG_ROOT.length + 1)) ?? null;
+      return text === null ? -sys.Errno.ENOENT : openText('ioasis', text);
+    }
     const asked = parseProcessPath(path, call.client.pid, call.tid);
     const client = asked === null ? undefined : this.#registry.clientOf(asked.pid);
     if (asked === null || client === undefined) return null;

@@ -22,7 +22,7 @@ import type { MemoryMode } from './address-space.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
 import type { Tracer } from './trace.js';
-import type { WorkerDescriptors, WorkerMessage, WorkerOptions } from './worker.js';
+import type { EventRecord, WorkerDescriptors, WorkerMessage, WorkerOptions } from './worker.js';
 
 export interface EngineOptions {
   /** What the engine is made with. */
@@ -33,6 +33,8 @@ export interface EngineOptions {
   readonly socket?: string;
   /** Called for every call of a client. */
   readonly trace?: Tracer;
+  /** Called for what the machine says: faults, stale translations, log lines. */
+  readonly onEvent?: (record: EventRecord) => void;
   readonly memory?: MemoryMode;
   /** Private memory that is pinned is kept as Linux keeps it, by io_uring. Default: it is found by its address. */
   readonly holdPins?: boolean;
@@ -120,6 +122,7 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     rings: options.rings ?? true,
     holdPins: options.holdPins ?? false,
     trace: options.trace !== undefined,
+    events: options.onEvent !== undefined,
     failNth: options.failNth ?? 0,
     failKinds: options.failKinds ?? null,
     engineModule: options.engineModule ?? null,
@@ -158,7 +161,7 @@ class Life {
   #report: Report | null = null;
   #failure: Error | null = null;
 
-  constructor(worker: Worker, { trace, warn }: Pick<EngineOptions, 'trace' | 'warn'>) {
+  constructor(worker: Worker, { trace, warn, onEvent }: EngineOptions) {
     this.#worker = worker;
     const failure = new Promise<never>((_, reject) => worker.once('error', reject));
     const gone = handled(
@@ -177,6 +180,7 @@ class Life {
     worker.on('message', (message: WorkerMessage) => {
       if (message.kind === 'trace') trace?.(message.record);
       else if (message.kind === 'warning') warn?.(message.text);
+      else if (message.kind === 'event') onEvent?.(message.record);
       else if (message.kind === 'report') this.#report = message.report;
       else if (message.kind === 'listening') this.#descriptors = message.descriptors;
       else this.#isReady = true;

@@ -34,6 +34,9 @@ export const Flag = { CLOEXEC: 1, HAS_FD: 2 } as const;
 export const TREE_SUFFIX = '.tree';
 export const MARK_DEVICE = 'char:';
 export const MARK_ASK = 'ask:';
+/** Files of the engine about itself lie here; what they say is made when they are opened. */
+export const DEBUG_ROOT = '/sys/kernel/debug/ioasis';
+
 /** Answers OPEN for a file that is not special after all. */
 export const NOT_SPECIAL = 38;
 

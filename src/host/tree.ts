@@ -4,7 +4,7 @@
  */
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { MARK_ASK, MARK_DEVICE } from './protocol.js';
+import { DEBUG_ROOT, MARK_ASK, MARK_DEVICE } from './protocol.js';
 
 export interface DeviceNode {
   readonly path: string;
@@ -31,7 +31,12 @@ export interface TreeOptions {
   /** Failure injection can be used, as on a kernel built for tests. */
   readonly selftest: boolean;
   readonly lend: boolean;
+  /** The engine can be looked into. */
+  readonly inspect: boolean;
 }
+
+/** What it can be asked; below `walk` the rest of the path is the question. */
+const debugFiles = ['dump', 'dmesg', 'walk'];
 
 /** Makes the tree; `root` must not exist. */
 export function makeTree(root: string, options: TreeOptions): void {
@@ -41,6 +46,9 @@ export function makeTree(root: string, options: TreeOptions): void {
   for (const device of options.devices) addDevice(root, device);
   if (options.lend) writeFileSync(join(root, 'lend'), '');
   if (options.selftest) makeFaultInjection(root);
+  if (!options.inspect) return;
+  mkdirSync(join(root, DEBUG_ROOT), { recursive: true });
+  for (const name of debugFiles) symlinkSync(MARK_ASK, join(root, DEBUG_ROOT, name));
 }
 
 /** Puts a device into a tree that is in use. */

@@ -1,4 +1,4 @@
-/** Files of /proc that ioasis answers: the locked-memory lines of `status`, and `fail-nth`. */
+/** Files that ioasis answers and that are no devices: of /proc `status` (locked memory) and `fail-nth`, and plain text. */
 import { readFileSync } from 'node:fs';
 import { refuse, type Rule } from '../base/errno.js';
 import type { MmAccount } from '../mem/client.js';
@@ -11,8 +11,12 @@ const MFD_CLOEXEC = 1;
 
 /** `/proc/PID/status` with VmLck and VmPin as the account says; a descriptor, or -errno. */
 export function openStatus(pid: number, account: MmAccount): number {
-  const text = editStatus(readFileSync(`/proc/${pid}/status`, 'latin1'), account);
-  const fd = sys.memfdCreate('status', MFD_CLOEXEC);
+  return openText('status', editStatus(readFileSync(`/proc/${pid}/status`, 'latin1'), account));
+}
+
+/** A file of its own that says `text`; a descriptor, or -errno. */
+export function openText(name: string, text: string): number {
+  const fd = sys.memfdCreate(name, MFD_CLOEXEC);
   if (fd < 0) return fd;
   const bytes = new TextEncoder().encode(text);
   sys.pwrite(fd, bytes, bytes.length, 0);

@@ -4,10 +4,12 @@
  */
 import { chmodSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import type { Events, MachineEvent } from '../base/events.js';
 import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import type { hostServices, ServedEngine } from './calls.js';
-import { devices } from '../machine/devices.js';
+import { deviceNodes } from '../machine/devices.js';
+import type { Topology } from '../machine/topology.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
 import * as sys from './sys.js';
@@ -25,6 +27,8 @@ export interface WorkerOptions {
   readonly rings: boolean;
   readonly holdPins: boolean;
   readonly trace: boolean;
+  /** What the machine says while it runs is wanted. */
+  readonly events: boolean;
   /** For every task; 0 is none. */
   readonly failNth: number;
   /** Null: all. */
@@ -42,6 +46,7 @@ export type WorkerMessage =
   | { readonly kind: 'ready' }
   | { readonly kind: 'trace'; readonly record: TraceRecord }
   | { readonly kind: 'warning'; readonly text: string }
+  | { readonly kind: 'event'; readonly record: EventRecord }
   | { readonly kind: 'report'; readonly report: Report };
 
 const AF_UNIX = 1;
@@ -69,18 +74,38 @@ function post(message: WorkerMessage): void {
   parentPort?.postMessage(message);
 }
 
+/** Something that the machine said. */
+export interface EventRecord {
+  readonly event: MachineEvent;
+  /** Microseconds since the engine started, as in a trace. */
+  readonly time: number;
+}
+
+function tellEvents({ events }: { readonly events?: Events }): void {
+  const begun = performance.now();
+  events?.listen((event) => {
+    post({ kind: 'event', record: { event, time: Math.round((performance.now() - begun) * 1000) } });
+  });
+}
+
 interface EngineModule {
-  createEngine(config: unknown, services: typeof hostServices): ServedEngine;
+  createEngine(config: unknown, services: typeof hostServices): ServedEngine | Promise<ServedEngine>;
 }
 
 async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   const [{ createEngine }, { hostServices: services }] = await Promise.all([
     import(
-      options.engineModule ?? new URL('../machine/engine.js', import.meta.url).href
+      options.engineModule ?? new URL('../machine/load.js', import.meta.url).href
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
   return createEngine(options.config, services);
+}
+
+async function countDevices(topology: Topology | undefined): Promise<number> {
+  if (topology === undefined) return 0;
+  const { planMachine } = await import('../machine/plan.js');
+  return planMachine(topology).devices.length;
 }
 
 /** Null: this thread was started in advance, and nobody needs it. */
@@ -88,10 +113,17 @@ const options = await new Promise<WorkerOptions | null>((resolve) => parentPort?
 // In a worker this ends the thread only.
 if (options === null) process.exit();
 const { lend, rings, memory, holdPins, failNth, failKinds } = options;
-const selftest = (options.config as { selftest?: unknown } | null)?.selftest === true;
+const config = options.config as { selftest?: unknown; topology?: Topology; inspect?: unknown } | null;
+const selftest = config?.selftest === true;
+const inspect = config?.inspect === true || config?.topology !== undefined;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
-makeTree(options.socket + TREE_SUFFIX, { devices: foreign?.devices ?? devices, selftest, lend });
+makeTree(options.socket + TREE_SUFFIX, {
+  devices: foreign?.devices ?? deviceNodes(await countDevices(config?.topology)),
+  selftest,
+  lend,
+  inspect,
+});
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
 const listener = listenAt(options.socket);
 post({ kind: 'listening', descriptors: { wake, listener } });
@@ -114,5 +146,6 @@ const server = new Server({
   warn,
   failNth,
 });
+if (options.events) tellEvents(engine);
 post({ kind: 'ready' });
 post({ kind: 'report', report: server.run() });

@@ -47,6 +47,11 @@ export class IommuGroup {
     if (this.#claims === 0) this.#owner = null;
   }
 
+  /** Whether its requester id or a PASID has a domain. */
+  get isAttached(): boolean {
+    return this.#handles.size > 0;
+  }
+
   handle(pasid: number): AttachHandle | null {
     return this.#handles.get(pasid) ?? null;
   }

@@ -1,44 +1,32 @@
 /**
- * One ioctl on its way through the object model (struct iommufd_ucmd): who calls, with which argument, and the
- * ways to copy from and to that caller. Each copy and each allocation is a point that can be made to fail.
+ * One ioctl on its way through the object model (struct iommufd_ucmd): who calls, with which argument, what it makes,
+ * and the ways to answer. Each copy and each allocation is a point that can be made to fail.
  */
-import { refuse, type Rule } from '../base/errno.js';
+import { refuse } from '../base/errno.js';
 import type { Struct } from '../wire/struct.js';
 import type { Task } from '../mem/task.js';
 import type { UserData, UserDataArray } from '../hw/unit.js';
 import type { Context } from './context.js';
 import type { IommufdObject } from './object.js';
-import { shortage } from './shortage.js';
 import { Transaction } from './transaction.js';
+import { roomFor, UserMemory } from './user-memory.js';
 import { rules } from './rules.js';
 
-const PAGE_MASK_LOW = 4095n;
-/** TASK_SIZE_MAX of x86-64 with four levels: no user address lies at or above it. */
-const TASK_SIZE = 0x7ffffffff000n;
-
-/**
- * Room for one struct of each length, on its way in or out. Calls run one after the other and nobody keeps these
- * bytes, and a new array for each struct would be the largest part of what a call costs.
- */
-const rooms: (Uint8Array | undefined)[] = [];
-
-function roomFor(length: number): Uint8Array {
-  return (rooms[length] ??= new Uint8Array(length));
-}
-
-export class Call {
+export class Call extends UserMemory {
   readonly tx = new Transaction();
   /** Objects of this call that nobody else sees yet; null: none so far. */
   #made: IommufdObject[] | null = null;
 
   constructor(
     readonly context: Context,
-    readonly task: Task,
+    task: Task,
     /** The ioctl's third argument. */
     readonly arg: bigint,
     /** What the caller says is the size of the struct there. */
     readonly userSize: number,
-  ) {}
+  ) {
+    super(context.env, task);
+  }
 
   /** Takes an id for `object`, which everybody sees once the call succeeds; until then it can be undone. */
   reserve<T extends IommufdObject>(object: T): T {
@@ -73,65 +61,6 @@ export class Call {
     this.#made?.splice(this.#made.indexOf(object), 1);
   }
 
-  /** copy_from_user: `length` bytes; EFAULT by `rule`. */
-  copyIn(at: bigint, length: number, rule: Rule): Uint8Array {
-    const bytes = new Uint8Array(length);
-    this.#fill(bytes, at, rule);
-    return bytes;
-  }
-
-  #fill(bytes: Uint8Array, at: bigint, rule: Rule): void {
-    const { length } = bytes;
-    if (length === 0) return;
-    const failed = this.context.env.injector.point('fail_usercopy', rule.id);
-    if (failed || !this.task.mm.read(at, bytes)) refuse(rule, { at, length });
-  }
-
-  /** copy_to_user, at once; EFAULT by `rule`. */
-  copyOut(at: bigint, bytes: Uint8Array, rule: Rule): void {
-    if (bytes.length === 0) return;
-    const failed = this.context.env.injector.point('fail_usercopy', rule.id);
-    if (failed || !this.task.mm.write(at, bytes)) refuse(rule, { at, length: bytes.length });
-  }
-
-  /** copy_struct_from_user: shorter ones are zero-extended, a longer one must end in zeros (E2BIG). */
-  copyStructIn<T>(struct: Struct<T>, at: bigint, length: number): T {
-    const bytes = roomFor(struct.size);
-    this.#fillStruct(bytes, at, length);
-    return struct.decode(bytes);
-  }
-
-  /** The bytes that {@link copyStructIn} decodes: always `size` of them. */
-  copyStructBytes(size: number, at: bigint, length: number): Uint8Array {
-    const bytes = new Uint8Array(size);
-    this.#fillStruct(bytes, at, length);
-    return bytes;
-  }
-
-  #fillStruct(bytes: Uint8Array, at: bigint, length: number): void {
-    const size = bytes.length;
-    if (length > size) this.#checkZeroTail(at, size, length);
-    const known = length < size ? roomFor(length) : bytes;
-    this.#fill(known, at, rules.struct_unreadable);
-    if (known === bytes) return;
-    bytes.fill(0);
-    bytes.set(known);
-  }
-
-  /** Page by page, so that a huge length costs no memory, and a non-zero byte before a hole is seen first. */
-  #checkZeroTail(at: bigint, known: number, size: number): void {
-    const end = at + BigInt(size);
-    if (end > TASK_SIZE) refuse(rules.struct_beyond_memory, { at, length: size });
-    let from = at + BigInt(known);
-    while (from < end) {
-      const pageEnd = (from | PAGE_MASK_LOW) + 1n;
-      const length = Number((pageEnd < end ? pageEnd : end) - from);
-      const nonZero = this.copyIn(from, length, rules.struct_tail_unreadable).findIndex((byte) => byte !== 0);
-      if (nonZero >= 0) refuse(rules.struct_tail_not_zero, { size, known, at: from + BigInt(nonZero) });
-      from += BigInt(length);
-    }
-  }
-
   /**
    * iommufd_ucmd_respond: writes the struct back, as much of it as the caller has. Calls that made an object need
    * to know at once whether that worked (`now`), because they must not leave the object behind when it did not.
@@ -146,21 +75,10 @@ export class Call {
   /** {@link respond} for a struct that is bytes already. */
   respondBytes(bytes: Uint8Array, now: boolean): void {
     const answer = this.userSize < bytes.length ? bytes.subarray(0, this.userSize) : bytes;
-    const failed = this.context.env.injector.point('fail_usercopy', rules.answer_unwritable.id);
+    const failed = this.env.injector.point('fail_usercopy', rules.answer_unwritable.id);
     const written =
       !failed && (now ? this.task.mm.write(this.arg, answer) : this.task.reply(this.arg, answer));
     if (!written) refuse(rules.answer_unwritable, { at: this.arg, length: answer.length });
-  }
-
-  /** A point where Linux allocates; `site` names it. ENOMEM when it is made to fail. */
-  alloc(site: string): void {
-    const refusal = shortage(this.context.env.injector, 'failslab', site);
-    if (refusal !== null) refuse(refusal.rule, refusal.values);
-  }
-
-  /** iommufd_should_fail() at a named site. */
-  shouldFail(site: string): boolean {
-    return this.context.env.injector.point('fail_iommufd', site);
   }
 
   userData(type: number, at: bigint, length: number): UserData {

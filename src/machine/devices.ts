@@ -10,4 +10,18 @@ export interface DeviceNode {
 }
 
 /** Linux gives /dev/iommu a dynamic minor of the misc major. */
-export const devices: readonly DeviceNode[] = [{ path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 }];
+const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 };
+/** And VFIO a dynamic major of its own. */
+const VFIO_MAJOR = 511;
+
+/** Where the file of the device is that is number `index` in the topology. */
+export const vfioPath = (index: number): string => `/dev/vfio/devices/vfio${index}`;
+
+/** The device files of a machine with so many devices. */
+export function deviceNodes(devices: number): readonly DeviceNode[] {
+  const nodes = [iommufd];
+  for (let minor = 0; minor < devices; minor++) {
+    nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_MAJOR, minor });
+  }
+  return nodes;
+}

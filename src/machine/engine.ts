@@ -3,6 +3,7 @@
  * them. The only place that names concrete units.
  */
 import { refuse, catalogue } from '../base/errno.js';
+import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
@@ -13,7 +14,10 @@ import { iommufdIoctls } from '../iommufd/ioctls.js';
 import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
-import { devices, type DeviceNode } from './devices.js';
+import type { Built } from './build.js';
+import { deviceNodes, type DeviceNode } from './devices.js';
+import type { Parts } from './parts.js';
+import type { Topology } from './topology.js';
 
 const rules = catalogue({
   open_path: ['ENOENT', 'this machine has no device file {path}'],
@@ -22,6 +26,15 @@ const rules = catalogue({
 export interface EngineConfig {
   /** Offers the mock IOMMU and IOMMU_TEST_CMD. */
   readonly selftest: boolean;
+  /** The units, buses and devices of the machine. Default: none. */
+  readonly topology?: Topology;
+  /**
+   * Compare every cached translation with the tables when it is used: so that stale ones show where a program writes
+   * tables itself. Default false: only tables that ioasis writes are watched, which costs nothing.
+   */
+  readonly checkStale?: boolean;
+  /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
+  readonly inspect?: boolean;
   readonly limits?: Partial<Limits>;
 }
 
@@ -30,41 +43,95 @@ export interface LeakReport {
   readonly contexts: number;
   readonly pinnedPages: number;
   readonly windows: number;
+  /** Beside those that units have as long as they exist. */
   readonly tables: number;
+  /** Devices that are attached to something, and operations of devices that are not over. */
+  readonly attachments: number;
+  readonly operations: number;
+  /** Address spaces whose owner is asked. */
+  readonly providers: number;
 }
 
 export interface Engine {
   readonly devices: readonly DeviceNode[];
   readonly injector: Injector;
+  readonly events: Events;
+  readonly physical: PhysicalMemory;
+  /** Units and devices of the topology. */
+  readonly built: Built;
+  /** Open files of /dev/iommu, by number, in order. */
+  readonly contexts: ReadonlyMap<number, Context>;
   /** Opens a device file for `task`; ENOENT for any other path. */
   open(path: string, flags: number, task: Task): OpenFile;
   leaks(): LeakReport;
+  /** The text of a file below /sys/kernel/debug/ioasis; null: there is none of that name. */
+  debugFile(name: string): string | null;
 }
 
-export function createEngine(config: EngineConfig): Engine {
+const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
+
+/** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
+export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
   const injector = new Injector();
   const physical = new PhysicalMemory(injector);
+  const events = new Events();
+  const into = { physical, events, checkStale: config.checkStale ?? false };
+  const built =
+    config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
+  const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
     physical,
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
   };
-  const ioctls: IoctlTable = config.selftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
-  let contexts = 0;
-  return {
-    devices,
+  const hasSelftest = config.selftest || built.hasSelftest;
+  const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
+  const contexts = new Map<number, Context>();
+  let lastContext = 0;
+  const engine: Engine = {
+    devices: deviceNodes(built.devices.size),
     injector,
+    events,
+    physical,
+    built,
+    contexts,
     open(path) {
+      const device = built.files.get(path);
+      if (device !== undefined) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
-      contexts += 1;
-      return new Context(env, ioctls, () => (contexts -= 1));
+      const number = ++lastContext;
+      const context = new Context(env, ioctls, () => contexts.delete(number));
+      contexts.set(number, context);
+      return context;
     },
     leaks: () => ({
-      contexts,
+      contexts: contexts.size,
       pinnedPages: env.pins.pinnedPages,
       windows: physical.liveWindows,
-      tables: physical.tables.liveBlocks,
+      tables: physical.tables.liveBlocks - unitTables - pasidTablesOf(built),
+      ...leftOf(built),
+      providers: physical.providers.live,
     }),
+    debugFile: (name) => parts?.debugFile(engine, name) ?? null,
   };
+  return engine;
+}
+
+/** PASID tables stay with their device, as in Linux. */
+function pasidTablesOf({ devices: all }: Built): number {
+  let blocks = 0;
+  for (const { iommu } of all.values()) blocks += iommu.pasids.blocks;
+  return blocks;
+}
+
+/** What devices still have to do with. */
+function leftOf({ devices: all }: Built): Pick<LeakReport, 'attachments' | 'operations'> {
+  let attachments = 0;
+  let operations = 0;
+  for (const { iommu, dma } of all.values()) {
+    if (iommu.group.isAttached) attachments += 1;
+    operations += dma.pending;
+  }
+  return { attachments, operations };
 }

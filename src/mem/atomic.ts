@@ -1,6 +1,6 @@
 /**
  * Atomic operations on a naturally aligned word of physical memory. They are atomic against the owner's processors where
- * the memory can be reached directly; elsewhere, which {@link isAtomicAt} tells, against this program alone. The value
+ * the memory can be reached directly; elsewhere, against this program alone. The value
  * that was there comes back in `memory.loadedHi` and `loadedLo`. False: no memory is there.
  */
 import { highWord, joinWords, lowWord } from '../base/words.js';
@@ -9,10 +9,6 @@ import type { PhysicalMemory } from './physical.js';
 
 /** Bytes of a word. */
 export type AtomicWidth = 4 | 8;
-
-export function isAtomicAt(memory: PhysicalMemory, hi: number, lo: number): boolean {
-  return memory.direct(hi, lo) !== null;
-}
 
 /** Stores the new value if the expected one is there. */
 export function compareExchange(

@@ -298,6 +298,7 @@ function carry(lo: number, length: number): number {
 const FEW = 48;
 
 function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
-  if (length > FEW) into.set(from.subarray(at, at + length), to);
+  if (from === into) into.copyWithin(to, at, at + length);
+  else if (length > FEW) into.set(from.subarray(at, at + length), to);
   else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

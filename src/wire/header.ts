@@ -5,6 +5,7 @@
 import { ioctlTable, type IoctlInfo } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
 import { declared as ioasis } from './uapi/ioasis.js';
+import { declared as ioasisDma } from './uapi/ioasis-dma.js';
 import { declared as iommufd } from './uapi/iommufd.gen.js';
 import { declared as iommufdTest } from './uapi/iommufd_test.gen.js';
 import { declared as vfio } from './uapi/vfio.gen.js';
@@ -27,7 +28,8 @@ interface Section {
 const sections: readonly Section[] = [
   { title: 'all of <linux/iommufd.h>', guard: '_IOMMUFD_H', whole: true, declared: iommufd },
   {
-    title: "of <linux/vfio.h> what /dev/iommu answers; include Linux' own first if you need more of it",
+    title:
+      "of <linux/vfio.h> what /dev/iommu and a device file answer; include Linux' own first if you need more of it",
     guard: 'VFIO_H',
     whole: false,
     declared: vfio,
@@ -38,6 +40,12 @@ const sections: readonly Section[] = [
     guard: 'IOASIS_TYPES_H',
     whole: true,
     declared: ioasis,
+  },
+  {
+    title: "ioasis' own ioctl of a DMA test device's file",
+    guard: 'IOASIS_DMA_H',
+    whole: true,
+    declared: ioasisDma,
   },
 ];
 

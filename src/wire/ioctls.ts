@@ -4,6 +4,7 @@
  */
 import type { Struct } from './struct.js';
 import * as ioasis from './uapi/ioasis.js';
+import * as dma from './uapi/ioasis-dma.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
 import * as vfio from './uapi/vfio.gen.js';
@@ -345,6 +346,48 @@ const vfioRows: readonly Row[] = [
   }),
 ];
 
+const dmaConstants: Names = dma.declared.constants;
+const dmaFlags: Names = {
+  PASID: dma.IOASIS_DMA_PASID,
+  PRIV: dma.IOASIS_DMA_PRIV,
+  EXEC: dma.IOASIS_DMA_EXEC,
+  ATS: dma.IOASIS_DMA_ATS,
+  PRI: dma.IOASIS_DMA_PRI,
+};
+const dmaStates: Names = {
+  PENDING: dma.IOASIS_DMA_PENDING,
+  DONE: dma.IOASIS_DMA_DONE,
+  FAULTED: dma.IOASIS_DMA_FAULTED,
+  FAILED: dma.IOASIS_DMA_FAILED,
+};
+
+const deviceRows: readonly Row[] = [
+  row('VFIO_DEVICE_GET_INFO', vfio.VFIO_DEVICE_GET_INFO, vfio.vfio_device_info, 'num_irqs', {
+    flags: { flags: named(vfioConstants, 'VFIO_DEVICE_FLAGS_') },
+  }),
+  row('VFIO_DEVICE_BIND_IOMMUFD', vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.vfio_device_bind_iommufd, 'out_devid', {
+    flags: { flags: named(vfioConstants, 'VFIO_DEVICE_BIND_FLAG_') },
+  }),
+  row(
+    'VFIO_DEVICE_ATTACH_IOMMUFD_PT',
+    vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+    vfio.vfio_device_attach_iommufd_pt,
+    'pt_id',
+    { flags: { flags: { PASID: vfio.VFIO_DEVICE_ATTACH_PASID } } },
+  ),
+  row(
+    'VFIO_DEVICE_DETACH_IOMMUFD_PT',
+    vfio.VFIO_DEVICE_DETACH_IOMMUFD_PT,
+    vfio.vfio_device_detach_iommufd_pt,
+    'flags',
+    { flags: { flags: { PASID: vfio.VFIO_DEVICE_DETACH_PASID } } },
+  ),
+  row('IOASIS_DMA', dma.IOASIS_DMA, dma.ioasis_dma, 'out_old', {
+    flags: { flags: dmaFlags, out_fault_access: named(dmaConstants, 'IOASIS_DMA_ACCESS_') },
+    enums: { op: named(dmaConstants, 'IOASIS_DMA_OP_'), out_state: dmaStates },
+  }),
+];
+
 /** By ioctl number. */
 export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...ioasRows,
@@ -352,6 +395,7 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...viommuRows,
   testRow(),
   ...vfioRows,
+  ...deviceRows,
 ]);
 
 /** The row for `number`; where a field of the struct selects an arm, the row of the arm that `bytes` selects. */

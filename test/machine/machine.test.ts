@@ -130,6 +130,6 @@ describe('a machine in this process', () => {
     access(made);
     expect(Object.values(machine.leaks()).some((count) => count > 0)).toBe(true);
     machine.client.exit();
-    expect(machine.leaks()).toEqual({ contexts: 0, pinnedPages: 0, windows: 0, tables: 0 });
+    expect(Object.values(machine.leaks()).every((count) => count === 0)).toBe(true);
   });
 });

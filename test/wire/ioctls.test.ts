@@ -5,6 +5,7 @@ import type { Struct } from '../../src/wire/struct.js';
 import * as iommufd from '../../src/wire/uapi/iommufd.gen.js';
 import * as iommufdTest from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as vfio from '../../src/wire/uapi/vfio.gen.js';
+import { declared as ownIoctls } from '../../src/wire/uapi/ioasis-dma.js';
 import { allConstants } from './all.js';
 
 function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
@@ -14,16 +15,17 @@ function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
 }
 
 describe('the table of ioctls', () => {
-  test('has all 21 of iommufd, the test ioctl and 7 of VFIO, under their own names', () => {
+  test('has all 21 of iommufd, the test ioctl, 11 of VFIO and one of ioasis, under their own names', () => {
     const names = [...ioctlTable].map(([number, { name }]) => [name, number]);
     expect(names.filter(([name]) => String(name).startsWith('IOMMU_')).length).toBe(22);
-    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(7);
-    for (const [name, number] of names) expect(allConstants[String(name)]).toBe(number);
+    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(11);
+    const constants: Record<string, number> = { ...allConstants, ...ownIoctls.constants };
+    for (const [name, number] of names) expect(constants[String(name)]).toBe(number);
     const commands = Object.keys(allConstants).filter((name) => name.startsWith('IOMMUFD_CMD_'));
     expect(commands.length - 1).toBe(21);
   });
 
-  // The fourth argument of IOCTL_OP in drivers/iommu/iommufd/main.c, and minsz in vfio_compat.c: in bytes.
+  // The fourth argument of IOCTL_OP in drivers/iommu/iommufd/main.c, and minsz in vfio_compat.c and device_cdev.c: in bytes.
   test('knows the least size that Linux takes of each', () => {
     const least = [...ioctlTable.values()].map(({ name, struct, lastMandatory }) => [
       name,
@@ -59,6 +61,11 @@ describe('the table of ioctls', () => {
       VFIO_IOMMU_MAP_DMA: 32,
       VFIO_IOMMU_UNMAP_DMA: 24,
       VFIO_IOMMU_DIRTY_PAGES: 8,
+      VFIO_DEVICE_GET_INFO: 16,
+      VFIO_DEVICE_BIND_IOMMUFD: 16,
+      VFIO_DEVICE_ATTACH_IOMMUFD_PT: 12,
+      VFIO_DEVICE_DETACH_IOMMUFD_PT: 8,
+      IOASIS_DMA: 112,
     });
   });
 

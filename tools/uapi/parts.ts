@@ -18,10 +18,11 @@ export interface Part {
 
 const everything = (): boolean => true;
 
-/** What drivers/iommu/iommufd/vfio_compat.c answers, and the numbers a client can ask it with. */
+/** What drivers/iommu/iommufd/vfio_compat.c answers, what a VFIO device file answers, and the numbers to ask with. */
 const vfioConstants =
-  /^(VFIO_API_VERSION|VFIO_TYPE|VFIO_BASE|VFIO_GET_API_VERSION|VFIO_CHECK_EXTENSION|VFIO_SET_IOMMU|VFIO_EEH|VFIO_UNMAP_ALL|VFIO_UPDATE_VADDR|(__)?VFIO_(?!IOMMU)\w+_IOMMU|VFIO_IOMMU_(?!SPAPR)\w+|VFIO_DMA_(UN)?MAP_FLAG_\w+)$/;
-const vfioStructs = /^vfio_(info_cap_header|iova_range|bitmap|iommu_type1_\w+)$/;
+  /^(VFIO_API_VERSION|VFIO_TYPE|VFIO_BASE|VFIO_GET_API_VERSION|VFIO_CHECK_EXTENSION|VFIO_SET_IOMMU|VFIO_EEH|VFIO_UNMAP_ALL|VFIO_UPDATE_VADDR|(__)?VFIO_(?!IOMMU)\w+_IOMMU|VFIO_IOMMU_(?!SPAPR)\w+|VFIO_DMA_(UN)?MAP_FLAG_\w+|VFIO_DEVICE_(GET_INFO|FLAGS_\w+|BIND_\w+|ATTACH_\w+|DETACH_\w+))$/;
+const vfioStructs =
+  /^vfio_(info_cap_header|iova_range|bitmap|iommu_type1_\w+|device_info|device_\w+_iommufd(_pt)?)$/;
 
 export const parts: readonly Part[] = [
   {
@@ -36,7 +37,7 @@ export const parts: readonly Part[] = [
     file: 'vfio',
     include: 'linux/vfio.h',
     from: 'headers',
-    what: "the part of <linux/vfio.h> that iommufd's VFIO compatibility answers",
+    what: "the part of <linux/vfio.h> that iommufd's VFIO compatibility and a device file answer",
     takesStruct: (name) => vfioStructs.test(name),
     takesConstant: (name) => vfioConstants.test(name),
   },

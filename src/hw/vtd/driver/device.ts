@@ -17,6 +17,8 @@ export interface DeviceConfig {
   readonly pri: boolean;
   /** 0: the device knows no PASIDs. */
   readonly pasidBits: number;
+  /** Its DMA sees the caches of the CPU; on Linux with VT-d all does. Default true. */
+  readonly coherent?: boolean;
   readonly group: IommuGroup;
   readonly resvRegions: readonly ResvRegion[];
   readonly isVirtualFunctionWithPri: boolean;
@@ -35,6 +37,7 @@ export class VtdDevice implements DmaDevice {
   readonly atsEnabled: boolean;
   readonly priEnabled: boolean;
   readonly pasids: PasidTable;
+  readonly #isCoherent: boolean;
   /** By PASID, 0 for the requester id: the place of the domain that is attached there. */
   readonly places = new PasidWords();
   faultParam: FaultParam | null = null;
@@ -53,6 +56,7 @@ export class VtdDevice implements DmaDevice {
     this.name = config.name;
     this.sourceId = config.sourceId;
     this.group = config.group;
+    this.#isCoherent = config.coherent ?? true;
     this.resvRegions = [...config.resvRegions, MSI_REGION];
     this.isVirtualFunctionWithPri = config.isVirtualFunctionWithPri;
     const hasPasid = capabilities.pasid && config.pasidBits > 0;
@@ -71,7 +75,7 @@ export class VtdDevice implements DmaDevice {
     const { capabilities } = this.unit;
     switch (cap) {
       case 'CACHE_COHERENCY':
-        return true;
+        return this.#isCoherent;
       case 'ENFORCE_CACHE_COHERENCY':
         return capabilities.snoopControl;
       case 'DIRTY_TRACKING':

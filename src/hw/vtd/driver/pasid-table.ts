@@ -41,6 +41,11 @@ export class PasidTable {
     if (this.#directory === 0) throw new Bug('no memory for a PASID directory');
   }
 
+  /** Blocks of memory that directory and tables take. */
+  get blocks(): number {
+    return this.#arena.tables;
+  }
+
   get directoryHi(): number {
     return this.#directory >>> 20;
   }

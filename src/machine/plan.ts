@@ -1,0 +1,319 @@
+/**
+ * From what people wrote to what is built: every default filled in, every name resolved, every contradiction found.
+ * Light, because it says which device files there are before an engine is loaded.
+ */
+import { vtdDefaults, type VtdFeatures } from '../hw/vtd/features.js';
+import type { ResvRegion } from '../hw/unit.js';
+import type {
+  BusDescription,
+  DeviceDescription,
+  ReservedDescription,
+  Topology,
+  UnitDescription,
+} from './topology.js';
+
+export interface UnitPlan {
+  readonly name: string;
+  readonly features: VtdFeatures;
+}
+
+export interface BusPlan {
+  readonly name: string;
+  readonly type: 'pci' | 'platform';
+  readonly segment: number;
+  readonly unit: UnitPlan;
+}
+
+export interface DevicePlan {
+  readonly name: string;
+  readonly bus: BusPlan;
+  readonly sourceId: number;
+  /** Null: alone. */
+  readonly group: string | null;
+  readonly pasidBits: number;
+  readonly ats: boolean;
+  readonly pri: boolean;
+  readonly coherent: boolean;
+  readonly virtualFunction: boolean;
+  readonly reserved: readonly ResvRegion[];
+}
+
+export interface MachinePlan {
+  readonly selftest: boolean;
+  readonly units: readonly UnitPlan[];
+  readonly buses: readonly BusPlan[];
+  readonly devices: readonly DevicePlan[];
+}
+
+/** What is wrong, and where: the keys that lead there. */
+export interface Problem {
+  readonly path: readonly (string | number)[];
+  readonly text: string;
+  /** The key itself is wrong, not its value. */
+  readonly atKey?: boolean;
+}
+
+/** Thrown for a topology that cannot be built. */
+export class TopologyError extends Error {
+  override readonly name = 'TopologyError';
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(({ path, text }) => `${path.join('.') || 'topology'}: ${text}`).join('\n'));
+    this.problems = problems;
+  }
+}
+
+/** The machine of an empty document. */
+const DEFAULT_DEVICE = '0000:00:01.0';
+const DEFAULT_UNIT = 'vtd0';
+const PCI_ADDRESS = /^([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
+const MAX_SOURCE_ID = 0xffff;
+const U64_MAX = (1n << 64n) - 1n;
+
+/** The plan, or a {@link TopologyError} with everything that is wrong. */
+export function planMachine(topology: Topology): MachinePlan {
+  const { plan, problems } = tryPlan(topology);
+  if (problems.length > 0) throw new TopologyError(problems);
+  return plan;
+}
+
+/** The plan, as far as it goes, and what is wrong with it. */
+export function tryPlan(topology: Topology): { plan: MachinePlan; problems: readonly Problem[] } {
+  const planner = new Planner();
+  return { plan: planner.plan(topology), problems: planner.problems };
+}
+
+class Planner {
+  readonly problems: Problem[] = [];
+  readonly #units = new Map<string, UnitPlan>();
+  readonly #buses = new Map<string, BusPlan>();
+  /** Who has a requester id, by unit and PCI segment or bus, and number. */
+  readonly #sources = new Map<string, string>();
+  /** Where the search for a free one goes on. */
+  readonly #freeSources = new Map<UnitPlan, number>();
+  readonly #groups = new Map<string, DevicePlan>();
+  #selftest = false;
+
+  plan({ units, buses, devices }: Topology): MachinePlan {
+    for (const [name, unit] of Object.entries(units ?? {})) this.#unit(name, unit);
+    const onlySelftest = this.#selftest && this.#units.size === 0;
+    const wantsUnit = !onlySelftest || buses !== undefined || devices !== undefined;
+    if (this.#units.size === 0 && wantsUnit) this.#unit(DEFAULT_UNIT, {});
+    for (const [name, bus] of Object.entries(buses ?? {})) this.#bus(name, bus);
+    const defaults = wantsUnit && this.#units.size === 1 ? { [DEFAULT_DEVICE]: {} } : {};
+    const plans = Object.entries(devices ?? defaults).flatMap(
+      ([name, device]) => this.#device(name, device) ?? [],
+    );
+    return {
+      selftest: this.#selftest,
+      units: [...this.#units.values()],
+      buses: [...this.#buses.values()],
+      devices: plans,
+    };
+  }
+
+  #problem(path: Problem['path'], text: string, atKey = false): void {
+    this.problems.push({ path, text, atKey });
+  }
+
+  #unit(name: string, unit: UnitDescription): void {
+    if (unit.type === 'selftest') {
+      if (this.#selftest)
+        this.#problem(['units', name], 'expected one selftest at most, and this is another', true);
+      this.#selftest = true;
+      return;
+    }
+    const { type: _, ...given } = unit;
+    const features = dropUndefined({ ...vtdDefaults, ...given });
+    const plan = { name, features: withoutImpossible(features, given) };
+    this.#checkUnit(plan);
+    this.#units.set(name, plan);
+  }
+
+  #checkUnit({ name, features: can }: UnitPlan): void {
+    const need = (key: keyof VtdFeatures, fine: boolean, text: string): void => {
+      if (!fine) this.#problem(['units', name, key], text);
+    };
+    need(
+      'secondStage',
+      can.firstStage || can.secondStage,
+      'expected at least one of firstStage and secondStage',
+    );
+    need('firstStage', !can.firstStage || can.addressWidth !== 39, 'first-stage tables have 48 or 57 bits');
+    need(
+      'nesting',
+      !can.nesting || (can.firstStage && can.secondStage),
+      'nesting needs firstStage and secondStage',
+    );
+    need('pri', !can.pri || can.ats, 'page requests need ats: true');
+    need('dirtyTracking', !can.dirtyTracking || can.secondStage, 'dirtyTracking needs secondStage');
+    need('domainIdBits', can.domainIdBits % 2 === 0, 'expected an even number, as CAP_REG.ND can say');
+  }
+
+  #bus(name: string, { type, unit, segment = 0 }: BusDescription): void {
+    const path = ['buses', name];
+    const front = this.#pickUnit([...path, 'unit'], unit, path);
+    if (front === null) return;
+    const twin = [...this.#buses.values()].find(
+      (bus) => type === 'pci' && bus.type === 'pci' && bus.segment === segment,
+    );
+    if (twin !== undefined) {
+      return this.#problem(
+        [...path, 'segment'],
+        `expected another segment: ${twin.name} has segment ${segment}`,
+      );
+    }
+    this.#buses.set(name, { name, type, segment, unit: front });
+  }
+
+  /** The unit that is named, or the only one. */
+  #pickUnit(path: Problem['path'], name: string | undefined, owner: Problem['path']): UnitPlan | null {
+    const names = [...this.#units.keys()];
+    if (name !== undefined) {
+      const found = this.#units.get(name);
+      if (found !== undefined) return found;
+      this.#problem(path, `expected the name of a unit: ${names.join(', ')}`);
+      return null;
+    }
+    const [only] = this.#units.values();
+    if (only !== undefined && names.length === 1) return only;
+    this.#problem(owner, `expected unit: one of ${names.join(', ')}`, true);
+    return null;
+  }
+
+  #device(name: string, device: DeviceDescription): DevicePlan | null {
+    const path = ['devices', name];
+    const address = PCI_ADDRESS.exec(name);
+    const bus = this.#pickBus(path, device.bus, address);
+    if (bus === null) return null;
+    const sourceId = this.#sourceId(path, device, bus, address);
+    if (sourceId === null) return null;
+    const { ats: unitAts, pri: unitPri, pasidBits: unitPasidBits } = bus.unit.features;
+    const ats = device.ats ?? unitAts;
+    const plan: DevicePlan = {
+      name,
+      bus,
+      sourceId,
+      group: device.group ?? null,
+      pasidBits: device.pasidBits ?? unitPasidBits,
+      ats,
+      pri: device.pri ?? (ats && unitPri),
+      coherent: device.coherent ?? true,
+      virtualFunction: device.virtualFunction ?? false,
+      reserved: this.#reserved(path, device.reserved ?? []),
+    };
+    if (plan.pri && !plan.ats)
+      this.#problem([...path, 'pri'], 'a device that asks for pages needs ats: true');
+    this.#checkGroup(path, plan);
+    return plan;
+  }
+
+  #pickBus(path: Problem['path'], name: string | undefined, address: RegExpExecArray | null): BusPlan | null {
+    if (name !== undefined) {
+      const named = this.#buses.get(name);
+      if (named !== undefined) return this.#checkBus(path, named, address);
+      const names = [...this.#buses.keys()].join(', ') || 'there are none';
+      this.#problem([...path, 'bus'], `expected the name of a bus: ${names}`);
+      return null;
+    }
+    const segment = address === null ? 0 : parseInt(address[1]!, 16);
+    const type = address === null ? 'platform' : 'pci';
+    const fitting = [...this.#buses.values()].filter(
+      (bus) => bus.type === type && (type === 'platform' || bus.segment === segment),
+    );
+    if (fitting.length > 1) {
+      this.#problem(path, `expected bus: one of ${fitting.map((bus) => bus.name).join(', ')}`, true);
+      return null;
+    }
+    if (fitting[0] !== undefined) return fitting[0];
+    const unit = this.#pickUnit(path, undefined, path);
+    if (unit === null) return null;
+    const made = { name: type === 'pci' ? `pci${address![1]!}` : 'platform', type, segment, unit } as const;
+    this.#buses.set(made.name, made);
+    return made;
+  }
+
+  #checkBus(path: Problem['path'], bus: BusPlan, address: RegExpExecArray | null): BusPlan | null {
+    if (bus.type === 'platform') return bus;
+    if (address !== null && parseInt(address[1]!, 16) === bus.segment) return bus;
+    const segment = bus.segment.toString(16).padStart(4, '0');
+    this.#problem(path, `expected an address on ${bus.name}, such as ${segment}:00:01.0`, true);
+    return null;
+  }
+
+  #sourceId(
+    path: Problem['path'],
+    device: DeviceDescription,
+    bus: BusPlan,
+    address: RegExpExecArray | null,
+  ): number | null {
+    const isPci = bus.type === 'pci' && address !== null;
+    if (isPci && device.sourceId !== undefined) {
+      this.#problem([...path, 'sourceId'], 'a PCI address says the requester id already');
+      return null;
+    }
+    // The unit sees requester ids only: of two PCI segments one would be taken for the other.
+    const taken = (id: number): string => `${bus.unit.name} ${id}`;
+    let id = device.sourceId ?? 1;
+    if (isPci)
+      id = parseInt(address[2]!, 16) * 256 + parseInt(address[3]!, 16) * 8 + parseInt(address[4]!, 16);
+    else if (device.sourceId === undefined) id = this.#freeSource(bus.unit);
+    const other = this.#sources.get(taken(id));
+    if (other !== undefined) {
+      const text = `requester id 0x${id.toString(16)} belongs to ${other}, behind the same unit`;
+      const atKey = device.sourceId === undefined;
+      this.#problem(atKey ? path : [...path, 'sourceId'], text, atKey);
+      return null;
+    }
+    this.#sources.set(taken(id), path[1] as string);
+    return id;
+  }
+
+  /** The lowest requester id that nobody behind `unit` has had. */
+  #freeSource(unit: UnitPlan): number {
+    let id = this.#freeSources.get(unit) ?? 1;
+    while (this.#sources.has(`${unit.name} ${id}`) && id < MAX_SOURCE_ID) id += 1;
+    this.#freeSources.set(unit, id);
+    return id;
+  }
+
+  #reserved(path: Problem['path'], ranges: readonly ReservedDescription[]): ResvRegion[] {
+    return ranges.flatMap(({ type, start, last }, index) => {
+      const range = { type, start: BigInt(start), last: BigInt(last) };
+      const at = [...path, 'reserved', index];
+      const fine = range.start >= 0n && range.last <= U64_MAX && range.start <= range.last;
+      if (!fine) this.#problem([...at, 'last'], 'expected an address that is not below start, of 64 bits');
+      return fine ? [range] : [];
+    });
+  }
+
+  /** What a group shares: the unit, and as the requester id is one for all of them, nothing else. */
+  #checkGroup(path: Problem['path'], device: DevicePlan): void {
+    if (device.group === null) return;
+    const first = this.#groups.get(device.group);
+    if (first === undefined) this.#groups.set(device.group, device);
+    else if (first.bus.unit !== device.bus.unit) {
+      const text = `expected a group behind ${device.bus.unit.name}: ${first.name} in it is behind ${first.bus.unit.name}`;
+      this.#problem([...path, 'group'], text);
+    }
+  }
+}
+
+/** What follows from something that is switched off is off too, unless somebody says otherwise. */
+function withoutImpossible(can: VtdFeatures, given: Partial<VtdFeatures>): VtdFeatures {
+  const firstStage = given.firstStage ?? can.addressWidth !== 39;
+  return {
+    ...can,
+    firstStage,
+    nesting: given.nesting ?? (firstStage && can.secondStage),
+    dirtyTracking: given.dirtyTracking ?? can.secondStage,
+    pri: given.pri ?? can.ats,
+  };
+}
+
+/** A member that is there but undefined is one that was left out. */
+function dropUndefined(can: VtdFeatures): VtdFeatures {
+  const given = Object.entries(can).filter(([, value]) => value !== undefined);
+  return { ...vtdDefaults, ...(Object.fromEntries(given) as Partial<VtdFeatures>) };
+}

@@ -1,0 +1,95 @@
+/** VFIO_DEVICE_BIND_IOMMUFD (vfio_df_ioctl_bind_iommufd), and what a bound device holds until its file is closed. */
+import { refuse } from '../base/errno.js';
+import { IOMMU_NO_PASID } from '../hw/group.js';
+import { Call } from '../iommufd/call.js';
+import { Context } from '../iommufd/context.js';
+import { Device } from '../iommufd/device.js';
+import { finish } from '../iommufd/dispatch.js';
+import type { UserMemory } from '../iommufd/user-memory.js';
+import type { Task } from '../mem/task.js';
+import { VFIO_DEVICE_BIND_FLAG_TOKEN, vfio_device_bind_iommufd } from '../wire/uapi/vfio.gen.js';
+import type { VfioDevice } from './driver.js';
+import { rules } from './rules.js';
+
+const LEAST = vfio_device_bind_iommufd.endOf('out_devid');
+const UUID_BYTES = 16;
+const OUT_DEVID = BigInt(vfio_device_bind_iommufd.fields.out_devid.offset);
+
+/** A device that is bound, and what of it is attached. */
+export class Binding {
+  /** The requester id is attached. */
+  isAttached = false;
+  /** PASIDs that are. */
+  readonly pasids = new Set<number>();
+
+  constructor(
+    readonly context: Context,
+    readonly bound: Device,
+  ) {}
+
+  /** vfio_iommufd_physical_detach_ioas */
+  detach(): void {
+    if (!this.isAttached) return;
+    this.bound.detach(IOMMU_NO_PASID);
+    this.isAttached = false;
+  }
+
+  /** vfio_iommufd_physical_pasid_detach_ioas */
+  detachPasid(pasid: number): void {
+    if (this.pasids.delete(pasid)) this.bound.detach(pasid);
+  }
+
+  /** vfio_iommufd_physical_unbind: PASIDs first, then the requester id, then the context may go. */
+  end(): void {
+    for (const pasid of this.pasids) this.detachPasid(pasid);
+    this.detach();
+    this.bound.unbind();
+    this.context.put();
+  }
+}
+
+/** What binding needs to know of a device file. */
+interface BindingFile {
+  readonly device: VfioDevice;
+  readonly binding: Binding | null;
+}
+
+export function bindIommufd(user: UserMemory, arg: bigint, { device, binding }: BindingFile): Binding {
+  const argsz = new DataView(user.copyIn(arg, 4, rules.bind_size_unreadable).buffer).getUint32(0, true);
+  if (argsz < LEAST) refuse(rules.bind_size, { argsz, least: LEAST });
+  const { flags, iommufd, token_uuid_ptr } = user.copyStructIn(vfio_device_bind_iommufd, arg, argsz);
+  if (iommufd < 0) refuse(rules.bind_fd_negative, { iommufd });
+  if ((flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) refuse(rules.bind_flags, { flags });
+  const { name } = device.device;
+  if (binding !== null) refuse(rules.bind_twice, { device: name });
+  if ((flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) refuseToken(user, token_uuid_ptr, device);
+  const context = contextOf(user.task, iommufd);
+  if (device.isOpen) refuse(rules.bind_device_open, { device: name });
+  const call = new Call(context, user.task, arg, argsz);
+  let bound: Device | null = null;
+  finish(call, () => {
+    bound = Device.bindDevice(call, device.device);
+    const answer = new Uint8Array(new Uint32Array([bound.id]).buffer);
+    call.copyOut(arg + OUT_DEVID, answer, rules.bind_unwritable);
+    return 0;
+  });
+  context.get();
+  device.isOpen = true;
+  return new Binding(context, bound!);
+}
+
+/** No device here is a virtual function or has any, so no token is the right one. */
+function refuseToken(user: UserMemory, at: bigint, { bus, device }: VfioDevice): never {
+  if (bus !== 'pci') refuse(rules.bind_token, { device: device.name });
+  user.copyIn(at, UUID_BYTES, rules.bind_token_unreadable);
+  refuse(rules.bind_token_needless, { device: device.name });
+}
+
+/** iommufd_ctx_from_fd */
+function contextOf(task: Task, fd: number): Context {
+  const file = task.fileOf(fd);
+  if (file === null) refuse(rules.bind_fd, { fd });
+  if (file instanceof Context) return file;
+  if (!file.isEngineFile) file.release();
+  refuse(rules.bind_fd_kind, { fd });
+}
