@@ -92,9 +92,17 @@ export class BatchClient {
   }
 }
 
-/** native/memcpy-client.c: copies of `size` bytes from half to half of `total`, over `spread` bytes of each. */
-export function startMemcpy(size: number, spread: number, total: number): Promise<BatchClient> {
-  return BatchClient.start([program('memcpy-client'), String(size), String(spread), String(total)], null);
+/** native/memcpy-client.c: copies of `size` bytes into the upper half of `total`, over `spread` bytes of it. */
+export function startMemcpy(
+  kind: 'copy' | 'write',
+  size: number,
+  spread: number,
+  total: number,
+): Promise<BatchClient> {
+  return BatchClient.start(
+    [program('memcpy-client'), kind, String(size), String(spread), String(total)],
+    null,
+  );
 }
 
 /** Ns for each operation of all clients together, when they work at the same time. */
