@@ -87,7 +87,8 @@ static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t cou
 /* Whether 8 bytes can be read there, as the kernel sees it: it copies the set before it looks at what to do with it. */
 bool can_read_word(const void *at)
 {
-	return sys4(SYS_rt_sigprocmask, ~0, at, NULL, 8) != -EFAULT;
+	/* No set at all is not read. */
+	return at && sys4(SYS_rt_sigprocmask, ~0, at, NULL, 8) != -EFAULT;
 }
 
 /* A file with plain read and write gets a vector piece by piece, until one comes up short. */
