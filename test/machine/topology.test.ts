@@ -304,16 +304,16 @@ class OnePage implements AddressSpaceProvider {
   }
 }
 
-describe('an address space from outside', () => {
-  /** A page of client memory that has HPA, because somebody else has mapped it. */
-  function world(): { made: ReturnType<typeof scene>; hpa: bigint; va: bigint } {
-    const made = scene({ topology: topologyOf('vtd') });
-    const { id, va } = made.ioas(0n, 1);
-    made.bind('0000:00:02.0').attach(id);
-    const { result } = made.machine.walk('0000:00:02.0', 0n);
-    return { made, va, hpa: BigInt((result as { hpa: string }).hpa) };
-  }
+/** A page of client memory that has HPA, because somebody else has mapped it. */
+function world(): { made: ReturnType<typeof scene>; hpa: bigint; va: bigint } {
+  const made = scene({ topology: topologyOf('vtd') });
+  const { id, va } = made.ioas(0n, 1);
+  made.bind('0000:00:02.0').attach(id);
+  const { result } = made.machine.walk('0000:00:02.0', 0n);
+  return { made, va, hpa: BigInt((result as { hpa: string }).hpa) };
+}
 
+describe('an address space from outside', () => {
   test('answers a page request, and the device retries', () => {
     const { made, hpa, va } = world();
     const { machine } = made;
