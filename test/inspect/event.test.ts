@@ -51,7 +51,7 @@ test.each([
   ['stale-hit', stale],
   ['log', log],
 ] as const)('a %s is one line, and of the published shape', (_, event) => {
-  expect(eventText({ event, time: 7 })).not.toMatch(/[\n\u001b]/);
+  for (const bad of ['\n', '\u001b']) expect(eventText({ event, time: 7 })).not.toContain(bad);
   const json = eventJson({ event, time: 7 });
   expect(json).not.toContain('\n');
   expect(accepts(schema, JSON.parse(json))).toBe(true);
