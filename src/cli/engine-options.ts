@@ -7,7 +7,17 @@ import type { TraceOutput } from './trace-output.js';
 export type CliOptions = Invocation['options'];
 
 /** Options that only say how an engine is made, so they mean nothing to one that already runs. */
-const ofTheEngine = ['topology', 'profile', 'dmesg', 'selftest', 'trace', 'failNth', 'failKind', 'memory', 'holdPins'];
+const ofTheEngine = [
+  'topology',
+  'profile',
+  'dmesg',
+  'selftest',
+  'trace',
+  'failNth',
+  'failKind',
+  'memory',
+  'holdPins',
+];
 
 /** The first option, as it is typed, that a running engine cannot follow any more; null if there is none. */
 export function engineOnly(options: CliOptions): string | null {

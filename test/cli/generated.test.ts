@@ -101,7 +101,9 @@ describe('completion', () => {
   });
 
   test('bash completes commands, options and values', () => {
-    expect(complete('ioasis', 'd')).toEqual(['daemon', 'doctor', 'demo']);
+    expect(complete('ioasis', 'd')).toEqual(['daemon', 'dump', 'dmesg', 'doctor', 'demo']);
+    expect(complete('ioasis', 'run', '--profile', 'vtd-3')).toEqual(['vtd-39bit']);
+    expect(complete('ioasis', 'profiles', 'sh')).toEqual(['shared-group']);
     expect(complete('ioasis', 'run', '--fail')).toEqual(['--fail-nth', '--fail-kind']);
     expect(complete('ioasis', 'run', '--memory', 'v')).toEqual(['verbs']);
     expect(complete('ioasis', 'completion', 'z')).toEqual(['zsh']);
@@ -111,5 +113,6 @@ describe('completion', () => {
   test('after the program of run, bash offers nothing of ours', () => {
     expect(complete('ioasis', 'run', '--timeout', '3', 'prog', '--fail')).toEqual(['']);
     expect(complete('ioasis', 'run', '--', 'prog', '--fail')).toEqual(['']);
+    expect(complete('ioasis', 'run', '-t', 'x.yaml', 'prog', '--fail')).toEqual(['']);
   });
 });

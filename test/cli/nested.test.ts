@@ -1,6 +1,6 @@
 /** examples/nested.c, README's second example: two stages, stale translations, page requests, in an unmodified C program. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -40,6 +40,9 @@ describe.runIf(hasCompiler)('the nested example', () => {
     expect(count('is missing. The guest provides it')).toBe(2);
     expect(count('The read is done: "a page that came in time"')).toBe(4);
     expect(stderr).not.toContain('bug');
+    const readme = readFileSync(join(repoRoot, 'README.md'), 'utf8');
+    const shown = /<!-- nested: begin -->\n```\n\$ ioasis[^\n]*\n([\s\S]*?)```/.exec(readme)?.[1];
+    expect(stdout.startsWith(shown!)).toBe(true);
   });
 
   test('is told of every invalidation that it forgets, and of no other', () => {

@@ -11,6 +11,8 @@ const START = 0x7f_ffff_8000n;
 const PASID = 5;
 const kinds = ['read', 'write', 'copy', 'fill', 'compare', 'fetch-add'] as const;
 
+const iova = (at: number): bigint => START + BigInt(at);
+
 /** Plays with page requests or without; unmapping sends the invalidation, or is what a later operation would miss. */
 function play(seed: number, how: { ats: boolean; pri: boolean }): { operations: number; requested: number } {
   const next = dice(seed);
@@ -18,7 +20,6 @@ function play(seed: number, how: { ats: boolean; pri: boolean }): { operations: 
   const flat = new Uint8Array(PAGES * PAGE);
   const frames: (number | null)[] = Array.from({ length: PAGES }, () => null);
   const free = Array.from({ length: FRAMES }, (_, i) => i);
-  const iova = (at: number): bigint => START + BigInt(at);
   const provide = (page: number): void => {
     const frame = free.splice(next(free.length), 1)[0]!;
     frames[page] = frame;

@@ -249,6 +249,64 @@ describe('the tables decide', () => {
     expect(reasons.size).toBeGreaterThanOrEqual(20);
   });
 
+  test('so does a nested table in the memory of a program, through both stages', () => {
+    const { machine, iommufd, bind, ioas } = scene({ topology: {}, checkStale: true });
+    const device = bind('0000:00:01.0');
+    // Guest-physical 0x10000: tables of four levels, a page each, then data.
+    const { id, va } = ioas(0x10000n, 5);
+    const word = (page: number, index: number, entry: bigint): void => {
+      const bytes = new Uint8Array(8);
+      new DataView(bytes.buffer).setBigUint64(0, entry, true);
+      machine.memory.write(va + BigInt(page * 4096 + index * 8), bytes);
+    };
+    const indices = [39n, 30n, 21n, 12n].map((shift) => Number((iova >> shift) & 511n));
+    for (const [level, index] of indices.entries())
+      word(level, index, 0x10000n + BigInt(level + 1) * 4096n + 7n);
+    machine.memory.write(va + 4n * 4096n, new Uint8Array([42]));
+    const parent = iommufd.call(uapi.IOMMU_HWPT_ALLOC, {
+      flags: uapi.IOMMU_HWPT_ALLOC_NEST_PARENT,
+      dev_id: device.id,
+      pt_id: id,
+    });
+    const data = new Uint8Array(uapi.iommu_hwpt_vtd_s1.size);
+    uapi.iommu_hwpt_vtd_s1.encode({ flags: 0n, pgtbl_addr: 0x10000n, addr_width: 48, __reserved: 0 }, data);
+    const nested = iommufd.call(uapi.IOMMU_HWPT_ALLOC, {
+      dev_id: device.id,
+      pt_id: parent.out_hwpt_id,
+      data_type: uapi.IOMMU_HWPT_DATA_VTD_S1,
+      data_len: data.length,
+      data_uptr: machine.memory.store(data),
+    });
+    device.attach(nested.out_hwpt_id);
+    const { dma } = machine.device('0000:00:01.0');
+    const before = machine.walk('0000:00:01.0', iova);
+    expect(before.result).toMatchObject({ kind: 'page', permits: 'read, write' });
+    const own = before.steps.filter(({ depth, table }) => depth === 0 && table.startsWith('first stage'));
+    expect(own).toHaveLength(4);
+    // Four tables and the page, each through four levels.
+    expect(before.steps.filter(({ depth }) => depth === 1)).toHaveLength(20);
+    const reasons = new Set<number>();
+    for (const step of before.steps.filter(({ table }) => table.includes('stage level'))) {
+      const at = BigInt(step.at) + BigInt(step.index * 8);
+      for (let bit = 0; bit < 64; bit++) {
+        const entry = machine.physical.read(at, 8)!;
+        const flipped = Uint8Array.from(entry);
+        flipped[bit >> 3]! ^= 1 << (bit & 7);
+        machine.physical.write(at, flipped);
+        invalidateAll(machine);
+        const { result } = machine.walk('0000:00:01.0', iova);
+        const job = dma.submit({ kind: 'read', iova, length: 1 });
+        const said = `${step.table} bit ${bit}: ${JSON.stringify(result)}, reason ${job.unitReason.toString(16)}`;
+        if (result.kind === 'fault') {
+          expect(job, said).toMatchObject({ state: 'faulted', unitReason: result.reason });
+          reasons.add(result.reason);
+        } else if (result.permits.includes('read')) expect(job.state, said).not.toBe('faulted');
+        machine.physical.write(at, entry);
+      }
+    }
+    expect(reasons.size).toBeGreaterThanOrEqual(7);
+  });
+
   test('with the root table zeroed every DMA faults', () => {
     const { machine, bind, ioas } = scene({ topology: topologyOf('vtd') });
     bind('0000:00:01.0').attach(ioas(iova, 1).id);
@@ -304,16 +362,16 @@ class OnePage implements AddressSpaceProvider {
   }
 }
 
-describe('an address space from outside', () => {
-  /** A page of client memory that has HPA, because somebody else has mapped it. */
-  function world(): { made: ReturnType<typeof scene>; hpa: bigint; va: bigint } {
-    const made = scene({ topology: topologyOf('vtd') });
-    const { id, va } = made.ioas(0n, 1);
-    made.bind('0000:00:02.0').attach(id);
-    const { result } = made.machine.walk('0000:00:02.0', 0n);
-    return { made, va, hpa: BigInt((result as { hpa: string }).hpa) };
-  }
+/** A page of client memory that has HPA, because somebody else has mapped it. */
+function world(): { made: ReturnType<typeof scene>; hpa: bigint; va: bigint } {
+  const made = scene({ topology: topologyOf('vtd') });
+  const { id, va } = made.ioas(0n, 1);
+  made.bind('0000:00:02.0').attach(id);
+  const { result } = made.machine.walk('0000:00:02.0', 0n);
+  return { made, va, hpa: BigInt((result as { hpa: string }).hpa) };
+}
 
+describe('an address space from outside', () => {
   test('answers a page request, and the device retries', () => {
     const { made, hpa, va } = world();
     const { machine } = made;

@@ -38,9 +38,13 @@ class Fault {
   constructor(readonly reason: number) {}
 }
 
+/** Why the second stage refuses what the first leads to; addresses of tables have reasons of their own. */
+const OUTPUT = { denied: 0x79, beyond: 0x84 };
+
 const PAGE_MASK = 0xfffn;
 const ADDRESS = 0x000f_ffff_ffff_f000n;
 const WORD = 8;
+const ACCESSED = 0x20n;
 const ENTRIES_LG2 = 9;
 const INTERRUPT_START = 0xfee0_0000n;
 const INTERRUPT_LAST = 0xfeef_ffffn;
@@ -180,11 +184,13 @@ export class VtdWalk {
     let read = true;
     let write = true;
     for (let level = levels; level > 0; level--) {
-      const host = isNested ? this.#throughSecond(entry, table, level === levels ? 0x73 : 0x70) : table;
+      const place = isNested
+        ? this.#throughSecond(entry, table, level === levels ? 0x75 : 0x76)
+        : through(table);
       const name = `first stage level ${level}`;
       const [pte] = this.#load(
         name,
-        host,
+        place.address & ~PAGE_MASK,
         indexAt(iova, level),
         WORD,
         [0],
@@ -193,6 +199,8 @@ export class VtdWalk {
       ) as [bigint];
       if ((pte & 1n) === 0n) throw this.#end(0x71);
       if ((pte & this.#reserved.firstStage(pte, level, this.#nxe)) !== 0n) throw this.#end(0x72);
+      // The unit would set the accessed bit.
+      if ((pte & ACCESSED) === 0n && !place.write) throw this.#end(0x77);
       if ((pte & 4n) === 0n && !this.#isPrivileged) throw this.#end(0x81);
       write &&= (pte & 2n) !== 0n;
       const isLarge = (pte & 0x80n) !== 0n && level > 1;
@@ -207,13 +215,13 @@ export class VtdWalk {
     throw this.#end(0x72);
   }
 
-  /** Where the bytes of a guest's table are. */
-  #throughSecond(entry: readonly bigint[], address: bigint, unreadable: number): bigint {
+  /** Where a guest's table is; a fault of `unreadable` where it may not be read. */
+  #throughSecond(entry: readonly bigint[], address: bigint, unreadable: number): Leaf {
     this.#depth += 1;
-    const leaf = this.#secondStage(entry, address);
-    if (!leaf.read) throw this.#end(unreadable === 0x73 ? 0x75 : 0x76);
+    const leaf = this.#secondStage(entry, address, { denied: unreadable, beyond: 0x74 });
+    if (!leaf.read) throw this.#end(unreadable);
     this.#depth -= 1;
-    return leaf.address & ~PAGE_MASK;
+    return leaf;
   }
 
   #combine(entry: readonly bigint[], first: Leaf): Leaf {
@@ -228,10 +236,10 @@ export class VtdWalk {
     };
   }
 
-  #secondStage(entry: readonly bigint[], address: bigint): Leaf {
+  #secondStage(entry: readonly bigint[], address: bigint, reasons = OUTPUT): Leaf {
     const aw = bitsOf(entry[0]!, st.PE_AW_SHIFT, st.PE_AW_MASK);
     const levels = aw + 2;
-    if (address >> BigInt(12 + levels * ENTRIES_LG2) !== 0n) throw this.#end(0x84);
+    if (address >> BigInt(12 + levels * ENTRIES_LG2) !== 0n) throw this.#end(reasons.beyond);
     let table = entry[0]! & ADDRESS;
     let read = true;
     let write = true;
@@ -246,7 +254,7 @@ export class VtdWalk {
         layouts.secondStageEntry,
         level === levels ? 0x7b : 0x78,
       ) as [bigint];
-      if ((pte & 3n) === 0n) throw this.#end(0x79);
+      if ((pte & 3n) === 0n) throw this.#end(reasons.denied);
       if ((pte & this.#reserved.secondStage(pte, level)) !== 0n) throw this.#end(0x7a);
       read &&= (pte & 1n) !== 0n;
       write &&= (pte & 2n) !== 0n;
