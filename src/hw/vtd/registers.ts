@@ -10,7 +10,6 @@ export const ECAP_REG = 0x10;
 export const GCMD_REG = 0x18;
 export const GSTS_REG = 0x1c;
 export const RTADDR_REG = 0x20;
-export const CCMD_REG = 0x28;
 export const FSTS_REG = 0x34;
 export const FECTL_REG = 0x38;
 export const FEDATA_REG = 0x3c;

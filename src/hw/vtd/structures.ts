@@ -28,7 +28,6 @@ export const SM_CTX_PDTS_MASK = 7;
 
 /** Legacy context entry, word 0: translation type. */
 export const CTX_TT_SHIFT = 2;
-export const CTX_TT_MULTI_LEVEL = 0;
 export const CTX_TT_DEV_IOTLB = 1;
 export const CTX_TT_PASS_THROUGH = 2;
 
