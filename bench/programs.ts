@@ -20,7 +20,7 @@ export type Cpu = number | null;
 export function buildPrograms(): void {
   mkdirSync(cache, { recursive: true });
   writeFileSync(join(cache, 'ioasis.h'), execFileSync(process.execPath, [cli, 'header']));
-  for (const name of ['echo-client', 'echo-server', 'ioctl-client']) {
+  for (const name of ['echo-client', 'echo-server', 'ioctl-client', 'memcpy-client']) {
     const source = join(repoRoot, 'bench/native', `${name}.c`);
     execFileSync(process.env['CC'] ?? 'cc', ['-O2', '-I', cache, '-o', join(cache, name), source]);
   }
@@ -90,6 +90,19 @@ export class BatchClient {
   stop(): Promise<void> {
     return this.#running.stop('SIGTERM');
   }
+}
+
+/** native/memcpy-client.c: copies of `size` bytes into the upper half of `total`, over `spread` bytes of it. */
+export function startMemcpy(
+  kind: 'copy' | 'write',
+  size: number,
+  spread: number,
+  total: number,
+): Promise<BatchClient> {
+  return BatchClient.start(
+    [program('memcpy-client'), kind, String(size), String(spread), String(total)],
+    null,
+  );
 }
 
 /** Ns for each operation of all clients together, when they work at the same time. */

@@ -11,7 +11,6 @@ import {
   DMA_EXEC,
   DMA_READ,
   DMA_WRITE,
-  NO_PASID,
   Translation,
   type Translator,
 } from '../bus/dma.js';
@@ -126,12 +125,11 @@ export class TranslationCache implements Resolver {
     return slot;
   }
 
-  /** Sends the request on, translated: the unit may still refuse it. */
+  /** Sends the request on, translated and with its PASID: the unit may still refuse it. */
   #pass(slot: number, request: Translation): boolean {
     const size = this.#sizeLg2[slot]!;
     const mask = (1 << size) - 1;
     request.addressType = AT_TRANSLATED;
-    request.pasid = NO_PASID;
     request.hi = this.#hpaHi[slot]!;
     request.lo = this.#hpaLo[slot]! | (request.lo & mask);
     if (!this.translator.translate(request)) return false;

@@ -1,9 +1,10 @@
 /**
- * What backs client memory: files, each once however often it is mapped, and the private memory of an mm. Files are
- * read and written by system calls, never mapped here: a file that shrinks under a mapping is a SIGBUS.
+ * What backs client memory: files, each once however often it is mapped, and the private memory of an mm. All of it can
+ * be reached by system calls; files of shared memory are also mapped here, where that is safe (mapped-file.ts).
  */
-import type { Backing } from '../mem/client.js';
+import type { Backing, DirectView } from '../mem/client.js';
 import type { ProcessSpace } from './address-space.js';
+import { MappedFile } from './mapped-file.js';
 import * as sys from './sys.js';
 import type { Vma } from './vma.js';
 
@@ -27,6 +28,7 @@ class FileBacking implements Backing {
   isMapped = false;
   readonly #fd: number;
   readonly #views: View[] = [];
+  readonly #mapped: MappedFile | null;
 
   readonly #spaces: ReadonlySet<ProcessSpace>;
 
@@ -37,6 +39,7 @@ class FileBacking implements Backing {
   constructor(fd: number, spaces: ReadonlySet<ProcessSpace>) {
     this.#fd = fd;
     this.#spaces = spaces;
+    this.#mapped = fd < 0 ? null : new MappedFile(fd);
   }
 
   get hasFile(): boolean {
@@ -75,7 +78,16 @@ class FileBacking implements Backing {
     return sys.pwrite(this.#fd, from, from.length, offset) === from.length;
   }
 
+  view(offset: number): DirectView | null {
+    return this.#mapped?.view(offset) ?? null;
+  }
+
+  unseen(): void {
+    this.#mapped?.end();
+  }
+
   close(): void {
+    this.#mapped?.end();
     if (this.#fd >= 0) sys.close(this.#fd);
   }
 

@@ -52,6 +52,27 @@ export function map(length: number, fd = -1): Block {
 }
 
 const MAP_FIXED = 0x10;
+const MAP_NORESERVE = 0x4000;
+
+/** Addresses for `length` bytes, and nothing there: to be used by {@link mapAt}. Null when there are none. */
+export function reserve(length: number): Block | null {
+  const address = mmapNative(0, length, 0, MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE, -1, 0) as number;
+  if (address === -1) return null;
+  const buffer = koffi.view(BigInt(address), length);
+  return { address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
+}
+
+/** Puts `length` bytes of `fd` from `offset` on at the start of `block`; false when the file cannot be mapped so. */
+export function mapAt(block: Block, length: number, fd: number, offset: number): boolean {
+  const prot = PROT_READ | PROT_WRITE;
+  return mmapNative(block.address, length, prot, MAP_SHARED | MAP_FIXED, fd, offset) !== -1;
+}
+
+/** Takes back what {@link mapAt} put into `block`: there is nothing again. */
+export function unmapAt(block: Block): void {
+  const flags = MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  mmapNative(block.address, block.bytes.length, 0, flags, -1, 0);
+}
 
 /** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
 export function remap(block: Block, fd: number): void {
@@ -147,6 +168,33 @@ const RLIMIT_MEMLOCK = 8;
 /** Soft RLIMIT_MEMLOCK of a process in bytes (2^64-1: none), or null when it may not be asked. */
 export function memlockLimit(pid: number): bigint | null {
   return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);
+}
+
+/** What shim/guard/guard.c offers: ranges in which a SIGBUS leaves a mark and not a corpse. */
+export interface Guard {
+  /** By range: how many pages were replaced in it. */
+  readonly marks: Int32Array;
+  /** The number of the range, or -1 when there is none left. */
+  add(address: number, length: number): number;
+  remove(range: number): void;
+}
+
+const GUARD_RANGES = 4096;
+
+/** Installs the handler of the library at `path`; null when it is not there. */
+export function loadGuard(path: string): Guard | null {
+  try {
+    const library = koffi.load(path);
+    const marks = (library.func('guard_install', 'int64_t', []) as () => number)();
+    if (marks === 0) return null;
+    return {
+      marks: new Int32Array(koffi.view(BigInt(marks), GUARD_RANGES * 4)),
+      add: library.func('guard_add', 'int', ['int64_t', 'int64_t']) as Guard['add'],
+      remove: library.func('guard_remove', 'void', ['int']) as Guard['remove'],
+    };
+  } catch {
+    return null;
+  }
 }
 
 /** What fstat says, as far as anybody here asks. */

@@ -11,7 +11,8 @@ import type { Hwpt } from './hwpt.js';
 
 interface Attachment {
   hwpt: Hwpt;
-  readonly devices: Set<Device>;
+  /** Never changed, but replaced. */
+  devices: readonly Device[];
 }
 
 export class DeviceGroup {

@@ -24,6 +24,8 @@ export class Device extends IommufdObject {
   vdevice: Vdevice | null = null;
   /** No new vDEVICE any more: the driver is letting go. */
   unbinding = false;
+  /** The devices of an attachment of this one alone: the same array for a million of them. */
+  readonly #alone: readonly Device[] = [this];
 
   private constructor(
     readonly context: Context,
@@ -123,16 +125,16 @@ export class Device extends IommufdObject {
     const current = attachments.get(pasid);
     if (current === undefined) call.alloc('iommufd_attach');
     if (current !== undefined) {
-      if (current.devices.has(this)) refuse(rules.attach_twice, { device: this.id, pasid });
+      if (current.devices.includes(this)) refuse(rules.attach_twice, { device: this.id, pasid });
       if (current.hwpt !== hwpt)
         refuse(rules.attach_group_hwpt, { pasid, attached: current.hwpt.id, hwpt: hwpt.id });
     }
     if (pasid === IOMMU_NO_PASID) pagingOf(hwpt).ioas.table.reserveDevice(call, this.device);
     if (current === undefined) {
       this.#attachHardware(call, hwpt, pasid);
-      attachments.set(pasid, { hwpt, devices: new Set([this]) });
+      attachments.set(pasid, { hwpt, devices: this.#alone });
     } else {
-      current.devices.add(this);
+      current.devices = [...current.devices, this];
     }
     hwpt.users += 1;
     call.tx.onAbort(() => this.#undoJoin(pasid));
@@ -177,8 +179,8 @@ export class Device extends IommufdObject {
     const current = attachments.get(pasid);
     if (current === undefined) return null;
     const { hwpt, devices } = current;
-    devices.delete(this);
-    if (devices.size === 0) {
+    current.devices = devices === this.#alone ? [] : devices.filter((device) => device !== this);
+    if (current.devices.length === 0) {
       const handle = this.device.group.handle(pasid);
       if (pasid === IOMMU_NO_PASID) this.device.group.detach();
       else this.device.group.detachPasid(pasid);
@@ -193,7 +195,7 @@ export class Device extends IommufdObject {
   #switch(call: Call, hwpt: Hwpt, pasid: number): void {
     const current = this.group.attachments.get(pasid);
     if (current === undefined) refuse(rules.replace_not_attached, { pasid });
-    if (!current.devices.has(this)) refuse(rules.replace_other_device, { device: this.id, pasid });
+    if (!current.devices.includes(this)) refuse(rules.replace_other_device, { device: this.id, pasid });
     const old = current.hwpt;
     if (old === hwpt) return;
     const isRid = pasid === IOMMU_NO_PASID;
@@ -216,8 +218,8 @@ export class Device extends IommufdObject {
       for (const { device } of current.devices) oldTable.reserved.removeOwner(device);
     }
     current.hwpt = hwpt;
-    hwpt.users += current.devices.size;
-    old.users -= current.devices.size - 1;
+    hwpt.users += current.devices.length;
+    old.users -= current.devices.length - 1;
     call.commit();
     this.#putHwpt(old);
   }

@@ -19,6 +19,12 @@ const BOUNCE = 1 << 16;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
 const LOAD_TRIES = 8;
 
+/** What a walk needs of memory. */
+export type EntryMemory = Pick<
+  PhysicalMemory,
+  'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
+>;
+
 export class PhysicalMemory {
   readonly tables: TableStore;
   readonly providers = new Providers();
@@ -292,6 +298,7 @@ function carry(lo: number, length: number): number {
 const FEW = 48;
 
 function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
-  if (length > FEW) into.set(from.subarray(at, at + length), to);
+  if (from === into) into.copyWithin(to, at, at + length);
+  else if (length > FEW) into.set(from.subarray(at, at + length), to);
   else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Injector } from '../../src/base/inject.js';
+import { SparsePages } from '../../src/machine/local-memory.js';
 import { PhysicalMemory } from '../../src/mem/physical.js';
 import { FakeBacking } from './fake-backing.js';
 
@@ -181,5 +182,68 @@ describe('bytes', () => {
       expect(memory.load64(hi, lo)).toBe(true);
       expect([memory.loadedHi, memory.loadedLo]).toEqual([0x11223344, -2]);
     }
+  });
+});
+
+/** A page of client memory that has a view, one that has none, and a table; each with an entry in it. */
+function places(memory: PhysicalMemory): [name: string, hi: number, lo: number][] {
+  const sparse = new SparsePages(0x2000);
+  const table = memory.tables.openArena().allocate(12) * 0x1000;
+  const made = [
+    ['a view', Number(memory.window(sparse, 0n, 0x2000n)![0]!.hpa)],
+    ['no view', Number(memory.window(new FakeBacking(9), 0n, 0x2000n)![0]!.hpa)],
+    ['a table', table],
+  ] as const;
+  return made.map(([name, hpa]) => [name, Math.floor(hpa / 2 ** 32), (hpa + 0x18) | 0]);
+}
+
+describe('entries', () => {
+  const TABLE_BITS = 0x60;
+
+  test('are loaded as they were stored, and as bytes', () => {
+    const memory = build();
+    for (const [name, hi, lo] of places(memory)) {
+      for (let turn = 0; turn < 2; turn += 1) {
+        expect([name, memory.store64(hi, lo, -2, 0x1234_5007)]).toEqual([name, true]);
+        expect(memory.load64(hi, lo)).toBe(true);
+        expect([name, memory.loadedHi, memory.loadedLo]).toEqual([name, -2, 0x1234_5007]);
+      }
+      const bytes = new Uint8Array(8);
+      memory.read(BigInt(hi) * 2n ** 32n + BigInt(lo >>> 0), bytes);
+      expect([...bytes]).toEqual([0x07, 0x50, 0x34, 0x12, 0xfe, 0xff, 0xff, 0xff]);
+    }
+  });
+
+  test('bits are set where the low half is what was read, and nowhere else', () => {
+    const memory = build();
+    for (const [name, hi, lo] of places(memory)) {
+      memory.store64(hi, lo, 5, 7);
+      expect([name, memory.setBits64(hi, lo, 6, TABLE_BITS)]).toEqual([name, false]);
+      expect([name, memory.setBits64(hi, lo, 7, TABLE_BITS)]).toEqual([name, true]);
+      memory.load64(hi, lo);
+      expect([name, memory.loadedHi, memory.loadedLo]).toEqual([name, 5, 7 | TABLE_BITS]);
+    }
+    expect(memory.setBits64(0x40, 0, 0, 1)).toBe(false);
+  });
+
+  test('a store to a table is a change, a bit that is set is none', () => {
+    const memory = build();
+    const [, hi, lo] = places(memory)[2]!;
+    const { moves } = memory.tables;
+    memory.store64(hi, lo, 0, 7);
+    expect(memory.tables.moves).toBe(moves + 1);
+    memory.setBits64(hi, lo, 7, TABLE_BITS);
+    expect(memory.tables.moves).toBe(moves + 1);
+    memory.write(BigInt(lo >>> 0), new Uint8Array(4));
+    expect(memory.tables.moves).toBe(moves + 2);
+  });
+
+  test('an address beyond all windows is nothing, however its slot wraps around', () => {
+    const memory = build();
+    const [piece] = memory.window(new FakeBacking(3), 0n, 0x1000n)!;
+    const alias = piece!.hpa + (1n << 62n);
+    expect(memory.read(alias, new Uint8Array(8))).toBe(false);
+    expect(memory.load64(Number(alias >> 32n) | 0, Number(alias & 0xffff_ffffn) | 0)).toBe(false);
+    expect(memory.load64(-1, -4096)).toBe(false);
   });
 });

@@ -101,3 +101,33 @@ describe('table store', () => {
     );
   });
 });
+
+describe('generations', () => {
+  test('a change counts for its arena, in any frame of any block, and for all', () => {
+    const store = new TableStore(new Injector());
+    const mine = store.openArena();
+    const other = store.openArena();
+    const frame = mine.allocate(15);
+    const theirs = other.allocate(12);
+    const before = store.generations.slice();
+    const { moves } = store;
+    store.bumpFrame(frame + 7);
+    mine.bump();
+    expect(store.generations[store.slotOf(frame)]! - before[store.slotOf(frame)]!).toBe(2);
+    expect(store.generations[store.slotOf(theirs)]).toBe(before[store.slotOf(theirs)]);
+    expect(store.slotOf(frame + 3)).toBe(store.slotOf(frame));
+    expect(store.moves).toBe(moves + 2);
+  });
+
+  test('a freed block belongs to nobody, and its arena has changed', () => {
+    const store = new TableStore(new Injector());
+    const arena = store.openArena();
+    const frame = arena.allocate(14);
+    const slot = store.slotOf(frame);
+    const before = store.generations[slot]!;
+    arena.free(frame);
+    expect(store.generations[slot]).toBe(before + 1);
+    for (let at = frame; at < frame + 4; at += 1) expect(store.ownerOf(at)).toBe(0);
+    expect([store.ownerOf(0), store.ownerOf(1 << 23)]).toEqual([0, 0]);
+  });
+});

@@ -18,7 +18,9 @@ const selftests = 'tools/testing/selftests';
 /** What is unpacked of the source's 1.8 GB: the test programs and what they and the declarations need. */
 const sourceParts = [
   'Makefile',
+  'drivers/iommu/generic_pt',
   'drivers/iommu/iommufd',
+  'include/linux/generic_pt',
   'include/uapi',
   'tools/arch',
   'tools/include',
@@ -70,7 +72,9 @@ export function linuxSource(release = linuxVersion): string {
   }
   const name = `linux-source-${release}`;
   const tree = join(cache, 'source', name);
-  if (existsSync(join(tree, '.complete'))) return tree;
+  const complete = join(tree, '.complete');
+  // Says which parts were unpacked; a tree with fewer than are wanted now is unpacked again.
+  if (existsSync(complete) && readFileSync(complete, 'utf8') === sourceParts.join('\n')) return tree;
   const tar = join(fetchDebianSource([name], release), 'usr/src', `${name}.tar.xz`);
   mkdirSync(join(cache, 'source'), { recursive: true });
   const members = sourceParts.map((part) => `${name}/${part}`);
@@ -83,7 +87,7 @@ export function linuxSource(release = linuxVersion): string {
     '--no-wildcards-match-slash',
     ...members,
   ]);
-  writeFileSync(join(tree, '.complete'), '');
+  writeFileSync(complete, sourceParts.join('\n'));
   return tree;
 }
 

@@ -8,14 +8,14 @@ import type { Iotlb } from './iotlb.js';
 import type { PagingCache } from './paging-cache.js';
 
 /** Granularity of context-cache and IOTLB invalidation; of PASID-based IOTLB and PASID-cache invalidation. */
-export const GLOBAL = 1;
-export const DOMAIN = 2;
-export const DEVICE = 3;
-export const PAGES = 3;
-export const PASID_ALL = 2;
-export const PASID_CACHE_DOMAIN = 0;
-export const PASID_CACHE_PASID = 1;
-export const PASID_CACHE_GLOBAL = 3;
+const GLOBAL = 1;
+const DOMAIN = 2;
+const DEVICE = 3;
+const PAGES = 3;
+const PASID_ALL = 2;
+const PASID_CACHE_DOMAIN = 0;
+const PASID_CACHE_PASID = 1;
+const PASID_CACHE_GLOBAL = 3;
 
 /** FM: which bits of the function number do not count. */
 const FUNCTION_MASKS = [0, 4, 6, 7] as const;

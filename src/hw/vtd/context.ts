@@ -5,7 +5,7 @@
  * not valid are never cached (CAP_REG.CM = 0).
  */
 import * as dma from '../../bus/dma.js';
-import type { PhysicalMemory } from '../../mem/physical.js';
+import type { EntryMemory } from '../../mem/physical.js';
 import type { Abilities } from './capabilities.js';
 import { Reason } from './reasons.js';
 import * as registers from './registers.js';
@@ -117,7 +117,7 @@ export class Contexts {
   contextLo = 0;
   contextSecondLo = 0;
 
-  readonly #memory: PhysicalMemory;
+  readonly #memory: EntryMemory;
   readonly #can: Abilities;
   #rootHi = 0;
   #rootLo = 0;
@@ -132,7 +132,7 @@ export class Contexts {
   #contextHi = 0;
   #contextSlot = 0;
 
-  constructor(memory: PhysicalMemory, can: Abilities) {
+  constructor(memory: EntryMemory, can: Abilities) {
     this.#memory = memory;
     this.#can = can;
   }

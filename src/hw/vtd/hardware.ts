@@ -6,6 +6,7 @@ import type { Events } from '../../base/events.js';
 import type { EndpointRouter, PageRequestMessage, Translation, Translator } from '../../bus/dma.js';
 import type { Mmio, MsiSink } from '../../bus/mmio.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
+import { cachedSpaces, cachedTranslations, type CachedSpace, type CachedTranslation } from './cached.js';
 import { Caches } from './caches.js';
 import { Abilities, type VtdCapabilities } from './capabilities.js';
 import { Contexts } from './context.js';
@@ -20,6 +21,7 @@ import { RegisterFile, type RegisterHook } from './register-file.js';
 import { WINDOW, registerTable } from './register-map.js';
 import * as reg from './registers.js';
 import { Staleness } from './stale.js';
+import { trace, type Trace } from './trace.js';
 import { Requests } from './translate.js';
 import { Walker } from './walk.js';
 
@@ -37,6 +39,7 @@ const PAGE = -1 << 12;
 
 export class VtdHardware implements Translator, Mmio {
   readonly name: string;
+  readonly #memory: PhysicalMemory;
   readonly #registers: RegisterFile;
   readonly #can: Abilities;
   readonly #requests: Requests;
@@ -45,11 +48,14 @@ export class VtdHardware implements Translator, Mmio {
   readonly #caches: Caches;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
+  /** RTADDR_REG as it was latched. */
+  #root = { hi: 0, lo: 0, ttm: 0 };
   /** Fault event, invalidation completion, page requests. */
   readonly #interrupts: readonly [Interrupt, Interrupt, Interrupt];
 
   constructor({ name, memory, capabilities, messages, endpoints, events }: VtdConfig) {
     this.name = name;
+    this.#memory = memory;
     const can = new Abilities(capabilities);
     this.#can = can;
     const registers = new RegisterFile(registerTable(capabilities, can), WINDOW, this.#hooks(can));
@@ -114,6 +120,21 @@ export class VtdHardware implements Translator, Mmio {
     this.#staleness.isChecking = isChecking;
   }
 
+  /** What an address of a device means now, entry by entry, whatever is cached. */
+  trace(source: number, pasid: number, iova: bigint): Trace {
+    return trace(this.#memory, this.#can, this.#root, { source, pasid, iova });
+  }
+
+  /** What the IOTLB has. */
+  cachedTranslations(): Generator<CachedTranslation> {
+    return cachedTranslations(this.#caches.iotlb);
+  }
+
+  /** What the PASID cache has. */
+  cachedSpaces(): Generator<CachedSpace> {
+    return cachedSpaces(this.#caches.contexts);
+  }
+
   /** For people and tests: what happened, and how much is cached. */
   get statistics(): VtdStatistics {
     const { contexts, iotlb, paging } = this.#caches;
@@ -162,8 +183,13 @@ export class VtdHardware implements Translator, Mmio {
     const before = registers.get(reg.GSTS_REG);
     if ((written & reg.GCMD_SRTP) !== 0) {
       const lo = registers.get(reg.RTADDR_REG);
-      const { contexts } = this.#caches;
-      contexts.setRoot(registers.get(reg.RTADDR_REG + 4), lo & PAGE, (lo >>> reg.TTM_SHIFT) & TTM_MASK);
+      const root = {
+        hi: registers.get(reg.RTADDR_REG + 4),
+        lo: lo & PAGE,
+        ttm: (lo >>> reg.TTM_SHIFT) & TTM_MASK,
+      };
+      this.#root = root;
+      this.#caches.contexts.setRoot(root.hi, root.lo, root.ttm);
       if (this.#can.flushesOnSrtp) this.#caches.invalidateAll();
     }
     const states = reg.GCMD_TE | reg.GCMD_QIE;

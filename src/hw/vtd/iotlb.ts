@@ -95,6 +95,8 @@ export class Iotlb {
   readonly #victim = new Uint8Array(1 << SETS_LG2);
   readonly #byDomain = new Chains(ENTRIES, BUCKETS_LG2);
   readonly #byPasid = new Chains(ENTRIES, BUCKETS_LG2);
+  /** All of them, in one ring. */
+  readonly #all = new Chains(ENTRIES, 0);
   /** Live entries by size. */
   readonly #counts = [0, 0, 0];
   #nested = 0;
@@ -140,6 +142,7 @@ export class Iotlb {
     words[at + E_MASK] = -1 << shift;
     const entry = at >>> STRIDE_LG2;
     const kind = (tag >>> KIND_SHIFT) & 3;
+    this.#all.add(entry, 0);
     this.#byDomain.add(entry, mix(tag & DID_MASK));
     if (kind !== KIND_SECOND) this.#byPasid.add(entry, pasidKey(high, tag));
     if (kind === KIND_NESTED) this.#nested += 1;
@@ -150,10 +153,8 @@ export class Iotlb {
   }
 
   flushAll(): void {
-    if (this.#live === 0) return;
-    for (let at = 0; at < this.words.length; at += 1 << STRIDE_LG2) {
-      if (this.words[at + E_TAG] !== NOTHING) this.#remove(at);
-    }
+    const chain = this.#all;
+    for (let entry = chain.first(0); entry >= 0; entry = chain.first(0)) this.#remove(entry << STRIDE_LG2);
   }
 
   /** Everything of a domain, whatever table it came from. */
@@ -238,6 +239,7 @@ export class Iotlb {
     words[at + E_TAG] = NOTHING;
     this.#byDomain.remove(entry);
     this.#byPasid.remove(entry);
+    this.#all.remove(entry);
     this.#live -= 1;
   }
 

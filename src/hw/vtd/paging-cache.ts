@@ -37,6 +37,8 @@ export class PagingCache {
   readonly #shifts = new Uint8Array(ROWS);
   readonly #byDomain = new Chains(ROWS, ROWS_LG2 - 2);
   readonly #byPasid = new Chains(ROWS, ROWS_LG2 - 2);
+  /** All of them, in one ring. */
+  readonly #all = new Chains(ROWS, 0);
   #live = 0;
 
   constructor() {
@@ -70,6 +72,7 @@ export class PagingCache {
     words[row + R_HIGH] = high;
     const entry = row >>> ROW_LG2;
     this.#shifts[entry] = shift;
+    this.#all.add(entry, 0);
     this.#byDomain.add(entry, mix(did));
     if (kind === FIRST) this.#byPasid.add(entry, pasidKey(did, pasid));
     this.#live += 1;
@@ -77,10 +80,8 @@ export class PagingCache {
   }
 
   flushAll(): void {
-    if (this.#live === 0) return;
-    for (let row = 0; row < this.words.length; row += 1 << ROW_LG2) {
-      if (this.words[row + R_TAG] !== NOTHING) this.#remove(row);
-    }
+    const chain = this.#all;
+    for (let entry = chain.first(0); entry >= 0; entry = chain.first(0)) this.#remove(entry << ROW_LG2);
   }
 
   flushDomain(did: number): void {
@@ -146,6 +147,7 @@ export class PagingCache {
     this.words[row + R_TAG] = NOTHING;
     this.#byDomain.remove(row >>> ROW_LG2);
     this.#byPasid.remove(row >>> ROW_LG2);
+    this.#all.remove(row >>> ROW_LG2);
     this.#live -= 1;
   }
 }

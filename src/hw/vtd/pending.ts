@@ -1,5 +1,5 @@
 /** Bits that a walk will set in entries once it is known to succeed; an entry that is passed twice is written once. */
-import type { PhysicalMemory } from '../../mem/physical.js';
+import type { EntryMemory } from '../../mem/physical.js';
 
 /** Levels of a first stage, each through every level of a second, and the second stage of the result. */
 const MOST = 5 * (5 + 1) + 5;
@@ -48,7 +48,7 @@ export class Pending {
   }
 
   /** Sets them all. False: an entry is no longer what it was, or cannot be written; some may be set then. */
-  apply(memory: PhysicalMemory): boolean {
+  apply(memory: EntryMemory): boolean {
     const words = this.#words;
     for (let at = 0; at < this.#length; at += STRIDE) {
       if (words[at + BITS] === 0) continue;

@@ -36,7 +36,7 @@ export const SPACE_SSADE = 1 << 17;
 export const SPACE_SNOOPS = 1 << 18;
 export const SPACE_FPD = 1 << 19;
 
-export const SPACE_LG2 = 4;
+const SPACE_LG2 = 4;
 export const LEGACY_KEY = 1 << 20;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;
@@ -47,6 +47,8 @@ export class Spaces {
   readonly words = new Int32Array((ROWS + 1) << SPACE_LG2);
   readonly #byDomain = new Chains(ROWS, ROWS_LG2 - 2);
   readonly #byPasid = new Chains(ROWS, ROWS_LG2 - 2);
+  /** All of them, in one ring. */
+  readonly #all = new Chains(ROWS, 0);
   #lastStamp = 0;
   #live = 0;
 
@@ -84,15 +86,17 @@ export class Spaces {
     const did = words[row + S_DID]!;
     this.#byDomain.add(row >>> SPACE_LG2, mix(did));
     this.#byPasid.add(row >>> SPACE_LG2, pasidKey(did, words[row + S_KEY]!));
+    this.#all.add(row >>> SPACE_LG2, 0);
     this.#live += 1;
     return row;
   }
 
   /** Global PASID-cache invalidation; or, with `legacyOnly`, what a context-cache invalidation has to reach. */
   flushAll(legacyOnly: boolean): void {
-    if (this.#live === 0) return;
-    for (let row = 0; row < SCRATCH_ROW; row += 1 << SPACE_LG2) {
-      if (this.words[row + S_STAMP] === 0) continue;
+    const chain = this.#all;
+    for (let entry = chain.first(0); entry >= 0;) {
+      const row = entry << SPACE_LG2;
+      entry = chain.after(entry);
       if (!legacyOnly || this.words[row + S_KEY] === LEGACY_KEY) this.#remove(row);
     }
   }
@@ -133,6 +137,7 @@ export class Spaces {
     this.words[row + S_STAMP] = 0;
     this.#byDomain.remove(row >>> SPACE_LG2);
     this.#byPasid.remove(row >>> SPACE_LG2);
+    this.#all.remove(row >>> SPACE_LG2);
     this.#live -= 1;
   }
 }

@@ -7,8 +7,8 @@
  * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
  */
 import * as dma from '../../bus/dma.js';
-import type { PhysicalMemory } from '../../mem/physical.js';
-import { ProvidedPage } from '../../mem/providers.js';
+import type { EntryMemory } from '../../mem/physical.js';
+import { PROVIDER_FIRST_FRAME, ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
 import * as paging from './paging-cache.js';
 import { Pending } from './pending.js';
@@ -68,6 +68,8 @@ const SS_READ_WRITE = 3;
 const SS_A = 1 << 8;
 const SS_D = 1 << 9;
 const SS_SNP = 1 << 11;
+/** High word: once TM, transient mapping. */
+const SS_RESERVED_62 = 1 << 30;
 const SS_ADDRESS_HI = 0xfffff;
 const ADDRESS_LO = -1 << 12;
 /** Of a large leaf, below its address: all but bit 12, which is PAT. */
@@ -79,12 +81,12 @@ const PATH_WRITABLE = 1 << 4;
 /** {@link R_PERMITTED} of a page: its leaf is dirty, or that does not count. */
 const PAGE_DIRTY = 1 << 2;
 
-/** First word of an interrupt: 0xfee. */
+/** The interrupt window: addresses 0xfee?????. */
 const INTERRUPT_LO = 0xfee0_0000 | 0;
 const INTERRUPT_MASK = -1 << 20;
 /** The high words of HPAs that belong to address spaces without bytes. */
-const PROVIDER_HI = 1 << 7;
-const PROVIDER_HI_LIMIT = 1 << 8;
+const PROVIDER_HI = PROVIDER_FIRST_FRAME >>> 20;
+const PROVIDER_HI_LIMIT = PROVIDER_HI * 2;
 /** A table that changes under every walk belongs to somebody who wants no answer. */
 const TRIES = 4;
 const AGAIN = -1;
@@ -100,7 +102,7 @@ export class Walker {
   permittedPriv = 0;
   isDirty = false;
 
-  readonly #memory: PhysicalMemory;
+  readonly #memory: EntryMemory;
   readonly #spaces: Int32Array;
   readonly #can: Abilities;
   readonly #cache: paging.PagingCache;
@@ -138,7 +140,7 @@ export class Walker {
   #fAtHi = 0;
   #fAtLo = 0;
 
-  constructor(memory: PhysicalMemory, spaces: Int32Array, can: Abilities, cache: paging.PagingCache) {
+  constructor(memory: EntryMemory, spaces: Int32Array, can: Abilities, cache: paging.PagingCache) {
     this.#memory = memory;
     this.#spaces = spaces;
     this.#can = can;
@@ -233,8 +235,8 @@ export class Walker {
     const { providers } = this.#memory;
     const words = this.#spaces;
     const provider = providers.at(words[this.#row + S_FIRST_HI]!, words[this.#row + S_FIRST_LO]!);
-    if (provider === null) return Reason.FS_ROOT_ACCESS;
     if (!isCanonical(hi, words[this.#row + S_FIRST_WIDTH]!)) return Reason.NOT_CANONICAL;
+    if (provider === null) return Reason.FS_ROOT_ACCESS;
     const page = this.#page;
     const asked = this.#access & (DMA_READ | DMA_WRITE | DMA_EXEC);
     const demanded = (this.#mode & WALK_PARTIAL) === 0 ? asked : asked & DMA_READ || asked;
@@ -476,7 +478,7 @@ export class Walker {
     const words = this.#spaces;
     const memory = this.#memory;
     const tracks = (this.#flags & SPACE_SSADE) !== 0;
-    const reservedHi = this.#can.beyondHaw & SS_ADDRESS_HI;
+    const reservedHi = (this.#can.beyondHaw & SS_ADDRESS_HI) | SS_RESERVED_62;
     const top = words[this.#row + S_SECOND_WIDTH]! - 9;
     let tableHi = words[this.#row + S_SECOND_HI]!;
     let tableLo = words[this.#row + S_SECOND_LO]!;

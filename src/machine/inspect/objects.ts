@@ -76,7 +76,7 @@ function paging(hwpt: HwptPaging): Record<string, Detail> {
 
 function device(bound: Device): Record<string, Detail> {
   const attached = [...bound.group.attachments.entries()]
-    .filter(([, { devices }]) => devices.has(bound))
+    .filter(([, { devices }]) => devices.includes(bound))
     .map(([pasid, { hwpt }]) => (pasid === 0 ? `hwpt ${hwpt.id}` : `PASID ${pasid}: hwpt ${hwpt.id}`));
   return { device: bound.device.name, group: bound.device.group.id, attached };
 }

@@ -6,7 +6,7 @@
 import { struct, u32, u64, type Infer } from '../struct.js';
 
 /** The first number; all below 0x10a60000 are ioasis'. */
-export const IOASIS_BASE = 0x10a50000;
+const IOASIS_BASE = 0x10a50000;
 
 /** data_type of IOMMU_HWPT_INVALIDATE on a nested page table, whatever it was allocated with. */
 export const IOASIS_HWPT_INVALIDATE_DATA_RANGE = 0x10a50000;

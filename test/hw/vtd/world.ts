@@ -118,9 +118,11 @@ export class World {
   }
 
   get(hpa: bigint): bigint {
-    const bytes = new Uint8Array(8);
-    if (!this.memory.read(hpa, bytes)) throw new Error(`no memory at 0x${hpa.toString(16)}`);
-    return new DataView(bytes.buffer).getBigUint64(0, true);
+    const { memory } = this;
+    if (!memory.load64(Number(hpa >> 32n), Number(hpa & 0xffff_ffffn) | 0)) {
+      throw new Error(`no memory at 0x${hpa.toString(16)}`);
+    }
+    return (BigInt(memory.loadedHi >>> 0) << 32n) | BigInt(memory.loadedLo >>> 0);
   }
 
   /** Programs RTADDR with translation table mode `ttm`, latches it, switches translation on. */
@@ -147,6 +149,8 @@ export class World {
   /** The fault records that are taken, oldest first; takes them out. */
   faults(): FaultRecord[] {
     const records: FaultRecord[] = [];
+    // PPF
+    if ((this.unit.read32(0x34) & 2) === 0) return records;
     for (let index = 0; index < 8; index += 1) {
       const lo = this.unit.read64(0x220 + index * 16);
       const hi = this.unit.read64(0x228 + index * 16);

@@ -214,6 +214,18 @@ export const driverCases: Cases = {
     },
     viommuDriver({ invalidate: (array) => array.readAll(t.iommu_viommu_invalidate_selftest, 7) }),
   ),
+  user_array_entry_length: refused(
+    'EINVAL',
+    (w) => {
+      const { viommu: hwpt_id } = w.guest();
+      const data_uptr = w.buffer(1);
+      const entries = { entry_num: 1, entry_len: t.iommu_viommu_invalidate_selftest.size - 1 };
+      return () => w.call(u.IOMMU_HWPT_INVALIDATE, { hwpt_id, data_type: 7, data_uptr, ...entries });
+    },
+    viommuDriver({
+      invalidate: (array) => array.readGrowing(0, t.iommu_viommu_invalidate_selftest, 'cache_id'),
+    }),
+  ),
   invalidate_hwpt_unit: refused('EOPNOTSUPP', (w) => {
     const { dev, parent } = w.guest();
     const hwpt_id = w.nested(dev, parent);

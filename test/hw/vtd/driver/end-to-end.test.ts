@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Errno } from '../../../../src/base/errno.js';
 import type { StaleHit } from '../../../../src/base/events.js';
+import { respondGroup } from '../../../../src/hw/iopf.js';
 import * as u from '../../../../src/wire/uapi/iommufd.gen.js';
 import { ioasis_hwpt_invalidate_range, ioasis_vevent_vtd_fault } from '../../../../src/wire/uapi/ioasis.js';
 import { Machine } from './machine.js';
@@ -113,7 +114,7 @@ describe("a guest's table", () => {
     machine.store(guest + 0x7000n, 0xbbbbn);
   });
 
-  test.each([0, PASID])('at %i: both stages, a stale hit, both invalidations', (pasid) => {
+  test.each([0, PASID])('R5, R17: at %i: both stages, a stale hit, both invalidations', (pasid) => {
     const nested = machine.nested(device.bound.id, parent, 0n, { flags: ALLOC_PASID });
     machine.attach(device.bound, nested, pasid);
     const read = (): bigint | null => device.read(0x5000n, pasid === 0 ? -1 : pasid);
@@ -176,7 +177,7 @@ describe("a guest's table", () => {
     expect(count()).toEqual([unitNow + 2, devicesNow + 2]);
   });
 
-  test('takes invalidations that grow, of both tags, and none that it does not know', () => {
+  test('R22, R23, R24: takes invalidations that grow, of both tags, and none that it does not know', () => {
     const nested = machine.nested(device.bound.id, parent, 0n);
     machine.attach(device.bound, nested);
     const refused = (type: number, entry: Uint8Array): string => {
@@ -200,7 +201,7 @@ describe("a guest's table", () => {
     expect(refused(0, new Uint8Array(32))).toBe('EINVAL user_data_length');
   });
 
-  test('asks its owner for what is missing, who answers, and then it is there', () => {
+  test('R14, R15, R19, R20: asks its owner for what is missing, who answers, and then it is there', () => {
     const { out_fault_id: fault_id, out_fault_fd: fd } = machine.call(u.IOMMU_FAULT_QUEUE_ALLOC);
     const nested = machine.nested(device.bound.id, parent, 0n, {
       flags: ALLOC_PASID | FAULT_ID_VALID,
@@ -236,7 +237,7 @@ describe("a guest's table", () => {
     expect(device.dma.faultParam).toBeNull();
   });
 
-  test('tells its guest of faults that end a request, under the number of the vDEVICE', () => {
+  test('R19: tells its guest of faults that end a request, under the number of the vDEVICE', () => {
     const { out_viommu_id: viommu_id } = machine.call(u.IOMMU_VIOMMU_ALLOC, {
       type: VIOMMU_VTD,
       dev_id: device.bound.id,
@@ -282,7 +283,7 @@ describe("a guest's table", () => {
   });
 });
 
-test('an address space whose owner answers is attached by PASID and by requester id alone', () => {
+test('R12, R17: an address space whose owner answers, by PASID and by requester id alone', () => {
   const at = machine.map(ioas, 0n);
   const keeper = machine.hwpt(device.bound.id, ioas, { flags: ALLOC_PASID });
   machine.store(at, 0x77n);
@@ -305,6 +306,10 @@ test('an address space whose owner answers is attached by PASID and by requester
     },
   };
   const domain = machine.unit.allocProvided(provider);
+  domain.iopfHandler = (group) => {
+    there = true;
+    respondGroup(group, 0);
+  };
   const { group } = device.dma;
   group.attach(domain, { domain });
   group.attachPasid(domain, device.dma, 2, { domain });
@@ -313,6 +318,9 @@ test('an address space whose owner answers is attached by PASID and by requester
   expect(device.read(0x4000n)).toBe(0x77n);
   provider.onInvalidate!(0n, (1n << 47n) - 1n);
   expect([device.read(0x4000n), device.read(0x8000n, 2)]).toEqual([null, null]);
+  device.pageRequest(0x8000n, 2, 7);
+  expect(device.responses).toEqual([[2, 7, 0]]);
+  expect(device.read(0x8000n, 2)).toBe(0x77n);
   group.detachPasid(2);
   group.detach();
   domain.free();

@@ -1,0 +1,103 @@
+/**
+ * DMA beside what a processor does: a device writes what it holds into a memfd, or copies from one half of the memfd to the
+ * other, through two stages of translation; a C program does the same with memcpy, in turns. The file is mapped here as in
+ * the daemon. Ratios are of times, so 1.25x is 0.8 of the speed.
+ */
+import { DmaPort } from '#ioasis/bus/dma-port.js';
+import { FileBackings } from '#ioasis/host/backing.js';
+import * as sys from '#ioasis/host/sys.js';
+import { startMemcpy } from './programs.js';
+import { asMicroseconds, asRatio, limited, quiet, title } from './report.js';
+import { IOVA, PASID, Scene, SOURCE, type SceneLayout } from './translate.js';
+
+const TOTAL = 1 << 27;
+const HALF = TOTAL / 2;
+const PAGE = 4096;
+const ROUNDS = 201;
+/** A round is shorter than a time slice, so that the quiet ones are free of other programs. */
+const ROUND_BYTES = 1 << 24;
+const WARM_UP = 40;
+
+/** Pages of each half in an order in which no two are adjacent. */
+function scattered(page: number): number {
+  const pages = HALF / PAGE;
+  const half = page < pages ? 0 : pages;
+  return half + (((page - half) * 5) % pages);
+}
+
+/** A device whose address space shows the file, which begins where physical memory for clients does. */
+function makePort(layout: SceneLayout): DmaPort {
+  const fd = sys.memfdCreate('dma', 0);
+  sys.ftruncate(fd, TOTAL);
+  const scene = new Scene(TOTAL / PAGE, 1, layout);
+  const backing = new FileBackings().ofDescriptor(fd, sys.fstat(fd)!);
+  const [window] = scene.memory.window(backing, 0n, BigInt(TOTAL))!;
+  if (window!.hpa !== 1n << 40n) throw new Error('the file is not where the scene has its pages');
+  const port = new DmaPort(SOURCE, scene.unit, scene.memory);
+  port.pasid = PASID;
+  if (!port.write(0, IOVA, new Uint8Array(TOTAL).fill(1))) throw new Error(`reason ${port.reason}`);
+  return port;
+}
+
+/** What is compared: over how many bytes it goes from place to place, and how the pages lie. */
+interface Case {
+  readonly kind: 'write' | 'copy';
+  readonly size: number;
+  readonly spread: number;
+  readonly layout: SceneLayout;
+}
+
+async function compare(name: string, { kind, size, spread, layout }: Case, most: number): Promise<void> {
+  const port = makePort(layout);
+  const peer = await startMemcpy(kind, size, spread, TOTAL);
+  const count = Math.ceil(ROUND_BYTES / size);
+  let at = 0;
+  const held = new Uint8Array(size).fill(3);
+  const step = (): boolean =>
+    kind === 'write'
+      ? port.write(0, (IOVA + HALF + at) | 0, held)
+      : port.copy(0, (IOVA + at) | 0, 0, (IOVA + HALF + at) | 0, size);
+  const round = (): number => {
+    const begun = process.hrtime.bigint();
+    for (let i = 0; i < count; i += 1) {
+      if (!step()) throw new Error(`reason ${port.reason}`);
+      at = at + size < spread ? at + size : 0;
+    }
+    return Number(process.hrtime.bigint() - begun) / count;
+  };
+  const own: number[] = [];
+  const peers: number[] = [];
+  for (let i = 0; i < ROUNDS + WARM_UP; i += 1) {
+    const { begun, ended } = await peer.batch(count);
+    const time = round();
+    if (i < WARM_UP) continue;
+    own.push(time);
+    peers.push((ended - begun) / count);
+  }
+  await peer.stop();
+  limited(`${name}, ${asMicroseconds(quiet(own))}`, quiet(own) / quiet(peers), most, asRatio);
+}
+
+const kib = (size: number): string => `${size / 1024} KiB`;
+
+/** Beyond this the pages of a case are more than an IOTLB has, and walks are among what is measured. */
+const IOTLB_REACH = 1 << 22;
+
+export async function run(): Promise<void> {
+  for (const kind of ['write', 'copy'] as const) {
+    title(`DMA ${kind} through two stages, time beside memcpy`);
+    for (const spread of [0, IOTLB_REACH, HALF]) {
+      for (const size of [1 << 16, 1 << 20]) {
+        const how = spread === 0 ? 'in place' : `over ${spread >> 20} MiB`;
+        const one: Case = { kind, size, spread: Math.max(spread, size), layout: {} };
+        await compare(`${kib(size)} ${how}, 2 MiB pages`, { ...one, layout: { pageLg2: 21 } }, 1.25);
+        await compare(`${kib(size)} ${how}, 4 KiB pages, adjacent`, one, 1.25);
+        await compare(
+          `${kib(size)} ${how}, 4 KiB pages, scattered`,
+          { ...one, layout: { frameOf: scattered } },
+          2,
+        );
+      }
+    }
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * A client's file of shared memory as bytes of our own: mapped in pieces, as far as devices reach it, and only while a
+ * device can. A file that is cut short under a mapping is a SIGBUS, so a piece is mapped only if the file is sealed
+ * against that or the guard watches it; a page that was lost ends the view, and system calls say what is still there.
+ */
+import { fileURLToPath } from 'node:url';
+import type { DirectView } from '../mem/client.js';
+import * as sys from './sys.js';
+
+/** Pieces start at multiples of this, as windows do. */
+const PIECE_LG2 = 30;
+const PIECE = 2 ** PIECE_LG2;
+const LEAST_RESERVATION = 2 ** 21;
+const PAGE = 4096;
+const TMPFS_MAGIC = 0x01021994;
+const F_GETFL = 3;
+const F_GET_SEALS = 1034;
+const F_SEAL_SHRINK = 2;
+
+const statfs = sys.allocate(128);
+
+const guardPath = fileURLToPath(new URL('../../shim/build/libioasis-guard.so', import.meta.url));
+let loadedGuard: sys.Guard | null | undefined;
+
+/** Loaded when the first file is mapped: most runs have none. */
+function theGuard(): sys.Guard | null {
+  if (loadedGuard === undefined) loadedGuard = sys.loadGuard(guardPath);
+  return loadedGuard;
+}
+
+/** Addresses that were given back, by length: views of them may still be held, so they are never unmapped. */
+const spare = new Map<number, sys.Block[]>();
+
+function takeAddresses(length: number): sys.Block | null {
+  let size = LEAST_RESERVATION;
+  while (size < length) size *= 2;
+  return spare.get(size)?.pop() ?? sys.reserve(size);
+}
+
+function giveAddressesBack(block: sys.Block): void {
+  sys.unmapAt(block);
+  const size = block.bytes.length;
+  const list = spare.get(size);
+  if (list === undefined) spare.set(size, [block]);
+  else list.push(block);
+}
+
+/** A piece of a file that is mapped. */
+class FileView implements DirectView {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  #isOver = false;
+  readonly #block: sys.Block;
+  readonly #guard: sys.Guard | null;
+  readonly #range: number;
+
+  constructor(
+    readonly start: number,
+    block: sys.Block,
+    length: number,
+    guard: sys.Guard | null,
+  ) {
+    this.#block = block;
+    this.bytes = new Uint8Array(block.bytes.buffer, 0, length);
+    this.words = new Int32Array(block.bytes.buffer, 0, length >>> 2);
+    this.#guard = guard;
+    this.#range = guard === null ? -1 : guard.add(block.address, pagesOf(length));
+  }
+
+  /** False: pages of it could be lost, and nobody would survive it. */
+  get isGuarded(): boolean {
+    return this.#range >= 0;
+  }
+
+  get alive(): boolean {
+    return !this.#isOver && (this.#guard === null || this.#guard.marks[this.#range] === 0);
+  }
+
+  end(): void {
+    this.#isOver = true;
+    giveAddressesBack(this.#block);
+    if (this.#range >= 0) this.#guard!.remove(this.#range);
+  }
+}
+
+const pagesOf = (length: number): number => Math.ceil(length / PAGE) * PAGE;
+
+export class MappedFile {
+  readonly #fd: number;
+  /** By number of the piece. */
+  readonly #pieces = new Map<number, FileView>();
+  #isMappable: boolean | null = null;
+
+  /** `fd` stays open as long as this is used. */
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The piece around `offset`; null where the file ends before, or cannot be mapped. */
+  view(offset: number): DirectView | null {
+    const index = Math.floor(offset / PIECE);
+    const known = this.#pieces.get(index);
+    if (known !== undefined && known.alive && offset < known.start + known.bytes.length) return known;
+    this.#isMappable ??= this.#canMap();
+    if (!this.#isMappable) return null;
+    const size = Number(sys.fstat(this.#fd)?.size ?? 0n);
+    if (offset >= size) return null;
+    known?.end();
+    this.#pieces.delete(index);
+    const view = this.#map(index * PIECE, Math.min(PIECE, size - index * PIECE));
+    if (view !== null) this.#pieces.set(index, view);
+    return view;
+  }
+
+  /** Nothing is mapped any more. */
+  end(): void {
+    for (const piece of this.#pieces.values()) piece.end();
+    this.#pieces.clear();
+  }
+
+  /** Shared memory that we may write: nothing else stays as it is while a device has it. */
+  #canMap(): boolean {
+    if ((sys.fcntl(this.#fd, F_GETFL, 0) & sys.O_ACCMODE) !== sys.O_RDWR) return false;
+    return sys.fstatfs(this.#fd, statfs.address) >= 0 && statfs.view.getUint32(0, true) === TMPFS_MAGIC;
+  }
+
+  #map(start: number, length: number): FileView | null {
+    const seals = sys.fcntl(this.#fd, F_GET_SEALS, 0);
+    const isSealed = seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
+    const guard = isSealed ? null : theGuard();
+    if (!isSealed && guard === null) return null;
+    const block = takeAddresses(length);
+    if (block === null) return null;
+    if (!sys.mapAt(block, pagesOf(length), this.#fd, start)) {
+      giveAddressesBack(block);
+      return null;
+    }
+    const view = new FileView(start, block, length, guard);
+    if (isSealed || view.isGuarded) return view;
+    view.end();
+    return null;
+  }
+}

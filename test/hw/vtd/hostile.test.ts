@@ -1,0 +1,111 @@
+/**
+ * Hostile tables: every request ends in a translation or in one reason, within a bounded number of loads, and both are
+ * what a second implementation says. IOASIS_HOSTILE=10000000 makes it longer; the shares are printed.
+ */
+import { expect, test } from 'vitest';
+import { reasonInfo } from '../../../src/hw/vtd/reasons.js';
+import { HostileWorld, Random } from './hostile.js';
+import { answer, type Model } from './reference.js';
+
+const CASES = Number(process.env['IOASIS_HOSTILE'] ?? 100_000);
+/** Root, context, directory, PASID entry; 5 levels, each through 5; 5 more; four times over when bits change. */
+const MOST_LOADS = 1 + 4 + 1 + 8 + 4 * (5 * 6 + 5);
+/** Reasons that scalable mode can give without meddling during the walk. */
+const REACHABLE = [
+  0x38, 0x39, 0x3a, 0x40, 0x41, 0x42, 0x43, 0x45, 0x46, 0x48, 0x50, 0x51, 0x52, 0x58, 0x59, 0x5a, 0x5b, 0x5c,
+  0x5d, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7a, 0x7b, 0x7c, 0x80, 0x81, 0x82, 0x83,
+  0x84, 0x85, 0x87, 0x90,
+];
+
+test(`${CASES} hostile tables`, () => {
+  const random = new Random(Number(process.env['IOASIS_SEED'] ?? 20_260_801));
+  const world = new HostileWorld(random);
+  const { memory, unit, request } = world;
+  const read = (hpa: bigint): bigint | null =>
+    memory.load64(Number(hpa >> 32n), Number(hpa & 0xffff_ffffn) | 0)
+      ? (BigInt(memory.loadedHi >>> 0) << 32n) | BigInt(memory.loadedLo >>> 0)
+      : null;
+  const seen = new Map<number, number>();
+  world.start();
+  for (let index = 0; index < CASES; index += 1) {
+    const question = world.build();
+    for (let spoils = random.pick([0, 0, 0, 0, 0, 1, 1, 2]); spoils > 0; spoils -= 1) world.spoil();
+    const isNowhere = random.chance(1);
+    const root = isNowhere ? 0x40_0000_0000n : world.root;
+    unit.write64(0x20, root | (1n << 10n));
+    unit.write32(0x18, 0xc000_0000);
+    const model: Model = { read, root, haw: 48n, mgaw: 57n, has1GibFirst: true };
+    const expected = answer(model, question);
+    memory.loads = 0;
+    const hpa = world.ask(question.iova, question);
+    const { loads } = memory;
+    const got = hpa === null ? { reason: request.reason } : { hpa };
+    if (print(got) !== print(expected) || loads > MOST_LOADS) {
+      expect({ index, question, got: print(got), loads }).toEqual({
+        index,
+        question,
+        got: print(expected),
+        loads: 0,
+      });
+    }
+    const reason = hpa === null ? request.reason : 0;
+    seen.set(reason, (seen.get(reason) ?? 0) + 1);
+    const faults = world.faults();
+    const silenced = reason !== 0 && reasonInfo(reason).qualified && faults.length === 0;
+    if (!silenced && faults.length !== (reason === 0 ? 0 : 1))
+      expect([index, faults]).toEqual([index, 'one fault']);
+    // And from the caches.
+    if (hpa !== null && world.ask(question.iova, question) !== hpa)
+      expect(index).toBe('the same when cached');
+    world.clear();
+  }
+  const share = (count: number): string => `${((100 * count) / CASES).toFixed(2)} %`;
+  const lines = [...seen]
+    .toSorted(([a], [b]) => a - b)
+    .map(([reason, count]) => `0x${reason.toString(16)} ${share(count)}`);
+  console.log(`translated ${share(seen.get(0) ?? 0)}; ${lines.join(', ')}`);
+  expect((seen.get(0) ?? 0) / CASES).toBeGreaterThan(0.4);
+  const least = CASES >= 1_000_000 ? 100 : 1;
+  expect(
+    REACHABLE.filter((reason) => (seen.get(reason) ?? 0) < least).map((reason) => reason.toString(16)),
+  ).toEqual([]);
+});
+
+function print(answered: { hpa: bigint } | { reason: number }): string {
+  return 'hpa' in answered ? `at 0x${answered.hpa.toString(16)}` : `reason 0x${answered.reason.toString(16)}`;
+}
+
+test('tables that change during the walk', () => {
+  const random = new Random(4711);
+  const world = new HostileWorld(random);
+  const { memory, request } = world;
+  const load64 = memory.load64.bind(memory);
+  let countdown = 0;
+  let meddles = true;
+  memory.load64 = (hi, lo) => {
+    const found = load64(hi, lo);
+    if (--countdown === 0 && meddles) {
+      const { loadedHi, loadedLo } = memory;
+      world.spoil();
+      memory.loadedHi = loadedHi;
+      memory.loadedLo = loadedLo;
+    }
+    return found;
+  };
+  world.start();
+  for (let index = 0; index < 5000; index += 1) {
+    meddles = false;
+    const question = world.build();
+    world.unit.write32(0x18, 0xc000_0000);
+    meddles = true;
+    countdown = 1 + random.below(40);
+    memory.loads = 0;
+    const hpa = world.ask(question.iova, question);
+    expect(memory.loads).toBeLessThanOrEqual(MOST_LOADS + 1);
+    const faults = world.faults();
+    const isSilenced = hpa === null && faults.length === 0 && reasonInfo(request.reason).qualified;
+    if (!isSilenced) expect(faults).toHaveLength(hpa === null ? 1 : 0);
+    meddles = false;
+    world.clear();
+  }
+});
