@@ -53,6 +53,7 @@ export async function leavesNothing(program: string, args: readonly string[] = [
   const { bugs, left } = await engine.stop();
   if (bugs.length > 0) throw new Error(bugs.join('\n'));
   expect(alive(left)).toEqual([]);
+  expect(left['contexts']).toBe(0);
   if (first.status !== 0 || last.status !== 0) throw new Error(`${first.output}${last.output}`);
   return ended;
 }
