@@ -33,6 +33,11 @@ export function startSelftest(options: Partial<EngineOptions> = {}): Promise<Run
   return startEngine({ config: { selftest: true }, ...options });
 }
 
+/** What an engine still had at its end: the kinds of which there is any. */
+export function alive(left: Readonly<Record<string, number>>): string[] {
+  return Object.keys(left).filter((kind) => left[kind] !== 0);
+}
+
 /**
  * Runs a program on an engine of its own, which then serves an honest one, has as many descriptors as before, has
  * met no bug and keeps nothing alive.
@@ -51,7 +56,7 @@ export async function leavesNothing(
   await until(() => descriptors() <= before);
   const { bugs, left } = await engine.stop();
   if (bugs.length > 0) throw new Error(bugs.join('\n'));
-  expect(Object.entries(left).filter(([, count]) => count !== 0)).toEqual([]);
+  expect(alive(left)).toEqual([]);
   expect(left['contexts']).toBe(0);
   if (first.status !== 0 || last.status !== 0) throw new Error(`${first.output}${last.output}`);
   return ended;

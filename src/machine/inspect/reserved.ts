@@ -7,10 +7,10 @@ import * as st from '../../hw/vtd/structures.js';
 
 const ALL = (1n << 64n) - 1n;
 const PS = 0x80n;
-/** Once a hint of short-lived mappings (TM). */
-const BIT_62 = 1n << 62n;
 const SNP = 1n << 11n;
 const XD = 1n << 63n;
+/** Once the transient mapping. */
+const TRANSIENT = 1n << 62n;
 /** PAT, of a large first-stage leaf. */
 const PAT = 1n << 12n;
 const ADDRESS_TOP = 52;
@@ -75,7 +75,7 @@ export class ReservedBits {
     const sizes = reg.registerField(this.#cap, reg.CAP.SSLPS);
     const largest = (sizes & 2) !== 0 ? 3 : (sizes & 1) !== 0 ? 2 : 1;
     const snoop = reg.registerField(this.#ecap, reg.ECAP.SC) !== 0 ? 0n : SNP;
-    return this.#address() | this.#large(pte, level, largest, 0n) | snoop | BIT_62;
+    return this.#address() | this.#large(pte, level, largest, 0n) | snoop | TRANSIENT;
   }
 
   /** What an address of `haw` bits leaves of the 52 that there are. */

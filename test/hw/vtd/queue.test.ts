@@ -100,7 +100,6 @@ describe('what stops the queue', () => {
     ['PASID IOTLB granularity 1', [pasidIotlbInvalidate(1n)], 4],
     ['PASID cache granularity 2', [pasidCacheInvalidate(2n)], 4],
     ['AM above MAMV', [iotlbInvalidate(3n), 19n], 4],
-    ['PASID AM above MAMV', [pasidIotlbInvalidate(3n), 19n], 4],
     ['a wait for nothing', [5n], 4],
     ['a status write to nowhere', [5n | 0x20n, 0x40_0000_0000n], 2],
   ] as const)('%s', (_, words, code) => {
