@@ -11,12 +11,13 @@
 #include "shim.h"
 
 #define REMEMBERED 256
-#define KIND_KNOWN 0x80
+/* How many places a name can have in what is remembered. */
+#define PLACES 8
 /* Major numbers of the terminals that a pseudo-terminal's owner hands out. */
 #define SLAVES_FIRST 136
 #define SLAVES_LAST 143
 
-/* (inode << 8) | KIND_KNOWN | kind, in one word so that threads never see half an entry. */
+/* (name << 8) | kind, in one word so that threads never see half an entry. */
 static _Atomic uint64_t remembered[REMEMBERED];
 
 /* Pipes are all of one file system, and a FIFO of another may have the inode of one. 0: no pipe was ours yet. */
@@ -49,13 +50,38 @@ uint64_t token_named(const struct stat *status)
 	return is_terminal(status) && status->st_mtime >= IOASIS_FIRST_TERMINAL ? (uint64_t)status->st_mtime : 0;
 }
 
+/* Where a name is remembered, or NULL. */
+static _Atomic uint64_t *place_of(uint64_t name)
+{
+	for (unsigned i = 0; i < PLACES; i++) {
+		_Atomic uint64_t *place = &remembered[(name + i) % REMEMBERED];
+
+		if (atomic_load_explicit(place, memory_order_relaxed) >> 8 == name)
+			return place;
+	}
+	return NULL;
+}
+
+/* A token drives out another only where there is no room: once the daemon is gone nobody can be asked again. */
+static _Atomic uint64_t *new_place(uint64_t name)
+{
+	for (unsigned i = 0; i < PLACES; i++) {
+		_Atomic uint64_t *place = &remembered[(name + i) % REMEMBERED];
+
+		if ((atomic_load_explicit(place, memory_order_relaxed) & 0x7f) == IOASIS_NOT_OURS)
+			return place;
+	}
+	return &remembered[name % REMEMBERED];
+}
+
 void token_learn(const struct stat *status, int kind)
 {
-	uint64_t inode = token_named(status);
+	uint64_t name = token_named(status);
+	_Atomic uint64_t *place = place_of(name);
 
-	if (inode == 0)
+	if (name == 0)
 		return;
-	atomic_store_explicit(&remembered[inode % REMEMBERED], inode << 8 | KIND_KNOWN | (unsigned)kind,
+	atomic_store_explicit(place ? place : new_place(name), name << 8 | (unsigned)kind,
 			      memory_order_relaxed);
 	if (kind == IOASIS_NOT_OURS)
 		return;
@@ -79,13 +105,18 @@ static int ask(int fd, uint64_t inode, const struct stat *status)
 int token_kind(int fd, uint64_t *inode)
 {
 	struct stat status;
-	uint64_t entry;
+	_Atomic uint64_t *place;
 
 	if (fd < 0 || sys2(SYS_fstat, fd, &status) < 0 || (*inode = token_named(&status)) == 0)
 		return IOASIS_NOT_OURS;
-	entry = atomic_load_explicit(&remembered[*inode % REMEMBERED], memory_order_relaxed);
-	if (entry >> 8 == *inode && (entry & KIND_KNOWN))
-		return entry & 0x7f;
+	place = place_of(*inode);
+	if (place) {
+		uint64_t entry = atomic_load_explicit(place, memory_order_relaxed);
+
+		/* Another thread may have put something else there meanwhile. */
+		if (entry >> 8 == *inode)
+			return entry & 0x7f;
+	}
 	return ask(fd, *inode, &status);
 }
 

@@ -79,10 +79,10 @@ describe('a fault queue', () => {
     const { fd, dev } = w.faultingDevice();
     w.iopf(dev, { grpid: 1 });
     w.iopf(dev, { grpid: 2 });
-    expect(answers).toEqual([{ pasid: 0, grpid: 2, code: 2 }]);
+    expect(answers).toEqual([{ hasPasid: false, pasid: 0, grpid: 2, code: 2 }]);
     expect(faultsIn(w.client.read(fd, 2 * RECORD))).toHaveLength(1);
     w.end();
-    expect(answers).toContainEqual({ pasid: 0, grpid: 1, code: 1 });
+    expect(answers).toContainEqual({ hasPasid: false, pasid: 0, grpid: 1, code: 1 });
   });
 
   test('keeps its page table, and is kept by its descriptor', () => {
