@@ -254,6 +254,9 @@ const ownName = /^ioasis-[A-Za-z0-9]{6}$/;
 /** An engine makes its directory a moment before its socket. */
 const YOUNG_MS = 60_000;
 
+/** All that an engine puts into its directory: anything else there is somebody's own, whatever the name. */
+const ownEntries: readonly string[] = ['socket', `socket${TREE_SUFFIX}`];
+
 /** Removes what engines that were killed have left: directories of ours with a socket that nobody listens at. */
 async function sweep(parent: string): Promise<void> {
   for (const name of readdirSync(parent)) {
@@ -261,7 +264,9 @@ async function sweep(parent: string): Promise<void> {
     const dir = join(parent, name);
     const status = lstatSync(dir, { throwIfNoEntry: false });
     const isOld = status?.isDirectory() === true && Date.now() - status.mtimeMs > YOUNG_MS;
-    if (!isOld || status.uid !== process.geteuid?.() || !(await isDeserted(join(dir, 'socket')))) continue;
+    if (!isOld || status.uid !== process.geteuid?.()) continue;
+    if (!readdirSync(dir).every((entry) => ownEntries.includes(entry))) continue;
+    if (!(await isDeserted(join(dir, 'socket')))) continue;
     rmSync(dir, { recursive: true, force: true });
   }
 }

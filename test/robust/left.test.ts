@@ -102,18 +102,22 @@ test('what a killed engine left is removed by the next, and what is alive is not
   const named = join(dir, 'ioasis-test-kept');
   mkdirSync(join(dead, 'socket.tree'), { recursive: true });
   mkdirSync(named);
+  // Named as ours are, and holding what is not ours.
+  const foreign = join(dir, 'ioasis-kernel');
+  mkdirSync(join(foreign, 'work'), { recursive: true });
   // A process that ends without closing leaves the name of its socket.
   const script = `require('net').createServer().listen(${JSON.stringify(join(dead, 'socket'))}, () => process.kill(process.pid, 9))`;
   expect(() => execFileSync(process.execPath, ['-e', script], { stdio: 'ignore' })).toThrow();
   expect(existsSync(join(dead, 'socket'))).toBe(true);
   const engine = await startSelftest();
-  for (const path of [dead, named, dirname(engine.socket)]) utimesSync(path, old, old);
+  for (const path of [dead, named, foreign, dirname(engine.socket)]) utimesSync(path, old, old);
   const other = await startSelftest();
   await until(() => !existsSync(dead));
   expect(existsSync(named)).toBe(true);
   expect(await run(engine, compile('honest'))).toEqual(success);
   await other.stop();
   await engine.stop();
+  expect(existsSync(foreign)).toBe(true);
   delete process.env['XDG_RUNTIME_DIR'];
 });
 
