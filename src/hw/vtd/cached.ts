@@ -40,13 +40,16 @@ export function* cachedTranslations(iotlb: Iotlb): Generator<CachedTranslation> 
     const high = words[at + ENTRY.E_HIGH]!;
     const flags = words[at + ENTRY.E_FLAGS]!;
     const kind = (tag >>> 16) & 3;
+    // What the entry covers, which may be less than the leaf that it came from.
+    const sizeLg2 = 12 + (31 - Math.clz32(-words[at + ENTRY.E_MASK]!));
+    const within = (1n << BigInt(sizeLg2)) - 1n;
     yield {
       kind: kinds[kind]!,
       did: tag & 0xffff,
       pasid: kind === ENTRY.KIND_SECOND ? -1 : (high >>> 20) | ((tag >>> 18) << 12),
       iova: joinWords(high & 0xfffff, words[at + ENTRY.E_FRAME]!) << 12n,
-      hpa: joinWords(words[at + ENTRY.E_HPA_HI]!, words[at + ENTRY.E_HPA_LO]!),
-      sizeLg2: (flags >>> ENTRY.SIZE_SHIFT) & ENTRY.SIZE_MASK,
+      hpa: joinWords(words[at + ENTRY.E_HPA_HI]!, words[at + ENTRY.E_HPA_LO]!) & ~within,
+      sizeLg2,
       permitted: (flags >>> ENTRY.PERMITTED_SHIFT) & 7,
       isWritten: (flags & WRITE) !== 0,
     };

@@ -13,7 +13,6 @@ import { Contexts } from './context.js';
 import { FaultRecords } from './faults.js';
 import { Interrupt } from './interrupt.js';
 import { Iotlb } from './iotlb.js';
-import { listEntries, type CachedEntry } from './listing.js';
 import { PageRequests } from './page-requests.js';
 import { PagingCache } from './paging-cache.js';
 import { InvalidationQueue } from './queue.js';
@@ -147,11 +146,6 @@ export class VtdHardware implements Translator, Mmio {
       pageRequestsOverflowed: this.#pageRequests.overflowed,
       descriptors: this.#queue.done,
     };
-  }
-
-  /** What the IOTLB holds. */
-  translations(): Iterable<CachedEntry> {
-    return listEntries(this.#caches.iotlb);
   }
 
   /** What a write to a register does besides changing it. */

@@ -1,4 +1,5 @@
 /** Everything of a machine at one moment: objects, devices, units with registers, tables and caches. */
+import type { CachedTranslation as IotlbEntry } from '../../hw/vtd/cached.js';
 import type { BuiltDevice, BuiltUnit } from '../build.js';
 import type { Engine } from '../engine.js';
 import { objectsOf, type ContextObjects } from './objects.js';
@@ -82,29 +83,20 @@ function unitReport({ name, hardware }: BuiltUnit, tables: VtdTables): UnitRepor
     type: 'vtd',
     registers: registersOf(hardware),
     contexts: tables.contexts(),
-    caches: { iotlb: [...hardware.translations()].map(translation), pagingEntries, pasidEntries },
+    caches: { iotlb: [...hardware.cachedTranslations()].map(translation), pagingEntries, pasidEntries },
     faultsLost,
   };
 }
 
-const kinds = ['', 'first stage', 'second stage', 'nested'];
+const kinds = { first: 'first stage', second: 'second stage', nested: 'nested' };
 
-function translation(entry: {
-  readonly did: number;
-  readonly kind: number;
-  readonly pasid: number;
-  readonly address: bigint;
-  readonly hpa: bigint;
-  readonly sizeLg2: number;
-}): CachedTranslation {
-  const { did, kind, pasid, address, hpa, sizeLg2 } = entry;
-  const type = kinds[kind] ?? '';
-  const tag = type === 'second stage' ? {} : { pasid };
+function translation({ did, kind, pasid, iova, hpa, sizeLg2 }: IotlbEntry): CachedTranslation {
+  const tag = kind === 'second' ? {} : { pasid };
   return {
     domain: did,
-    kind: type,
+    kind: kinds[kind],
     ...tag,
-    iova: hex(address),
+    iova: hex(iova),
     hpa: hex(hpa),
     size: hex(2n ** BigInt(sizeLg2)),
   };
