@@ -19,7 +19,8 @@ export interface Part {
 const everything = (): boolean => true;
 
 /** What no device and no container here has: other architectures, graphics, the first version of migration; and texts. */
-const foreign = /spapr|eeh|gfx|zpci|nvlink|_ccw_|_ap_|migration_info|device_state_v1|region_(sub)?type|_string$/i;
+const foreign =
+  /spapr|eeh|gfx|zpci|nvlink|_ccw_|_ap_|migration_info|device_state_v1|region_(sub)?type|_string$/i;
 /** Numbers to ask with, which name what is foreign. */
 const questions = /^(VFIO_SPAPR_TCE(_v2)?_IOMMU|VFIO_EEH)$/;
 const isOurs = (name: string): boolean =>
