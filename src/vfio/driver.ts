@@ -2,6 +2,7 @@
 import type { DmaDevice } from '../hw/unit.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { Task } from '../mem/task.js';
+import type { VfioGroup } from './group.js';
 
 export interface VfioDriver {
   /** Runs an ioctl that the core does not know; null: nor does the driver. */
@@ -10,8 +11,14 @@ export interface VfioDriver {
   readonly readable: boolean;
   /** Set while the device is open; the driver calls it when {@link readable} may have changed. */
   onReadableChange: (() => void) | null;
-  /** The device is closed: nothing of what it was doing goes on. */
+  /** The last file of the device is closed: nothing of what it was doing goes on. */
   close(): void;
+}
+
+/** What an open device is given so that it reaches memory: bound to an iommufd, or in the container of its group. */
+export interface Access {
+  /** The device is closed. */
+  end(): void;
 }
 
 /** The kernel's driver of a device decides what its file can do. */
@@ -19,8 +26,11 @@ export type VfioBus = 'pci' | 'platform';
 
 /** A device that has a file below /dev/vfio/devices. */
 export class VfioDevice {
-  /** Bound through some file. */
-  isOpen = false;
+  /** Null: none that VFIO knows of. */
+  group: VfioGroup | null = null;
+  /** Files that have it open: one of its own at most, or any number from its group. */
+  openCount = 0;
+  #access: Access | null = null;
 
   constructor(
     /** `/dev/vfio/devices/vfio0` */
@@ -29,6 +39,22 @@ export class VfioDevice {
     readonly device: DmaDevice,
     readonly driver: VfioDriver,
   ) {}
+
+  /** vfio_df_open: the first who opens it brings its access. */
+  open(first: () => Access): void {
+    if (this.openCount === 0) this.#access = first();
+    this.openCount += 1;
+  }
+
+  /** vfio_df_close */
+  close(): void {
+    if (this.openCount === 1) {
+      this.driver.close();
+      this.#access?.end();
+      this.#access = null;
+    }
+    this.openCount -= 1;
+  }
 
   /** Of the drivers of Linux 7.2 only vfio-pci has pasid_attach_ioas. */
   get attachesPasids(): boolean {

@@ -15,6 +15,7 @@ export const rules = catalogue({
   bind_size: ['EINVAL', 'argsz {argsz} is below {least}'],
   bind_flags: ['EINVAL', 'flags {flags} has more than VFIO_DEVICE_BIND_FLAG_TOKEN'],
   bind_fd_negative: ['EINVAL', 'iommufd {iommufd} is below 0'],
+  bind_group_file: ['EINVAL', '{device} is open through its group, which has bound it if anybody has'],
   bind_twice: ['EINVAL', '{device} is bound already, through this file'],
   bind_token: ['EINVAL', 'the driver of {device} knows no tokens'],
   bind_token_unreadable: ['EFAULT', 'the {length} bytes of the token at {at} cannot be read'],

@@ -1,6 +1,7 @@
 /** Each rule of a device file is broken once, alone: the refusal names it and leaves nothing behind. */
 import { expect, test } from 'vitest';
 import { Errno, type ErrnoName } from '../../src/base/errno.js';
+import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { rules } from '../../src/vfio/rules.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
@@ -120,6 +121,15 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
   bind_size: ['EINVAL', binding({ argsz: 15 })],
   bind_flags: ['EINVAL', binding({ flags: 2 })],
   bind_fd_negative: ['EINVAL', binding({ iommufd: -1 })],
+  bind_group_file: [
+    'EINVAL',
+    (w) => {
+      const { vfio, group } = w.newDevice();
+      const file = new VfioDeviceFile(w.env, vfio, group);
+      const fd = w.client.installFd(file)!;
+      return () => w.bindFile(fd);
+    },
+  ],
   bind_twice: [
     'EINVAL',
     (w) => {

@@ -24,6 +24,7 @@ import { PageResponseCode, type DmaDevice, type PageResponse } from '../../src/h
 import { DmaDriver } from '../../src/vfio/dma-driver.js';
 import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { VfioDevice, type VfioBus } from '../../src/vfio/driver.js';
+import { VfioGroup } from '../../src/vfio/group.js';
 import type { Struct } from '../../src/wire/struct.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
@@ -82,6 +83,7 @@ export interface TestDevice {
   readonly vfio: VfioDevice;
   readonly engine: DmaEngine;
   readonly device: MockDevice;
+  readonly group: VfioGroup;
 }
 
 export interface DeviceOptions {
@@ -113,7 +115,10 @@ export class VfioWorld extends World {
     unit.engines.set(device, engine);
     const path = `/dev/vfio/devices/vfio${this.#devices}`;
     this.#devices += 1;
-    return { vfio: new VfioDevice(path, bus, device, new DmaDriver(engine)), engine, device };
+    const vfio = new VfioDevice(path, bus, device, new DmaDriver(engine));
+    const group = new VfioGroup(device.group);
+    group.register(vfio);
+    return { vfio, engine, device, group };
   }
 
   openDevice(vfio: VfioDevice): number {
