@@ -16,6 +16,7 @@ import { VtdHardware } from '../hw/vtd/hardware.js';
 import type { Env } from '../iommufd/env.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile } from '../mem/task.js';
+import { BareDriver } from '../vfio/bare.js';
 import { ContainerFile } from '../vfio/container.js';
 import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
@@ -119,7 +120,9 @@ export const buildMachine: Builder = (topology, into) => {
     }
     const made = buildDevice(device, group.iommu, units.get(device.bus.unit)!, into);
     devices.set(device.name, made);
-    const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
+    const { type } = device.bus;
+    const extension = new DmaDriver(made.dma);
+    const vfio = new VfioDevice(vfioPath(index), type, made.iommu, new BareDriver(type), extension);
     files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
     // Linux' VFIO takes no other device.
     if (device.coherent) group.register(vfio);

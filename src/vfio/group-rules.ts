@@ -9,7 +9,6 @@ export const rules = catalogue({
   group_read: ['EINVAL', 'group {group} cannot be read'],
   group_write: ['EINVAL', 'group {group} cannot be written'],
   group_mmap: ['ENODEV', 'group {group} cannot be mapped'],
-  group_bind: ['EBUSY', 'group {group} of {device} is open: its devices come from there'],
 
   // VFIO_GROUP_GET_STATUS
   status_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
@@ -31,7 +30,6 @@ export const rules = catalogue({
   device_option: ['EINVAL', '{option} is no option of a device, or is there twice'],
   device_token_short: ['EINVAL', '{token} is shorter than a token'],
   device_token_form: ['EINVAL', '{token} is no UUID'],
-  device_token_needless: ['EINVAL', 'a token for {device}, which is no virtual function and has none'],
   device_descriptors: ['EMFILE', 'the caller has no descriptor left'],
   device_no_container: ['EINVAL', 'group {group} has neither a container nor an iommufd'],
   device_no_iommu: ['EINVAL', 'the container of group {group} has no IOMMU set'],

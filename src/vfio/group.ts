@@ -7,10 +7,10 @@ import { invariant, refuse } from '../base/errno.js';
 import type { IommuGroup } from '../hw/group.js';
 import type { Context } from '../iommufd/context.js';
 import type { Container } from './container.js';
-import type { VfioDevice } from './driver.js';
+import type { DeviceGroup, VfioDevice } from './driver.js';
 import { rules } from './group-rules.js';
 
-export class VfioGroup {
+export class VfioGroup implements DeviceGroup {
   /** The newest first, as they are looked through. */
   readonly devices: VfioDevice[] = [];
   container: Container | null = null;
@@ -68,10 +68,10 @@ export class VfioGroup {
     this.iommufd = null;
   }
 
-  /** vfio_device_block_group: `device` is about to be bound through a file of its own. */
-  block(device: VfioDevice): void {
-    if (this.#holders > 0) refuse(rules.group_bind, { group: this.number, device: device.device.name });
+  block(): boolean {
+    if (this.#holders > 0) return false;
     this.#bound += 1;
+    return true;
   }
 
   unblock(): void {

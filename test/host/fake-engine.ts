@@ -102,7 +102,7 @@ class FakeFile implements OpenFile {
     return refuse(rules.invalid, { why: 'taken back' });
   }
 
-  /** a: what descriptor b is: 1 ours, 2 memfd, 3 dma-buf, 4 other; c: its size; e: the byte at offset d. */
+  /** a: what descriptor b is: 1 ours, 2 memfd, 3 dma-buf, 4 other, 5 an eventfd; c: its size; e: the byte at offset d. */
   take(task: Task): number {
     const file = task.fileOf(Number(b()));
     if (file === null) return refuse(rules.badFd);
@@ -110,7 +110,7 @@ class FakeFile implements OpenFile {
       setA(1);
       return 0;
     }
-    setA({ memfd: 2, 'dma-buf': 3, other: 4 }[file.kind]);
+    setA({ memfd: 2, 'dma-buf': 3, other: 4, eventfd: 5 }[file.kind]);
     view.setBigUint64(16, file.size(), true);
     const one = new Uint8Array(1);
     view.setBigUint64(32, file.backing.read(d(), one) ? BigInt(one[0] ?? 0) : ~0n & 0xffn, true);

@@ -21,6 +21,7 @@ import { MockDevice } from '../../src/hw/mock/device.js';
 import { MockDomain } from '../../src/hw/mock/domain.js';
 import { MockUnit } from '../../src/hw/mock/unit.js';
 import { PageResponseCode, type DmaDevice, type PageResponse } from '../../src/hw/unit.js';
+import { BareDriver } from '../../src/vfio/bare.js';
 import { DmaDriver } from '../../src/vfio/dma-driver.js';
 import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { VfioDevice, type VfioBus } from '../../src/vfio/driver.js';
@@ -99,6 +100,10 @@ export class VfioWorld extends World {
     super({ ...options, unit: (memory) => new ServingUnit(memory) });
   }
 
+  get mockUnit(): MockUnit {
+    return this.unit as MockUnit;
+  }
+
   newDevice(bus: VfioBus = 'pci', options: DeviceOptions = {}): TestDevice {
     const unit = this.unit as ServingUnit;
     const device = unit.addDevice(MOCK_FLAGS_DEVICE_PASID);
@@ -115,7 +120,7 @@ export class VfioWorld extends World {
     unit.engines.set(device, engine);
     const path = `/dev/vfio/devices/vfio${this.#devices}`;
     this.#devices += 1;
-    const vfio = new VfioDevice(path, bus, device, new DmaDriver(engine));
+    const vfio = new VfioDevice(path, bus, device, new BareDriver(bus), new DmaDriver(engine));
     const group = new VfioGroup(device.group);
     group.register(vfio);
     return { vfio, engine, device, group };
