@@ -1,9 +1,11 @@
 /**
  * A client in this process: what `host/` is for other processes, without a process. It opens files of the engine,
  * has descriptors for them, and memory that the engine can reach.
- * Invariant: a call runs to its end before the next begins; what the engine refuses is thrown as Errno.
+ * Invariant: a call runs to its end before the next begins, and so does what it made devices do; what the engine
+ * refuses is thrown as Errno.
  */
 import { catalogue, refuse } from '../base/errno.js';
+import type { WorkQueue } from '../base/work.js';
 import type { UserAccount } from '../mem/client.js';
 import {
   RLIM_INFINITY,
@@ -23,6 +25,8 @@ export const rules = catalogue({
 
 /** What a client needs of an engine. */
 export interface Openable {
+  /** What calls leave to be done. */
+  readonly work?: WorkQueue;
   open(path: string, flags: number, task: Task): OpenFile;
 }
 
@@ -104,7 +108,7 @@ export class LocalClient implements Task {
 
   /** ioctl(2); `arg` is an address in {@link memory} or a number. */
   ioctl(fd: number, cmd: number, arg: bigint): number {
-    return this.#engineFile(fd).ioctl(cmd, arg, this);
+    return this.#settled(this.#engineFile(fd).ioctl(cmd, arg, this));
   }
 
   /** read(2) of at most `count` bytes. */
@@ -121,7 +125,7 @@ export class LocalClient implements Task {
   write(fd: number, bytes: Uint8Array): number {
     const at = this.memory.store(bytes);
     try {
-      return this.#engineFile(fd).write(at, bytes.length, this);
+      return this.#settled(this.#engineFile(fd).write(at, bytes.length, this));
     } finally {
       this.memory.free(at);
     }
@@ -149,6 +153,12 @@ export class LocalClient implements Task {
   /** Closes everything, as exit does. */
   exit(): void {
     for (const fd of this.#files.keys()) this.close(fd);
+  }
+
+  /** Here nobody else waits, so that devices do at once all that there is to do. */
+  #settled<T>(result: T): T {
+    while (this.#engine.work?.step() === true);
+    return result;
   }
 
   #file(fd: number): OpenFile | ForeignFile {
