@@ -13,6 +13,7 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
+import { type CounterWatcher, EventFd } from './event-counter.js';
 import { foreignFile } from './foreign-file.js';
 import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
@@ -54,7 +55,7 @@ interface Conversation {
   isDoor: boolean;
 }
 
-type Watched = Conversation | Token | ClientProcess | Rings;
+type Watched = Conversation | Token | ClientProcess | Rings | EventFd;
 
 export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly listener: number;
@@ -85,7 +86,7 @@ export interface Report {
 const credentials = sys.allocate(16);
 const credentialsLength = sys.allocate(8);
 
-export class Server implements Descriptors, Registry {
+export class Server implements Descriptors, Registry, CounterWatcher {
   readonly #epoll = new Epoll();
   /** Within the other: tokens and processes, so that they can be looked at without taking anything else. */
   readonly #endings = new Endings();
@@ -182,9 +183,19 @@ export class Server implements Descriptors, Registry {
     if (taken < 0) return null;
     const status = sys.fstat(taken);
     const token = status === null ? undefined : this.#tokenAt(status);
-    if (status !== null && token === undefined) return foreignFile(taken, status, this.#files);
+    if (status !== null && token === undefined) return foreignFile(taken, status, this.#files, this);
     sys.close(taken);
     return token?.file ?? null;
+  }
+
+  watchCounter(counter: EventFd): void {
+    counter.key = this.#key(counter);
+    this.#epoll.add(counter.fd, counter.key, EPOLLIN, true);
+  }
+
+  unwatchCounter(counter: EventFd): void {
+    this.#epoll.remove(counter.fd);
+    this.#watched.delete(counter.key);
   }
 
   tokenOf(call: Call): Token | null {
@@ -248,6 +259,7 @@ export class Server implements Descriptors, Registry {
     }
     const watched = this.#watched.get(key);
     if (watched instanceof Rings) this.#lookout.rang(watched);
+    else if (watched instanceof EventFd) this.#guard(() => watched.fired());
     else if (watched !== undefined && 'link' in watched)
       this.#converse(watched, (events & (EPOLLHUP | EPOLLRDHUP)) !== 0);
   }
