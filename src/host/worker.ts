@@ -26,6 +26,8 @@ export interface WorkerOptions {
   readonly lend: boolean;
   readonly rings: boolean;
   readonly holdPins: boolean;
+  /** Programs may map registers. */
+  readonly traps: boolean;
   readonly trace: boolean;
   /** What the machine says while it runs is wanted. */
   readonly events: boolean;
@@ -99,7 +101,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
-  return createEngine(options.config, services);
+  return createEngine({ ...(options.config as object), mapsRegisters: options.traps }, services);
 }
 
 async function countDevices(topology: Topology | undefined): Promise<number> {
@@ -122,6 +124,7 @@ makeTree(options.socket + TREE_SUFFIX, {
   devices: foreign?.devices ?? deviceNodes(await countDevices(config?.topology)),
   selftest,
   lend,
+  traps: options.traps && (foreign !== null || config?.topology !== undefined),
   inspect,
 });
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
