@@ -25,6 +25,7 @@ import { BareDriver } from '../../src/vfio/bare.js';
 import { DmaDriver } from '../../src/vfio/dma-driver.js';
 import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { VfioDevice, type VfioBus } from '../../src/vfio/driver.js';
+import { VfioGroup } from '../../src/vfio/group.js';
 import type { Struct } from '../../src/wire/struct.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
@@ -83,6 +84,7 @@ export interface TestDevice {
   readonly vfio: VfioDevice;
   readonly engine: DmaEngine;
   readonly device: MockDevice;
+  readonly group: VfioGroup;
 }
 
 export interface DeviceOptions {
@@ -119,7 +121,9 @@ export class VfioWorld extends World {
     const path = `/dev/vfio/devices/vfio${this.#devices}`;
     this.#devices += 1;
     const vfio = new VfioDevice(path, bus, device, new BareDriver(bus), new DmaDriver(engine));
-    return { vfio, engine, device };
+    const group = new VfioGroup(device.group);
+    group.register(vfio);
+    return { vfio, engine, device, group };
   }
 
   openDevice(vfio: VfioDevice): number {
