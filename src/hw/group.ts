@@ -18,12 +18,14 @@ export interface AttachHandle {
 let nextGroupId = 0;
 
 export class IommuGroup {
-  readonly id = nextGroupId++;
   readonly devices: DmaDevice[] = [];
   #owner: object | null = null;
   #claims = 0;
   #domain: Domain | null = null;
   readonly #handles = new PagedMap<AttachHandle>();
+
+  /** A machine numbers its own; those that tests make are numbered as they come. */
+  constructor(readonly id: number = nextGroupId++) {}
 
   get domain(): Domain {
     return this.#domain ?? this.#first().unit.blockedDomain;
@@ -45,6 +47,11 @@ export class IommuGroup {
   releaseDmaOwner(): void {
     this.#claims -= 1;
     if (this.#claims === 0) this.#owner = null;
+  }
+
+  /** Somebody has claimed its DMA. */
+  get isOwned(): boolean {
+    return this.#claims > 0;
   }
 
   /** Whether its requester id or a PASID has a domain. */

@@ -17,10 +17,14 @@ import { VtdHardware } from '../hw/vtd/hardware.js';
 import type { Env } from '../iommufd/env.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile } from '../mem/task.js';
+import { BareDriver } from '../vfio/bare.js';
+import { ContainerFile } from '../vfio/container.js';
 import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
 import { VfioDevice } from '../vfio/driver.js';
-import { vfioPath } from './devices.js';
+import { VfioGroup } from '../vfio/group.js';
+import { VfioGroupFile } from '../vfio/group-file.js';
+import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { planMachine, type BusPlan, type DevicePlan, type UnitPlan } from './plan.js';
 import type { Topology } from './topology.js';
 
@@ -91,35 +95,44 @@ function buildUnit({ name, features }: UnitPlan, { physical, events, checkStale 
   return { unit: { name, hardware, driver }, endpoints };
 }
 
-/** The group of a place on a bus, unless the topology says which. */
-type Place = (device: DevicePlan) => string;
+/** Takes a device's place on its bus. */
+type Place = (device: DevicePlan) => void;
 
 function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
   if (bus.type === 'platform') {
     const platform = new PlatformBus(bus.name, hardware);
-    return ({ name, sourceId }) => platform.place(name, sourceId).groupKey;
+    return ({ name, sourceId }) => void platform.place(name, sourceId);
   }
   const segment = new PciSegment(bus.segment, hardware);
-  return ({ name }) => `${bus.name} ${segment.place(parsePciName(name)!.rid).groupKey}`;
+  return ({ name }) => void segment.place(parsePciName(name)!.rid);
 }
 
 export const buildMachine: Builder = (topology, into) => {
   const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
-  const groups = new Map<string, IommuGroup>();
+  const groups = new Map<number, VfioGroup>();
   const devices = new Map<string, BuiltDevice>();
   const files = new Map<string, (env: Env) => OpenFile>();
   for (const [index, device] of plan.devices.entries()) {
-    const place = places.get(device.bus)!(device);
-    const key = device.group === null ? place : `named ${device.group}`;
-    let group = groups.get(key);
-    if (group === undefined) groups.set(key, (group = new IommuGroup()));
-    const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
+    places.get(device.bus)!(device);
+    let group = groups.get(device.groupNumber);
+    if (group === undefined) {
+      group = new VfioGroup(new IommuGroup(device.groupNumber));
+      groups.set(device.groupNumber, group);
+    }
+    const made = buildDevice(device, group.iommu, units.get(device.bus.unit)!, into);
     devices.set(device.name, made);
-    const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
+    const { type } = device.bus;
+    const extension = new DmaDriver(made.dma);
+    const vfio = new VfioDevice(vfioPath(index), type, made.iommu, new BareDriver(type), extension);
     files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
+    // Linux' VFIO takes no other device.
+    if (device.coherent) group.register(vfio);
   }
+  for (const [number, group] of groups)
+    files.set(vfioGroupPath(number), (env) => new VfioGroupFile(env, group));
+  if (devices.size > 0) files.set(CONTAINER_PATH, (env) => new ContainerFile(env));
   return { units: [...units.values()].map(({ unit }) => unit), devices, files, hasSelftest: plan.selftest };
 };
 
