@@ -91,30 +91,29 @@ function buildUnit({ name, features }: UnitPlan, { physical, events, checkStale 
   return { unit: { name, hardware, driver }, endpoints };
 }
 
-/** The group of a place on a bus, unless the topology says which. */
-type Place = (device: DevicePlan) => string;
+/** Takes a device's place on its bus. */
+type Place = (device: DevicePlan) => void;
 
 function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
   if (bus.type === 'platform') {
     const platform = new PlatformBus(bus.name, hardware);
-    return ({ name, sourceId }) => platform.place(name, sourceId).groupKey;
+    return ({ name, sourceId }) => void platform.place(name, sourceId);
   }
   const segment = new PciSegment(bus.segment, hardware);
-  return ({ name }) => `${bus.name} ${segment.place(parsePciName(name)!.rid).groupKey}`;
+  return ({ name }) => void segment.place(parsePciName(name)!.rid);
 }
 
 export const buildMachine: Builder = (topology, into) => {
   const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
-  const groups = new Map<string, IommuGroup>();
+  const groups = new Map<number, IommuGroup>();
   const devices = new Map<string, BuiltDevice>();
   const files = new Map<string, (env: Env) => OpenFile>();
   for (const [index, device] of plan.devices.entries()) {
-    const place = places.get(device.bus)!(device);
-    const key = device.group === null ? place : `named ${device.group}`;
-    let group = groups.get(key);
-    if (group === undefined) groups.set(key, (group = new IommuGroup()));
+    places.get(device.bus)!(device);
+    let group = groups.get(device.groupNumber);
+    if (group === undefined) groups.set(device.groupNumber, (group = new IommuGroup(device.groupNumber)));
     const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
     devices.set(device.name, made);
     const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));

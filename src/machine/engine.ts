@@ -95,7 +95,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices: deviceNodes(built.devices.size),
+    devices: deviceNodes([...built.devices.values()].map(({ plan }) => plan)),
     injector,
     events,
     physical,

@@ -30,6 +30,8 @@ export interface DevicePlan {
   readonly sourceId: number;
   /** Null: alone. */
   readonly group: string | null;
+  /** Of its IOMMU group: `/dev/vfio/N` and `/sys/kernel/iommu_groups/N`. In the order of the groups' first devices. */
+  readonly groupNumber: number;
   readonly pasidBits: number;
   readonly ats: boolean;
   readonly pri: boolean;
@@ -93,6 +95,7 @@ class Planner {
   /** Where the search for a free one goes on. */
   readonly #freeSources = new Map<UnitPlan, number>();
   readonly #groups = new Map<string, DevicePlan>();
+  #groupNumbers = 0;
   #selftest = false;
 
   plan({ units, buses, devices }: Topology): MachinePlan {
@@ -191,11 +194,13 @@ class Planner {
     if (sourceId === null) return null;
     const { ats: unitAts, pri: unitPri, pasidBits: unitPasidBits } = bus.unit.features;
     const ats = device.ats ?? unitAts;
+    const group = device.group ?? null;
     const plan: DevicePlan = {
       name,
       bus,
       sourceId,
-      group: device.group ?? null,
+      group,
+      groupNumber: this.#groupNumber(group),
       pasidBits: device.pasidBits ?? unitPasidBits,
       ats,
       pri: device.pri ?? (ats && unitPri),
@@ -286,6 +291,12 @@ class Planner {
       if (!fine) this.#problem([...at, 'last'], 'expected an address that is not below start, of 64 bits');
       return fine ? [range] : [];
     });
+  }
+
+  /** Functions that stand alone are isolated from each other: a group has several devices only if somebody says so. */
+  #groupNumber(name: string | null): number {
+    const first = name === null ? undefined : this.#groups.get(name);
+    return first?.groupNumber ?? this.#groupNumbers++;
   }
 
   /** What a group shares: the unit, and as the requester id is one for all of them, nothing else. */

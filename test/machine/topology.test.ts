@@ -124,6 +124,13 @@ describe('profiles', () => {
     const groups = [...machine.engine.built.devices.values()].map(({ iommu }) => iommu.group);
     expect(new Set(groups.slice(0, 3)).size).toBe(1);
     expect(groups[3]).not.toBe(groups[0]);
+    expect(groups.map(({ id }) => id)).toEqual([0, 0, 0, 1]);
+    const paths = machine.engine.devices.map(({ path }) => path);
+    expect(paths.filter((path) => /^.dev.vfio.\w+$/.test(path))).toEqual([
+      '/dev/vfio/vfio',
+      '/dev/vfio/0',
+      '/dev/vfio/1',
+    ]);
     const [first, second] = [bind('0000:00:01.0'), bind('0000:00:02.0')];
     const one = ioas(0x1000n, 1);
     first.attach(one.id);
