@@ -16,10 +16,12 @@ import {
   type SharedPages,
   type Task,
 } from '../mem/task.js';
+import { LocalEventFd } from './local-eventfd.js';
 import { LocalMemory, SparsePages } from './local-memory.js';
 
 export const rules = catalogue({
   bad_descriptor: ['EBADF', 'descriptor {fd} is not open'],
+  no_positions: ['ESPIPE', 'descriptor {fd} is a stream, which has no positions'],
   foreign_descriptor: ['EBADF', 'descriptor {fd} is no file of the engine'],
 });
 
@@ -106,6 +108,14 @@ export class LocalClient implements Task {
     return { fd, pages };
   }
 
+  /** eventfd(2), which interrupts can be sent to. */
+  eventfd(): { fd: number; event: LocalEventFd } {
+    const event = new LocalEventFd();
+    const fd = this.#install(event);
+    if (fd === null) throw new RangeError('too many descriptors');
+    return { fd, event };
+  }
+
   /** ioctl(2); `arg` is an address in {@link memory} or a number. */
   ioctl(fd: number, cmd: number, arg: bigint): number {
     return this.#settled(this.#engineFile(fd).ioctl(cmd, arg, this));
@@ -114,8 +124,9 @@ export class LocalClient implements Task {
   /** read(2) of at most `count` bytes. */
   read(fd: number, count: number): Uint8Array {
     const at = this.memory.alloc(Math.max(1, count));
+    const file = this.#engineFile(fd);
     try {
-      return this.memory.load(at, this.#engineFile(fd).read(at, count, this));
+      return this.memory.load(at, file.readAt?.(null, at, count, this) ?? file.read(at, count, this));
     } finally {
       this.memory.free(at);
     }
@@ -124,8 +135,31 @@ export class LocalClient implements Task {
   /** write(2); returns how many of `bytes` were taken. */
   write(fd: number, bytes: Uint8Array): number {
     const at = this.memory.store(bytes);
+    const file = this.#engineFile(fd);
     try {
-      return this.#settled(this.#engineFile(fd).write(at, bytes.length, this));
+      return this.#settled(
+        file.writeAt?.(null, at, bytes.length, this) ?? file.write(at, bytes.length, this),
+      );
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** pread(2) of at most `count` bytes, from a file that has positions. */
+  pread(fd: number, count: number, offset: bigint): Uint8Array {
+    const at = this.memory.alloc(Math.max(1, count));
+    try {
+      return this.memory.load(at, this.#positioned(fd).readAt!(offset, at, count, this));
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** pwrite(2); returns how many of `bytes` were taken. */
+  pwrite(fd: number, bytes: Uint8Array, offset: bigint): number {
+    const at = this.memory.store(bytes);
+    try {
+      return this.#settled(this.#positioned(fd).writeAt!(offset, at, bytes.length, this));
     } finally {
       this.memory.free(at);
     }
@@ -169,6 +203,11 @@ export class LocalClient implements Task {
     const file = this.#file(fd);
     if (!file.isEngineFile) return refuse(rules.foreign_descriptor, { fd });
     return file;
+  }
+
+  #positioned(fd: number): OpenFile {
+    const file = this.#engineFile(fd);
+    return file.readAt === undefined ? refuse(rules.no_positions, { fd }) : file;
   }
 
   /** The lowest free number, as POSIX wants it. */
