@@ -38,6 +38,8 @@ export interface EngineConfig {
   readonly checkStale?: boolean;
   /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
   readonly inspect?: boolean;
+  /** Whoever serves programs catches what they store to registers that they have mapped. Default true. */
+  readonly mapsRegisters?: boolean;
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
@@ -106,6 +108,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
+    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
