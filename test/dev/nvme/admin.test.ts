@@ -168,14 +168,14 @@ describe('queues', () => {
   });
 });
 
-describe('features', () => {
-  const get = (w: NvmeWorld, id: number, select = 0): number =>
-    w.expect({ opcode: 0x0a, prp1: DATA, dwords: [id | (select << 8)] }).result;
+const getFeature = (w: NvmeWorld, id: number, select = 0): number =>
+  w.expect({ opcode: 0x0a, prp1: DATA, dwords: [id | (select << 8)] }).result;
 
+describe('features', () => {
   test('the number of queues is said before any is made', () => {
     const w = started();
     expect(w.expect({ opcode: 9, dwords: [7, 0x0003_0003] }).result).toBe(0x003f_003f);
-    expect(get(w, 7)).toBe(0x003f_003f);
+    expect(getFeature(w, 7)).toBe(0x003f_003f);
     expect(w.run({ opcode: 9, dwords: [7, 0xffff] }).status).toBe(2);
     w.makePair(1);
     expect(w.run({ opcode: 9, dwords: [7, 1] }).status).toBe(0x0c);
@@ -183,19 +183,21 @@ describe('features', () => {
 
   test('the write cache, with its default and what can be done with it', () => {
     const w = started();
-    expect(get(w, 6)).toBe(1);
+    expect(getFeature(w, 6)).toBe(1);
     w.expect({ opcode: 9, dwords: [6, 0] });
-    expect([get(w, 6), get(w, 6, 1), get(w, 6, 2), get(w, 6, 3)]).toEqual([0, 1, 1, 4]);
+    expect([getFeature(w, 6), getFeature(w, 6, 1), getFeature(w, 6, 2), getFeature(w, 6, 3)]).toEqual([
+      0, 1, 1, 4,
+    ]);
     w.disable();
     w.enable();
-    expect(get(w, 6)).toBe(1);
+    expect(getFeature(w, 6)).toBe(1);
   });
 
   test('a timestamp comes back', () => {
     const w = started();
     w.write(DATA, Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]));
     w.expect({ opcode: 9, prp1: DATA, dwords: [0x0e] });
-    get(w, 0x0e);
+    getFeature(w, 0x0e);
     expect([...w.read(DATA, 8)]).toEqual([1, 2, 3, 4, 5, 6, 3, 0]);
     expect(w.run({ opcode: 9, prp1: UNMAPPED, dwords: [0x0e] }).status).toBe(4);
   });
@@ -211,29 +213,29 @@ describe('features', () => {
   });
 });
 
-describe('log pages', () => {
-  const log = (w: NvmeWorld, id: number, length: number, offset = 0): DataView => {
-    const dwords = [id | ((length / 4 - 1) << 16), 0, offset, 0];
-    w.expect({ opcode: 2, prp1: DATA, namespace: 0xffff_ffff, dwords });
-    return new DataView(w.read(DATA, length).buffer);
-  };
+const readLog = (w: NvmeWorld, id: number, length: number, offset = 0): DataView => {
+  const dwords = [id | ((length / 4 - 1) << 16), 0, offset, 0];
+  w.expect({ opcode: 2, prp1: DATA, namespace: 0xffff_ffff, dwords });
+  return new DataView(w.read(DATA, length).buffer);
+};
 
+describe('log pages', () => {
   test('errors are told, the last one first', () => {
     const w = started();
     w.run({ opcode: 0x55 });
     const id = w.run({ opcode: 9, dwords: [0x7f] }).id;
-    const view = log(w, 1, 128);
+    const view = readLog(w, 1, 128);
     expect([view.getBigUint64(0, true), view.getBigUint64(64, true)]).toEqual([2n, 1n]);
     expect([view.getUint16(10, true), (view.getUint16(12, true) >>> 1) & 0x7ff]).toEqual([id, 2]);
-    expect(log(w, 2, 512).getBigUint64(176, true)).toBe(2n);
+    expect(readLog(w, 2, 512).getBigUint64(176, true)).toBe(2n);
   });
 
   test('health, firmware, changed namespaces; parts of them; and no others', () => {
     const w = started();
-    expect(log(w, 2, 512).getUint16(1, true)).toBe(313);
-    expect(log(w, 3, 512).getUint8(0)).toBe(1);
-    expect(log(w, 3, 4, 8).getUint8(0)).toBe(0x31);
-    expect(log(w, 4, 4096).getUint32(0, true)).toBe(0);
+    expect(readLog(w, 2, 512).getUint16(1, true)).toBe(313);
+    expect(readLog(w, 3, 512).getUint8(0)).toBe(1);
+    expect(readLog(w, 3, 4, 8).getUint8(0)).toBe(0x31);
+    expect(readLog(w, 4, 4096).getUint32(0, true)).toBe(0);
     expect(w.run({ opcode: 2, prp1: DATA, dwords: [0x77] }).status).toBe(0x109);
     expect(w.run({ opcode: 2, prp1: DATA, dwords: [2, 0, 3, 0] }).status).toBe(2);
     expect(w.run({ opcode: 2, prp1: DATA, dwords: [2 | (0xffff << 16), 0xffff, 0, 0] }).status).toBe(2);
