@@ -1,7 +1,8 @@
 /**
  * The engine's loop: one thread, one epoll set, one call at a time, run to its end. Last closes and dead processes
  * are taken before calls, and are looked for again before a call whose link has just been waited on, so that a
- * client's call always finds done what its earlier close began.
+ * client's call always finds done what its earlier close began. Devices work in between, a piece at a time, and never
+ * for longer than a slice before clients are looked at; with nothing to do the thread sleeps.
  */
 import type { UserAccount } from '../mem/client.js';
 import type { ForeignFile, OpenFile } from '../mem/task.js';
@@ -38,6 +39,8 @@ const LINKS_PER_USER = 16384;
 const ACCEPTED_PER_TURN = 64;
 /** How often rings are looked at before everything else is. */
 const RING_TURNS = 32;
+/** How long devices work before sockets and closes are looked at, ms. Rings are looked at after each piece. */
+const SLICE_MS = 0.2;
 /** Connections that wait at a door; more is not a program in a hurry. */
 const WAITING_AT_DOOR = 1024;
 
@@ -219,7 +222,7 @@ export class Server implements Descriptors, Registry, CounterWatcher {
   #serveRings(): void {
     const { found } = this.#lookout;
     for (let turn = 0; turn < RING_TURNS && this.#running; turn++) {
-      if (!this.#lookout.look() && !this.#lookout.linger()) return;
+      if (!this.#lookout.look() && (this.#hasWork || !this.#lookout.linger())) return;
       // What was found was posted by now, and what ended before that has ended by now.
       if (this.#endings.mayHaveEnded()) this.#takeEndings();
       for (let i = 0; i < found.count; i++) this.#serveRing(found.rings[i]!);
@@ -227,9 +230,23 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     }
   }
 
+  get #hasWork(): boolean {
+    return this.#options.engine.work?.isEmpty === false;
+  }
+
+  /** Lets devices work for a while, or until a client has come: whether there is something left to do. */
+  #work(): boolean {
+    const { work } = this.#options.engine;
+    if (work === undefined || !this.#hasWork) return false;
+    const end = performance.now() + SLICE_MS;
+    do this.#guard(() => work.step());
+    while (!work.isEmpty && !this.#lookout.look() && performance.now() < end);
+    return !work.isEmpty;
+  }
+
   #turn(): void {
     this.#serveRings();
-    const count = this.#epoll.wait(this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
+    const count = this.#epoll.wait(this.#work() || this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
     for (let i = 0; i < count; i++) if (this.#epoll.key(i) === KEY_ENDINGS) this.#takeEndings();
     for (let i = 0; i < count && this.#running; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
   }

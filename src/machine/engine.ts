@@ -5,6 +5,9 @@
 import { refuse, catalogue } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
+import { WorkQueue } from '../base/work.js';
+import type { OpenBlocks } from '../dev/blocks.js';
+import type { SharedMemory } from '../bus/region.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
@@ -35,7 +38,13 @@ export interface EngineConfig {
   readonly checkStale?: boolean;
   /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
   readonly inspect?: boolean;
+  /** Whoever serves programs catches what they store to registers that they have mapped. Default true. */
+  readonly mapsRegisters?: boolean;
   readonly limits?: Partial<Limits>;
+  /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
+  readonly sharedMemory?: SharedMemory;
+  /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
+  readonly openBlocks?: OpenBlocks;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -57,6 +66,8 @@ export interface Engine {
   readonly injector: Injector;
   readonly events: Events;
   readonly physical: PhysicalMemory;
+  /** What devices have still to do: whoever has the engine runs it, between calls. */
+  readonly work: WorkQueue;
   /** Units and devices of the topology. */
   readonly built: Built;
   /** Open files of /dev/iommu, by number, in order. */
@@ -68,14 +79,26 @@ export interface Engine {
   debugFile(name: string): string | null;
 }
 
-const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
+const NOTHING: Built = {
+  units: [],
+  devices: new Map(),
+  files: new Map(),
+  hasSelftest: false,
+  virtualFunctions: () => [],
+  setNumVfs: () => {},
+  onChange: new Set(),
+};
 
 /** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
 export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
   const injector = new Injector();
   const physical = new PhysicalMemory(injector);
   const events = new Events();
-  const into = { physical, events, checkStale: config.checkStale ?? false };
+  const work = new WorkQueue();
+  const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
+  const openBlocks = config.openBlocks ?? noFiles;
+  const checkStale = config.checkStale ?? false;
+  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -84,6 +107,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     physical,
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
+    work,
+    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
@@ -94,6 +119,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     injector,
     events,
     physical,
+    work,
     built,
     contexts,
     open(path) {
@@ -118,6 +144,10 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   return engine;
 }
 
+function noFiles(file: string): never {
+  throw new TypeError(`nobody is there who opens ${file}`);
+}
+
 /** PASID tables stay with their device, as in Linux. */
 function pasidTablesOf({ devices: all }: Built): number {
   let blocks = 0;
@@ -129,9 +159,9 @@ function pasidTablesOf({ devices: all }: Built): number {
 function leftOf({ devices: all }: Built): Pick<LeakReport, 'attachments' | 'operations'> {
   let attachments = 0;
   let operations = 0;
-  for (const { iommu, dma } of all.values()) {
+  for (const { iommu, model } of all.values()) {
     if (iommu.group.isAttached) attachments += 1;
-    operations += dma.pending;
+    operations += model.pending;
   }
   return { attachments, operations };
 }

@@ -1,9 +1,11 @@
 /**
  * A client in this process: what `host/` is for other processes, without a process. It opens files of the engine,
  * has descriptors for them, and memory that the engine can reach.
- * Invariant: a call runs to its end before the next begins; what the engine refuses is thrown as Errno.
+ * Invariant: a call runs to its end before the next begins, and so does what it made devices do; what the engine
+ * refuses is thrown as Errno.
  */
 import { catalogue, refuse } from '../base/errno.js';
+import type { WorkQueue } from '../base/work.js';
 import type { UserAccount } from '../mem/client.js';
 import {
   RLIM_INFINITY,
@@ -25,6 +27,8 @@ export const rules = catalogue({
 
 /** What a client needs of an engine. */
 export interface Openable {
+  /** What calls leave to be done. */
+  readonly work?: WorkQueue;
   open(path: string, flags: number, task: Task): OpenFile;
 }
 
@@ -114,7 +118,7 @@ export class LocalClient implements Task {
 
   /** ioctl(2); `arg` is an address in {@link memory} or a number. */
   ioctl(fd: number, cmd: number, arg: bigint): number {
-    return this.#engineFile(fd).ioctl(cmd, arg, this);
+    return this.#settled(this.#engineFile(fd).ioctl(cmd, arg, this));
   }
 
   /** read(2) of at most `count` bytes. */
@@ -133,7 +137,9 @@ export class LocalClient implements Task {
     const at = this.memory.store(bytes);
     const file = this.#engineFile(fd);
     try {
-      return file.writeAt?.(null, at, bytes.length, this) ?? file.write(at, bytes.length, this);
+      return this.#settled(
+        file.writeAt?.(null, at, bytes.length, this) ?? file.write(at, bytes.length, this),
+      );
     } finally {
       this.memory.free(at);
     }
@@ -153,7 +159,7 @@ export class LocalClient implements Task {
   pwrite(fd: number, bytes: Uint8Array, offset: bigint): number {
     const at = this.memory.store(bytes);
     try {
-      return this.#positioned(fd).writeAt!(offset, at, bytes.length, this);
+      return this.#settled(this.#positioned(fd).writeAt!(offset, at, bytes.length, this));
     } finally {
       this.memory.free(at);
     }
@@ -181,6 +187,12 @@ export class LocalClient implements Task {
   /** Closes everything, as exit does. */
   exit(): void {
     for (const fd of this.#files.keys()) this.close(fd);
+  }
+
+  /** Here nobody else waits, so that devices do at once all that there is to do. */
+  #settled<T>(result: T): T {
+    while (this.#engine.work?.step() === true);
+    return result;
   }
 
   #file(fd: number): OpenFile | ForeignFile {

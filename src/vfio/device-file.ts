@@ -1,7 +1,7 @@
 /**
- * An open device (struct vfio_device_file), opened by its own node or through its group. By its node, nothing but
- * BIND_IOMMUFD works until the device is bound to an iommufd; then the file holds that context open, and closing the
- * file unbinds. Either may be closed first. Through its group it works at once.
+ * An open device (struct vfio_device_file). Through `/dev/vfio/devices/vfioN` nothing but BIND_IOMMUFD works until the
+ * device is bound to an iommufd; then the file holds that context open, and closing the file unbinds. Either may be
+ * closed first. A file that a group gave out is open from the start.
  */
 import { refuse } from '../base/errno.js';
 import type { Env } from '../iommufd/env.js';
@@ -10,19 +10,19 @@ import type { MmapRequest, OpenFile, SharedPages, Task } from '../mem/task.js';
 import * as v from '../wire/uapi/vfio.gen.js';
 import { attachPt, detachPt } from './attach.js';
 import { bindIommufd, type Binding } from './bind.js';
-import type { GroupUse, OpenDevice, VfioDevice } from './driver.js';
+import type { Access, OpenDevice, VfioDevice } from './driver.js';
 import { deviceFeature } from './feature.js';
+import type { VfioGroup } from './group.js';
 import { getRegionInfo } from './region-info.js';
 import { rules } from './rules.js';
 
 export class VfioDeviceFile implements OpenFile, OpenDevice {
   readonly isEngineFile = true;
   onReadableChange: (() => void) | null = null;
-  /** Of a file that its own node opened. */
+  /** Made by this file. */
   binding: Binding | null = null;
-  #group: GroupUse | null = null;
-  /** vfio_device_file.access_granted */
-  #isGranted = false;
+  /** access_granted: the device is open through this file. */
+  #isOpen = false;
   #wasReadable = false;
   /** The position of the file, for read(2) and write(2) without one. */
   #position = 0n;
@@ -30,21 +30,12 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
   constructor(
     readonly env: Env,
     readonly device: VfioDevice,
+    /** That gave it out; null: it is the device's own file. */
+    readonly group: VfioGroup | null = null,
   ) {}
 
-  /** vfio_df_group_open: for a file that VFIO_GROUP_GET_DEVICE_FD returns. */
-  openByGroup(use: GroupUse): void {
-    this.#group = use;
-    this.device.open(
-      this.env,
-      () => use.begin(),
-      () => use.end(),
-    );
-    this.#grant();
-  }
-
   get isCdev(): boolean {
-    return this.#group === null;
+    return this.group === null;
   }
 
   get name(): string {
@@ -57,21 +48,31 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
   }
 
   get readable(): boolean {
-    return this.#isGranted && (this.device.extension?.readable ?? false);
+    return this.#isOpen && (this.device.extension?.readable ?? false);
+  }
+
+  /** `first` gives the device what it needs, if nobody has it open yet. */
+  open(first: () => Access): void {
+    const { device } = this;
+    device.open(first);
+    this.#isOpen = true;
+    if (device.extension !== null) device.extension.onReadableChange = () => this.#changed();
   }
 
   ioctl(cmd: number, arg: bigint, task: Task): number {
     const user = new UserMemory(this.env, task);
     const { device } = this;
     if (cmd === v.VFIO_DEVICE_BIND_IOMMUFD) {
-      this.binding = bindIommufd(user, arg, this);
-      this.#grant();
+      const binding = bindIommufd(user, arg, this);
+      this.binding = binding;
+      this.open(() => binding);
       return 0;
     }
     const { name } = device.device;
-    if (!this.#isGranted) refuse(rules.vfio_not_bound, { device: name, cmd: BigInt(cmd >>> 0) });
+    if (!this.#isOpen) refuse(rules.vfio_not_bound, { device: name, cmd: BigInt(cmd >>> 0) });
     device.driver.wake?.();
     const { binding } = this;
+    // Through a group these are numbers that the driver does not know.
     if (binding !== null) {
       if (cmd === v.VFIO_DEVICE_ATTACH_IOMMUFD_PT) return attachPt(user, arg, device, binding);
       if (cmd === v.VFIO_DEVICE_DETACH_IOMMUFD_PT) return detachPt(user, arg, device, binding);
@@ -81,13 +82,6 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
     const result =
       device.driver.ioctl(cmd, arg, user, this) ?? device.extension?.ioctl(cmd, arg, user) ?? null;
     return result ?? refuse(rules.vfio_device_ioctl, { device: name, cmd: BigInt(cmd >>> 0) });
-  }
-
-  /** From now on the device can be used through this file. */
-  #grant(): void {
-    this.#isGranted = true;
-    const { extension } = this.device;
-    if (extension !== null) extension.onReadableChange = () => this.#changed();
   }
 
   #changed(): void {
@@ -102,7 +96,7 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
 
   readAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
     const { device, driver, extension } = this.device;
-    if (!this.#isGranted) refuse(rules.vfio_read_not_bound, { device: device.name });
+    if (!this.#isOpen) refuse(rules.vfio_read_not_bound, { device: device.name });
     if (offset === null && extension !== null) return extension.read(at, count, task);
     if (count === 0) return 0;
     const done = driver.read(offset ?? this.#position, at, count, new UserMemory(this.env, task));
@@ -116,7 +110,7 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
 
   writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
     const { device, driver } = this.device;
-    if (!this.#isGranted) refuse(rules.vfio_write_not_bound, { device: device.name });
+    if (!this.#isOpen) refuse(rules.vfio_write_not_bound, { device: device.name });
     if (count === 0) return 0;
     const done = driver.write(offset ?? this.#position, at, count, new UserMemory(this.env, task));
     if (offset === null) this.#position += BigInt(done);
@@ -125,27 +119,17 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
 
   mmap(request: MmapRequest): SharedPages {
     const { device, driver } = this.device;
-    if (!this.#isGranted) refuse(rules.vfio_mmap_not_bound, { device: device.name });
+    if (!this.#isOpen) refuse(rules.vfio_mmap_not_bound, { device: device.name });
     return driver.mmap(request);
   }
 
   release(): void {
-    if (!this.#isGranted) return;
-    this.#isGranted = false;
-    const use = this.#group;
-    if (use === null) return this.#unbind();
-    this.device.close(() => use.end());
-  }
-
-  /** vfio_df_unbind_iommufd */
-  #unbind(): void {
-    const { device, binding } = this;
+    const { device, group } = this;
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     this.binding = null;
-    device.close(() => {
-      device.bound = null;
-      binding!.end();
-    });
-    device.isCdevOpen = false;
-    device.group?.unblock();
+    if (device.extension !== null) device.extension.onReadableChange = null;
+    device.close();
+    if (group === null) device.group?.unblock();
   }
 }

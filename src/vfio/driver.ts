@@ -1,15 +1,15 @@
 /** What the core of VFIO asks of the driver of a device (vfio_device_ops), and the device between them. */
 import type { DmaDevice } from '../hw/unit.js';
 import type { Device } from '../iommufd/device.js';
-import type { Env } from '../iommufd/env.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages, Task } from '../mem/task.js';
+import type { VfioGroup } from './group.js';
 import type { RegionInfo } from './region-info.js';
 
 /** vfio-pci, vfio-platform. One of them belongs to each device, and is told when that is opened and closed. */
 export interface VfioDriver {
   /** The first who opens it has done so. */
-  open(env: Env): void;
+  open(): void;
   /** The last has closed it: it emits nothing more, and holds nothing of the user's. */
   close(): void;
   /** vfio_device_pm_runtime_get, before every ioctl: what slept is woken up. */
@@ -61,34 +61,21 @@ export interface VfioExtension {
 /** The kernel's driver of a device decides what its file can do. */
 export type VfioBus = 'pci' | 'platform';
 
-/** What the group of a device knows of it: a group that is open keeps its devices from being bound to an iommufd. */
-export interface DeviceGroup {
-  /** Its number, as in /dev/vfio/N. */
-  readonly number: number;
-  /** vfio_device_block_group: false, and nothing is changed, when the group is open. */
-  block(): boolean;
-  unblock(): void;
-}
-
-/** What stands behind a device that is opened through its group: the first takes it, the last gives it back. */
-export interface GroupUse {
-  /** vfio_device_group_use_iommu, or the binding to the group's iommufd. Throws, and has taken nothing, where it fails. */
-  begin(): void;
+/** What an open device is given so that it reaches memory: bound to an iommufd, or in the container of its group. */
+export interface Access {
+  /** The iommufd's object, if it is one. */
+  readonly bound?: Device;
+  /** The device is closed. */
   end(): void;
 }
 
 /** A device that has a file below /dev/vfio/devices. */
 export class VfioDevice {
-  /** Open files of it. */
+  /** Null: none that VFIO knows of. */
+  group: VfioGroup | null = null;
+  /** Files that have it open: one of its own at most, or any number from its group. */
   openCount = 0;
-  /** The one of them is its own node's. */
-  isCdevOpen = false;
-  /** As an iommufd knows it, while it is bound to one, through whichever file. */
-  bound: Device | null = null;
-  /** Null where there are no groups. */
-  group: DeviceGroup | null = null;
-  /** While it is open through its group. */
-  groupUse: GroupUse | null = null;
+  #access: Access | null = null;
 
   constructor(
     /** `/dev/vfio/devices/vfio0` */
@@ -104,32 +91,28 @@ export class VfioDevice {
     return this.bus === 'pci';
   }
 
-  /**
-   * vfio_df_open: the first who opens it takes what stands behind it (`begin`: an iommufd, or a container), and then
-   * starts it.
-   */
-  open(env: Env, begin: () => void, end: () => void): void {
+  /** As an iommufd knows it, while it is bound to one, through whichever file. */
+  get bound(): Device | null {
+    return this.#access?.bound ?? null;
+  }
+
+  /** vfio_df_open: the first who opens it brings its access. */
+  open(first: () => Access): void {
     if (this.openCount === 0) {
-      begin();
-      try {
-        this.driver.open(env);
-      } catch (error) {
-        end();
-        throw error;
-      }
+      this.#access = first();
+      this.driver.open();
     }
     this.openCount += 1;
   }
 
   /** vfio_df_close */
-  close(end: () => void): void {
-    this.openCount -= 1;
-    if (this.openCount > 0) return;
-    if (this.extension !== null) {
-      this.extension.onReadableChange = null;
-      this.extension.close();
+  close(): void {
+    if (this.openCount === 1) {
+      this.extension?.close();
+      this.driver.close();
+      this.#access?.end();
+      this.#access = null;
     }
-    this.driver.close();
-    end();
+    this.openCount -= 1;
   }
 }

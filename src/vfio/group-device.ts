@@ -1,12 +1,10 @@
 /** VFIO_GROUP_GET_DEVICE_FD (vfio_group_ioctl_get_device_fd): a device of the group by its name, and a descriptor for it. */
 import { refuse } from '../base/errno.js';
-import type { Context } from '../iommufd/context.js';
 import { PAGE_BYTES } from '../iommufd/units.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import { O_CLOEXEC, O_RDWR, type Task } from '../mem/task.js';
-import type { Binding } from './bind.js';
 import { VfioDeviceFile } from './device-file.js';
-import type { GroupUse, VfioDevice } from './driver.js';
+import type { Access, VfioDevice } from './driver.js';
 import type { VfioGroup } from './group.js';
 import { bindToCompatIoas } from './group-iommufd.js';
 import { rules } from './group-rules.js';
@@ -15,12 +13,12 @@ export function getDeviceFd(user: UserMemory, arg: bigint, group: VfioGroup): nu
   const name = copyString(user, arg);
   const device = find(group, name);
   const { task, env } = user;
-  const file = new VfioDeviceFile(env, device);
+  const file = new VfioDeviceFile(env, device, group);
   // The descriptor comes first: without one nothing is opened.
   const fd = task.installFd(file, O_RDWR | O_CLOEXEC) ?? refuse(rules.device_descriptors, {});
   try {
     if (!group.hasIommu) refuse(rules.device_no_container, { group: group.number });
-    file.openByGroup(useOf(group, device, task));
+    file.open(() => accessOf(group, device, task));
   } catch (error) {
     task.removeFd(fd);
     throw error;
@@ -28,39 +26,16 @@ export function getDeviceFd(user: UserMemory, arg: bigint, group: VfioGroup): nu
   return fd;
 }
 
-/** The one that the device has, if it is open. */
-function useOf(group: VfioGroup, device: VfioDevice, task: Task): GroupUse {
-  if (device.openCount === 0 || device.groupUse === null) {
-    device.groupUse = group.iommufd === null ? inContainer(group) : onIommufd(group.iommufd, device, task);
-  }
-  return device.groupUse;
-}
-
-/** vfio_device_group_use_iommu: the device holds the group open, and in its container. */
-function inContainer(group: VfioGroup): GroupUse {
+/** vfio_df_device_first_open */
+function accessOf(group: VfioGroup, device: VfioDevice, task: Task): Access {
+  if (group.iommufd !== null) return bindToCompatIoas(group.iommufd, device, task);
+  if (group.container!.iommu === null) refuse(rules.device_no_iommu, { group: group.number });
+  group.hold();
+  group.containerUsers += 1;
   return {
-    begin() {
-      if (group.container!.iommu === null) refuse(rules.device_no_iommu, { group: group.number });
-      group.hold();
-      group.containerUsers += 1;
-    },
     end() {
       group.containerUsers -= 1;
       group.release();
-    },
-  };
-}
-
-/** The device holds the context, and the group may go. */
-function onIommufd(context: Context, device: VfioDevice, task: Task): GroupUse {
-  let binding: Binding | null = null;
-  return {
-    begin() {
-      binding = bindToCompatIoas(context, device, task);
-    },
-    end() {
-      device.bound = null;
-      binding!.end();
     },
   };
 }
@@ -92,7 +67,8 @@ function matches(device: VfioDevice, text: string): boolean {
   if (!text.startsWith(name)) return false;
   const options = text.slice(name.length);
   if (options !== '' && !options.startsWith(' ')) return false;
-  device.driver.matchToken?.(tokenOf(options));
+  const token = tokenOf(options);
+  device.driver.matchToken?.(token === null ? null : bytesOf(token));
   return true;
 }
 
@@ -101,19 +77,18 @@ const UUID_LENGTH = 36;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** vfio_pci_core_match: spaces, and a token once. Null: there is none. */
-function tokenOf(options: string): Uint8Array | null {
-  let token: Uint8Array | null = null;
-  let rest = options.replace(/^ +/, '');
-  while (rest !== '') {
+function tokenOf(options: string): string | null {
+  let token: string | null = null;
+  for (let rest = options.replace(/^ +/, ''); rest !== ''; rest = rest.replace(/^ +/, '')) {
     if (token !== null || !rest.startsWith(TOKEN)) refuse(rules.device_option, { option: rest });
-    const text = rest.slice(TOKEN.length, TOKEN.length + UUID_LENGTH);
-    if (text.length < UUID_LENGTH) refuse(rules.device_token_short, { token: text });
-    if (!UUID.test(text)) refuse(rules.device_token_form, { token: text });
-    const digits = text.replaceAll('-', '');
-    token = Uint8Array.from({ length: 16 }, (_, index) =>
-      parseInt(digits.slice(2 * index, 2 * index + 2), 16),
-    );
-    rest = rest.slice(TOKEN.length + UUID_LENGTH).replace(/^ +/, '');
+    token = rest.slice(TOKEN.length, TOKEN.length + UUID_LENGTH);
+    if (token.length < UUID_LENGTH) refuse(rules.device_token_short, { token });
+    if (!UUID.test(token)) refuse(rules.device_token_form, { token });
+    rest = rest.slice(TOKEN.length + UUID_LENGTH);
   }
   return token;
 }
+
+/** 16 bytes, as uuid_parse has them. */
+const bytesOf = (token: string): Uint8Array =>
+  Uint8Array.from(token.replaceAll('-', '').match(/../g)!, (pair) => parseInt(pair, 16));

@@ -3,11 +3,10 @@ import { refuse } from '../base/errno.js';
 import { IOMMU_NO_PASID } from '../hw/group.js';
 import { Call } from '../iommufd/call.js';
 import type { Context } from '../iommufd/context.js';
-import { Device } from '../iommufd/device.js';
 import { finish } from '../iommufd/dispatch.js';
 import { Ioas } from '../iommufd/ioas.js';
 import type { Task } from '../mem/task.js';
-import { Binding } from './bind.js';
+import { bindDevice, type Binding } from './bind.js';
 import type { VfioDevice } from './driver.js';
 import { rules } from './group-rules.js';
 
@@ -20,19 +19,17 @@ export function createCompatIoas(context: Context, task: Task): void {
   });
 }
 
-/** vfio_df_iommufd_bind, then vfio_iommufd_compat_attach_ioas. */
+/** vfio_df_iommufd_bind, then vfio_iommufd_compat_attach_ioas */
 export function bindToCompatIoas(context: Context, device: VfioDevice, task: Task): Binding {
   const call = new Call(context, task, 0n, 0);
-  let binding: Binding | null = null;
-  finish(call, () => {
-    const bound = Device.bindDevice(call, device.device);
+  const binding = bindDevice(call, device, null);
+  try {
     const ioas = context.vfioIoas ?? refuse(rules.device_no_ioas, { group: device.device.group.id });
-    bound.attach(call, IOMMU_NO_PASID, ioas.id);
-    device.bound = bound;
-    binding = new Binding(context, bound);
-    return 0;
-  });
-  context.get();
-  binding!.isAttached = true;
-  return binding!;
+    finish(call, () => binding.bound.attach(call, IOMMU_NO_PASID, ioas.id));
+    binding.isAttached = true;
+  } catch (error) {
+    binding.end();
+    throw error;
+  }
+  return binding;
 }

@@ -9,6 +9,7 @@ export const rules = catalogue({
   group_read: ['EINVAL', 'group {group} cannot be read'],
   group_write: ['EINVAL', 'group {group} cannot be written'],
   group_mmap: ['ENODEV', 'group {group} cannot be mapped'],
+  group_bind: ['EBUSY', 'group {group} of {device} is open: its devices come from there'],
 
   // VFIO_GROUP_GET_STATUS
   status_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],

@@ -7,10 +7,10 @@ import { invariant, refuse } from '../base/errno.js';
 import type { IommuGroup } from '../hw/group.js';
 import type { Context } from '../iommufd/context.js';
 import type { Container } from './container.js';
-import type { DeviceGroup, VfioDevice } from './driver.js';
+import type { VfioDevice } from './driver.js';
 import { rules } from './group-rules.js';
 
-export class VfioGroup implements DeviceGroup {
+export class VfioGroup {
   /** The newest first, as they are looked through. */
   readonly devices: VfioDevice[] = [];
   container: Container | null = null;
@@ -37,6 +37,12 @@ export class VfioGroup implements DeviceGroup {
   register(device: VfioDevice): void {
     this.devices.unshift(device);
     device.group = this;
+  }
+
+  /** And has lost it. */
+  unregister(device: VfioDevice): void {
+    this.devices.splice(this.devices.indexOf(device), 1);
+    device.group = null;
   }
 
   /** vfio_group_fops_open */
@@ -68,10 +74,10 @@ export class VfioGroup implements DeviceGroup {
     this.iommufd = null;
   }
 
-  block(): boolean {
-    if (this.#holders > 0) return false;
+  /** vfio_device_block_group: `device` is about to be bound through a file of its own. */
+  block(device: VfioDevice): void {
+    if (this.#holders > 0) refuse(rules.group_bind, { group: this.number, device: device.device.name });
     this.#bound += 1;
-    return true;
   }
 
   unblock(): void {

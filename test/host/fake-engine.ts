@@ -4,6 +4,7 @@
  */
 import { refuse, type Rule } from '#ioasis/base/errno.js';
 import { Injector } from '#ioasis/base/inject.js';
+import { WorkQueue } from '#ioasis/base/work.js';
 import type { Run } from '#ioasis/mem/client.js';
 import {
   O_CLOEXEC,
@@ -45,6 +46,54 @@ interface Shared {
   undone: number;
 }
 
+/** A device that never has done its work: each piece takes so many microseconds. */
+class Storm {
+  pieces = 0;
+  microseconds = 0;
+
+  constructor(readonly work: WorkQueue) {}
+
+  step(): boolean {
+    this.pieces += 1;
+    for (const end = performance.now() + this.microseconds / 1000; performance.now() < end;);
+    return true;
+  }
+
+  set(microseconds: number): void {
+    this.microseconds = microseconds;
+    if (microseconds === 0) this.work.cancel(this);
+    else this.work.schedule(this);
+  }
+}
+
+const REGISTERS = 8192;
+/** Where the registers say how many stores there were, and of the last one its width and its offset. */
+const COUNT = 0x10;
+const WIDTH = 0x14;
+const OFFSET = 0x18;
+
+/** Registers that keep what is stored to them, but for those that tell of it. */
+class Registers {
+  readonly image: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(services: Services) {
+    this.image = services.allocateShared(REGISTERS) ?? refuse(rules.tooMany);
+    this.#view = new DataView(this.image.buffer, this.image.byteOffset, REGISTERS);
+  }
+
+  store(offset: number, width: 1 | 2 | 4 | 8, lo: number, hi: number): void {
+    const view = this.#view;
+    if (width === 1) view.setUint8(offset, lo);
+    else if (width === 2) view.setUint16(offset, lo, true);
+    else view.setInt32(offset, lo, true);
+    if (width === 8) view.setInt32(offset + 4, hi, true);
+    view.setUint32(WIDTH, width, true);
+    view.setUint32(OFFSET, offset, true);
+    view.setUint32(COUNT, view.getUint32(COUNT, true) + 1, true);
+  }
+}
+
 interface Services {
   allocateShared(length: number): Uint8Array | null;
   freeShared(bytes: Uint8Array): void;
@@ -57,13 +106,14 @@ class FakeFile implements OpenFile {
   readable = false;
   onReadableChange: (() => void) | null = null;
   readonly #pages: Uint8Array;
+  #registers: Registers | null = null;
   #mapped = 0;
   #runs: Run[] = [];
 
   constructor(
     readonly name: string,
     readonly pollMode: OpenFile['pollMode'],
-    readonly engine: { shared: Shared; injector: Injector; services: Services },
+    readonly engine: { shared: Shared; injector: Injector; services: Services; storm: Storm },
   ) {
     this.#pages =
       (pollMode === 'none' ? engine.services.allocateShared(4096) : new Uint8Array()) ??
@@ -173,6 +223,14 @@ class FakeFile implements OpenFile {
     return 0;
   }
 
+  /** c is 1: from now on a piece of the storm takes b microseconds, 0 ends it. d: pieces so far. */
+  storm(): number {
+    const { storm } = this.engine;
+    if (c() === 1n) storm.set(Number(b()));
+    view.setBigUint64(24, BigInt(storm.pieces), true);
+    return 0;
+  }
+
   account(task: Task): number {
     task.mm.account.pinnedVm = Number(b());
     task.mm.account.lockedVm = Number(c());
@@ -204,6 +262,7 @@ class FakeFile implements OpenFile {
   }
 
   mmap(request: MmapRequest, _task: Task): SharedPages {
+    if (request.offset === BigInt(REGISTERS)) return this.#mapRegisters(Number(request.length));
     if (request.offset !== 0n || request.length !== 4096n) return refuse(rules.noMapping);
     return {
       bytes: this.#pages,
@@ -217,8 +276,21 @@ class FakeFile implements OpenFile {
     };
   }
 
+  #mapRegisters(length: number): SharedPages {
+    this.#registers ??= new Registers(this.engine.services);
+    const { image } = this.#registers;
+    return {
+      bytes: image.subarray(0, length),
+      store: (...store) => this.#registers!.store(...store),
+      onGone: null,
+      opened: () => {},
+      closed: () => {},
+    };
+  }
+
   release(): void {
     this.engine.services.freeShared(this.#pages);
+    if (this.#registers !== null) this.engine.services.freeShared(this.#registers.image);
     this.engine.shared.live -= 1;
     this.engine.shared.released += 1;
   }
@@ -270,13 +342,19 @@ const handlers: Record<number, (this: FakeFile, task: Task) => number> = {
     for (const end = Date.now() + Number(b()); Date.now() < end;);
     return 0;
   },
+  0x8e() {
+    return this.storm();
+  },
 };
 
 export function createEngine(_config: unknown, services: Services) {
   const injector = new Injector();
-  const engine = { shared: { live: 0, released: 0, undone: 0 }, injector, services };
+  const work = new WorkQueue();
+  const storm = new Storm(work);
+  const engine = { shared: { live: 0, released: 0, undone: 0 }, injector, services, storm };
   return {
     injector,
+    work,
     devices: [
       { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 },
       { path: '/dev/vfio/devices/vfio0', mode: 0o600, major: 511, minor: 0 },

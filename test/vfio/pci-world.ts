@@ -1,6 +1,4 @@
 /** A world with a PCI device behind the mock IOMMU, its file bound, and everything that can be asked of it. */
-import { VfioDeviceFile } from '../../src/vfio/device-file.js';
-import type { GroupUse } from '../../src/vfio/driver.js';
 import { VfioDevice } from '../../src/vfio/driver.js';
 import { VfioPciDriver, type VfioPciOptions } from '../../src/vfio/pci/driver.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
@@ -42,12 +40,6 @@ export class PciWorld extends VfioWorld {
     const fd = this.openDevice(made.vfio);
     this.bindFile(fd);
     return { ...made, fd };
-  }
-
-  openOfGroup(vfio: VfioDevice, use: GroupUse): number {
-    const file = new VfioDeviceFile(this.env, vfio);
-    file.openByGroup(use);
-    return this.client.installFd(file)!;
   }
 
   regionInfo(fd: number, index: number, values: Partial<v.VfioRegionInfo> = {}): v.VfioRegionInfo {

@@ -1,6 +1,7 @@
 /** Each rule of a device file is broken once, alone: the refusal names it and leaves nothing behind. */
 import { expect, test } from 'vitest';
 import { Errno, type ErrnoName } from '../../src/base/errno.js';
+import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { rules } from '../../src/vfio/rules.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
@@ -93,8 +94,6 @@ function pendingThenOver(w: PciWorld, data_uptr: bigint): number {
   return fd;
 }
 
-const idleGroup = { begin: () => {}, end: () => {} };
-
 const bare =
   (act: (w: PciWorld, fd: number) => unknown): Break =>
   (w) => {
@@ -116,6 +115,15 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
   bind_size: ['EINVAL', binding({ argsz: 15 })],
   bind_flags: ['EINVAL', binding({ flags: 2 })],
   bind_fd_negative: ['EINVAL', binding({ iommufd: -1 })],
+  bind_group_file: [
+    'EINVAL',
+    (w) => {
+      const { vfio, group } = w.newDevice();
+      const file = new VfioDeviceFile(w.env, vfio, group);
+      const fd = w.client.installFd(file)!;
+      return () => w.bindFile(fd);
+    },
+  ],
   bind_twice: [
     'EINVAL',
     (w) => {
@@ -129,22 +137,6 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
     (w) => {
       const fd = w.openDevice(w.newPci().vfio);
       return () => w.bindFile(fd, { flags: TOKEN, token_uuid_ptr: 8n });
-    },
-  ],
-  bind_group_file: [
-    'EINVAL',
-    (w) => {
-      const fd = w.openOfGroup(w.newPci().vfio, idleGroup);
-      return () => w.bindFile(fd);
-    },
-  ],
-  bind_group_open: [
-    'EBUSY',
-    (w) => {
-      const { vfio } = w.newPci();
-      vfio.group = { number: 1, block: () => false, unblock: () => {} };
-      const fd = w.openDevice(vfio);
-      return () => w.bindFile(fd);
     },
   ],
   bind_fd: ['EBADF', binding({ iommufd: 99 })],

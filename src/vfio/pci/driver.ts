@@ -4,7 +4,6 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import type { Env } from '../../iommufd/env.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -54,7 +53,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   }
 
   /** vfio_pci_core_enable */
-  open(_env: Env): void {
+  open(): void {
     const { model } = this;
     this.#setCommand(r.PCI_COMMAND_MASTER, 0);
     this.#setCommand(0, this.#decoded());
