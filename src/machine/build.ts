@@ -3,6 +3,7 @@
  * Invariant: hardware and driver of a unit meet in registers, memory and messages; here is where they are introduced.
  */
 import type { Events } from '../base/events.js';
+import type { WorkQueue } from '../base/work.js';
 import { Endpoints } from '../bus/endpoints.js';
 import type { MsiSink } from '../bus/mmio.js';
 import { parsePciName, PciSegment } from '../bus/pci.js';
@@ -55,6 +56,8 @@ export interface Surroundings {
   readonly events: Events;
   /** Compare every cached translation with the tables when it is used. */
   readonly checkStale: boolean;
+  /** Where devices say that they have something to do. */
+  readonly work: WorkQueue;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */

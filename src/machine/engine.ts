@@ -5,6 +5,7 @@
 import { refuse, catalogue } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
+import { WorkQueue } from '../base/work.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
@@ -57,6 +58,8 @@ export interface Engine {
   readonly injector: Injector;
   readonly events: Events;
   readonly physical: PhysicalMemory;
+  /** What devices have still to do: whoever has the engine runs it, between calls. */
+  readonly work: WorkQueue;
   /** Units and devices of the topology. */
   readonly built: Built;
   /** Open files of /dev/iommu, by number, in order. */
@@ -75,7 +78,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const injector = new Injector();
   const physical = new PhysicalMemory(injector);
   const events = new Events();
-  const into = { physical, events, checkStale: config.checkStale ?? false };
+  const work = new WorkQueue();
+  const into = { physical, events, work, checkStale: config.checkStale ?? false };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -84,6 +88,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     physical,
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
+    work,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
@@ -94,6 +99,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     injector,
     events,
     physical,
+    work,
     built,
     contexts,
     open(path) {
