@@ -38,6 +38,8 @@ export interface BuiltDevice {
   readonly iommu: VtdDevice;
   /** The device itself: what masters memory. */
   readonly dma: DmaEngine;
+  /** What programs have it through. */
+  readonly vfio: VfioDevice;
 }
 
 export interface Built {
@@ -115,8 +117,8 @@ export const buildMachine: Builder = (topology, into) => {
     let group = groups.get(device.groupNumber);
     if (group === undefined) groups.set(device.groupNumber, (group = new IommuGroup(device.groupNumber)));
     const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
-    devices.set(device.name, made);
     const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
+    devices.set(device.name, { ...made, vfio });
     files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
   }
   return { units: [...units.values()].map(({ unit }) => unit), devices, files, hasSelftest: plan.selftest };
@@ -127,7 +129,7 @@ function buildDevice(
   group: IommuGroup,
   { unit, endpoints }: Wired,
   into: Surroundings,
-): BuiltDevice {
+): Omit<BuiltDevice, 'vfio'> {
   const { name, sourceId, ats, pri, pasidBits, coherent } = plan;
   const { physical, events, checkStale } = into;
   const dma = new DmaEngine({

@@ -18,6 +18,7 @@ import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
 import { deviceNodes, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
+import type { Sysfs } from './sysfs/sysfs.js';
 import type { Topology } from './topology.js';
 
 const rules = catalogue({
@@ -69,6 +70,8 @@ export interface Engine {
   leaks(): LeakReport;
   /** The text of a file below /sys/kernel/debug/ioasis; null: there is none of that name. */
   debugFile(name: string): string | null;
+  /** What programs find below /sys; null without a topology: it is the system's. */
+  readonly sysfs: Sysfs | null;
 }
 
 const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
@@ -82,6 +85,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const into = { physical, events, work, checkStale: config.checkStale ?? false };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
+  const sysfs = config.topology === undefined || parts === null ? null : parts.sysfs(built);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
@@ -104,7 +108,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     contexts,
     open(path) {
       const device = built.files.get(path);
-      if (device !== undefined) return device(env);
+      if (device !== undefined && sysfs?.has(path) !== false) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const context = new Context(env, ioctls, () => contexts.delete(number));
@@ -120,6 +124,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
       providers: physical.providers.live,
     }),
     debugFile: (name) => parts?.debugFile(engine, name) ?? null,
+    sysfs,
   };
   return engine;
 }
