@@ -52,7 +52,7 @@ export class SysTree {
     for (const device of before.devices) {
       if (!next.devices.some(({ path }) => path === device.path)) removeDevice(this.#root, device);
     }
-    for (const [path, node] of [...before.nodes].reverse()) {
+    for (const [path, node] of [...before.nodes].toReversed()) {
       const now = next.nodes.get(path);
       if (now === undefined || !isSame(node, now)) this.#remove(path, node);
     }
