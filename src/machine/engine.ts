@@ -6,6 +6,7 @@ import { refuse, catalogue } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
 import { WorkQueue } from '../base/work.js';
+import type { SharedMemory } from '../bus/region.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
@@ -38,6 +39,8 @@ export interface EngineConfig {
   /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
   readonly inspect?: boolean;
   readonly limits?: Partial<Limits>;
+  /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
+  readonly sharedMemory?: SharedMemory;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -74,7 +77,15 @@ export interface Engine {
   readonly sysfs: Sysfs | null;
 }
 
-const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
+const NOTHING: Built = {
+  units: [],
+  devices: new Map(),
+  files: new Map(),
+  hasSelftest: false,
+  virtualFunctions: () => [],
+  setNumVfs: () => {},
+  onChange: new Set(),
+};
 
 /** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
 export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
@@ -82,7 +93,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const physical = new PhysicalMemory(injector);
   const events = new Events();
   const work = new WorkQueue();
-  const into = { physical, events, work, checkStale: config.checkStale ?? false };
+  const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
+  const into = { physical, events, work, sharedMemory, checkStale: config.checkStale ?? false };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const sysfs = config.topology === undefined || parts === null ? null : parts.sysfs(built);
@@ -99,7 +111,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices: deviceNodes([...built.devices.values()].map(({ plan }) => plan)),
+    get devices() {
+      return sysfs?.devices ?? deviceNodes([]);
+    },
     injector,
     events,
     physical,
@@ -140,9 +154,9 @@ function pasidTablesOf({ devices: all }: Built): number {
 function leftOf({ devices: all }: Built): Pick<LeakReport, 'attachments' | 'operations'> {
   let attachments = 0;
   let operations = 0;
-  for (const { iommu, dma } of all.values()) {
+  for (const { iommu, model } of all.values()) {
     if (iommu.group.isAttached) attachments += 1;
-    operations += dma.pending;
+    operations += model.pending;
   }
   return { attachments, operations };
 }

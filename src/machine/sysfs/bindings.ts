@@ -25,30 +25,36 @@ export const VFIO_DRIVERS = { pci: 'vfio-pci', platform: 'vfio-platform' } as co
 
 export class Bindings {
   readonly drivers: readonly Driver[];
-  readonly #devices: ReadonlyMap<string, Bound>;
+  #devices: ReadonlyMap<string, Bound> = new Map();
   readonly #drivers = new Map<string, Driver>();
   readonly #overrides = new Map<string, string>();
 
-  constructor(devices: ReadonlyMap<string, Bound>, drivers: readonly Driver[]) {
-    this.#devices = devices;
+  constructor(drivers: readonly Driver[]) {
     this.drivers = drivers;
+  }
+
+  /** These are the devices now. A new one goes to VFIO: so do virtual functions of a function that VFIO has. */
+  set devices(devices: ReadonlyMap<string, Bound>) {
     for (const { name, bus } of devices.values()) {
+      if (this.#devices.has(name)) continue;
       this.#drivers.set(
         name,
-        drivers.find((driver) => driver.name === VFIO_DRIVERS[bus])!,
+        this.drivers.find((driver) => driver.name === VFIO_DRIVERS[bus])!,
       );
     }
+    for (const name of this.#devices.keys()) {
+      if (devices.has(name)) continue;
+      this.#drivers.delete(name);
+      this.#overrides.delete(name);
+    }
+    this.#devices = devices;
   }
 
   driverOf(device: string): Driver | null {
     return this.#drivers.get(device) ?? null;
   }
 
-  devicesOf(driver: Driver): string[] {
-    return [...this.#drivers].filter(([, has]) => has === driver).map(([device]) => device);
-  }
-
-  hasVfio(device: Bound): boolean {
+  hasVfio(device: Pick<Bound, 'name' | 'bus'>): boolean {
     return this.driverOf(device.name)?.name === VFIO_DRIVERS[device.bus];
   }
 

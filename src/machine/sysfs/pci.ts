@@ -1,4 +1,5 @@
 /** The directory of a PCI function (drivers/pci/pci-sysfs.c), and of the bus (drivers/pci/pci-driver.c). */
+import type { Built } from '../build.js';
 import type { Bindings } from './bindings.js';
 import type { SysDevice } from './device.js';
 import { parseChoice, parseNumber } from './parse.js';
@@ -9,7 +10,7 @@ export const pciPath = (name: string): string => `/sys/devices/pci${name.slice(0
 
 const flag = (file: string) => (text: string) => (parseNumber(file, text) === 0 ? '0' : '1');
 
-export function describePciDevice(tree: SysTree, { path, name, built }: SysDevice): void {
+export function describePciDevice(tree: SysTree, { path, name, built }: SysDevice, _all: Built): void {
   const { virtualFunction } = built.plan;
   tree.directory(path.slice(0, path.lastIndexOf('/')), 'through');
   tree.setting(`${path}/broken_parity_status`, '0', flag('broken_parity_status'));

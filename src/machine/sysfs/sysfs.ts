@@ -3,7 +3,7 @@
  * write, so nothing of it has to be kept up to date piece by piece.
  */
 import type { Built, BuiltDevice } from '../build.js';
-import { deviceNodes, vfioPath, type DeviceNode } from '../devices.js';
+import { deviceNodes, VFIO_DEVICE_MAJOR, type DeviceNode } from '../devices.js';
 import type { DevicePlan } from '../plan.js';
 import type { VfioDevice } from '../../vfio/driver.js';
 import { Bindings, type Bound, type Driver } from './bindings.js';
@@ -28,6 +28,13 @@ const SHARED = [
   '/sys/module',
 ];
 
+const PLATFORM = [
+  '/sys/bus/platform',
+  '/sys/bus/platform/devices',
+  '/sys/bus/platform/drivers',
+  '/sys/devices/platform',
+];
+
 const VFIO_PCI: Driver = { name: 'vfio-pci', bus: 'pci', module: 'vfio_pci', takes: () => true };
 const VFIO_PLATFORM: Driver = {
   name: 'vfio-platform',
@@ -36,27 +43,14 @@ const VFIO_PLATFORM: Driver = {
   takes: () => true,
 };
 
-const boundOf = ({ name, bus }: DevicePlan, vfio: VfioDevice): Bound => ({
-  name,
-  bus: bus.type,
-  get isOpen() {
-    return vfio.isOpen;
-  },
-});
-
 export class Sysfs {
   readonly #built: Built;
-  readonly #bindings: Bindings;
-  readonly #bound = new Map<string, Bound>();
+  readonly #bindings = new Bindings([VFIO_PCI, VFIO_PLATFORM]);
   readonly #settings = new Map<string, string>();
   #tree: SysTree;
 
   constructor(built: Built) {
     this.#built = built;
-    for (const { plan, vfio } of built.devices.values()) {
-      this.#bound.set(plan.name, boundOf(plan, vfio));
-    }
-    this.#bindings = new Bindings(this.#bound, [VFIO_PCI, VFIO_PLATFORM]);
     this.#tree = this.#describe();
   }
 
@@ -66,12 +60,12 @@ export class Sysfs {
 
   /** The device files that there are now. */
   get devices(): readonly DeviceNode[] {
-    return this.#nodes().filter(({ path }) => this.#isThere(path));
+    return deviceNodes([...this.#built.devices.values()].map((device) => this.#grouped(device)));
   }
 
   /** Whether there is a device file of this name now. */
   has(path: string): boolean {
-    return this.#isThere(path);
+    return this.devices.some((node) => node.path === path);
   }
 
   /** What is read and written at `path`; null: no such file. */
@@ -85,78 +79,83 @@ export class Sysfs {
     this.#tree = this.#describe();
   }
 
-  #nodes(): readonly DeviceNode[] {
-    return deviceNodes([...this.#built.devices.values()].map(({ plan }) => plan));
-  }
-
-  #isThere(path: string): boolean {
-    const index = [...this.#built.devices.keys()].findIndex((_, at) => vfioPath(at) === path);
-    if (index < 0) return true;
-    return this.#bindings.hasVfio([...this.#bound.values()][index]!);
+  #grouped({ plan, vfio }: BuiltDevice): Parameters<typeof deviceNodes>[0][number] {
+    const { name, bus } = plan;
+    const hasVfio = this.#bindings.hasVfio({ name, bus: bus.type });
+    return { ...plan, vfioNumber: hasVfio ? vfioNumber(vfio) : null };
   }
 
   #describe(): SysTree {
+    const { devices: all, units } = this.#built;
+    this.#bindings.devices = new Map([...all].map(([name, { plan, vfio }]) => [name, boundOf(plan, vfio)]));
     const tree = new SysTree(this.#settings);
     for (const path of SHARED) tree.directory(path, 'shared');
-    const devices = [...this.#built.devices.values()].map((built, index) => this.#device(built, index));
-    if (devices.some(({ bus }) => bus === 'platform')) {
-      for (const path of ['/sys/bus/platform', '/sys/devices/platform']) tree.directory(path, 'shared');
-      tree.directory('/sys/bus/platform/devices', 'shared');
-      tree.directory('/sys/bus/platform/drivers', 'shared');
-      describeDrivers(tree, 'platform', this.#bindings);
-    }
-    describePciBus(tree);
-    describeDrivers(tree, 'pci', this.#bindings);
+    const devices = [...all.values()].map((device) => this.#device(device));
+    this.#describeBuses(tree, devices);
     describeModules(tree, this.#bindings.drivers);
-    tree.directory('/sys/kernel/iommu_groups');
     for (const device of devices) {
-      if (device.bus === 'pci') describePciDevice(tree, device);
+      if (device.bus === 'pci') describePciDevice(tree, device, this.#built);
       describeDevice(tree, device, this.#bindings);
     }
+    tree.directory('/sys/kernel/iommu_groups');
     for (const number of new Set(devices.map(({ built }) => built.plan.groupNumber))) {
-      describeGroup(
-        tree,
-        devices.filter(({ built }) => built.plan.groupNumber === number),
-      );
+      const members = devices.filter(({ built }) => built.plan.groupNumber === number);
+      describeGroup(tree, members);
     }
-    for (const [index, unit] of this.#built.units.entries()) {
-      describeUnit(
-        tree,
-        index,
-        unit,
-        devices.filter(({ built }) => built.unit === unit),
-      );
+    for (const [index, unit] of units.entries()) {
+      const behind = devices.filter(({ built }) => built.unit === unit);
+      describeUnit(tree, index, unit, behind);
     }
     this.#describeNodes(tree);
     return tree;
+  }
+
+  #describeBuses(tree: SysTree, devices: readonly SysDevice[]): void {
+    describePciBus(tree);
+    describeDrivers(tree, 'pci', this.#bindings);
+    if (!devices.some(({ bus }) => bus === 'platform')) return;
+    for (const path of PLATFORM) tree.directory(path, 'shared');
+    describeDrivers(tree, 'platform', this.#bindings);
   }
 
   /** Those of no single device. */
   #describeNodes(tree: SysTree): void {
     for (const { path, major, minor } of this.devices) {
       if (path.startsWith('/dev/vfio/devices/')) continue;
-      const name = path.slice('/dev/'.length);
       const last = path.slice(path.lastIndexOf('/') + 1);
       const className = path === '/dev/iommu' || path === '/dev/vfio/vfio' ? 'misc' : 'vfio';
       describeNode(tree, `/sys/devices/virtual/${className}/${last}`, {
         dev: `${major}:${minor}`,
-        name,
+        name: path.slice('/dev/'.length),
         className,
       });
     }
   }
 
-  #device(built: BuiltDevice, index: number): SysDevice {
-    const { name, bus } = built.plan;
-    const bound = this.#bound.get(name)!;
-    const { major, minor } = this.#nodes().find(({ path }) => path === vfioPath(index))!;
+  #device(built: BuiltDevice): SysDevice {
+    const { plan, vfio, unit } = built;
+    const { name } = plan;
+    const bus = plan.bus.type;
+    const number = vfioNumber(vfio);
     return {
       built,
       name,
-      bus: bus.type,
-      path: bus.type === 'pci' ? pciPath(name) : `/sys/devices/platform/${name}`,
-      unit: `dmar${this.#built.units.indexOf(built.unit)}`,
-      vfio: this.#bindings.hasVfio(bound) ? { name: `vfio${index}`, dev: `${major}:${minor}` } : null,
+      bus,
+      path: bus === 'pci' ? pciPath(name) : `/sys/devices/platform/${name}`,
+      unit: `dmar${this.#built.units.findIndex((other) => other.name === unit.name)}`,
+      vfio: this.#bindings.hasVfio({ name, bus })
+        ? { name: `vfio${number}`, dev: `${VFIO_DEVICE_MAJOR}:${number}` }
+        : null,
     };
   }
 }
+
+const boundOf = ({ name, bus }: DevicePlan, vfio: VfioDevice): Bound => ({
+  name,
+  bus: bus.type,
+  get isOpen() {
+    return vfio.isOpen;
+  },
+});
+
+const vfioNumber = ({ path }: VfioDevice): number => Number(/\d+$/.exec(path)?.[0]);
