@@ -2,7 +2,7 @@
  * The engine's thread: makes the tree and the socket, says so, loads the engine, and serves until it is woken to stop.
  * Imports that are not needed to listen come after that: a program can start while they are on their way.
  */
-import { chmodSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { Events, MachineEvent } from '../base/events.js';
 import type { FaultKind } from '../base/inject.js';
@@ -101,7 +101,13 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
-  return createEngine(options.config, services);
+  return createEngine(withCpus(options.config), services);
+}
+
+/** A machine has the processors of ours. */
+function withCpus(config: unknown): unknown {
+  if ((config as { topology?: unknown } | null)?.topology === undefined) return config;
+  return { cpus: readFileSync('/sys/devices/system/cpu/online', 'latin1').trim(), ...(config as object) };
 }
 
 async function plannedDevices(topology: Topology | undefined): Promise<readonly DevicePlan[]> {

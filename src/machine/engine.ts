@@ -41,6 +41,8 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
+  readonly cpus?: string;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -97,7 +99,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const into = { physical, events, work, sharedMemory, checkStale: config.checkStale ?? false };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
-  const sysfs = config.topology === undefined || parts === null ? null : parts.sysfs(built);
+  const sysfs =
+    config.topology === undefined || parts === null ? null : parts.sysfs(built, config.cpus ?? '0');
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,

@@ -8,7 +8,11 @@ import { Sysfs } from './sysfs/sysfs.js';
 export interface Parts {
   readonly build: Builder;
   readonly debugFile: (engine: Engine, name: string) => string | null;
-  readonly sysfs: (built: Built) => Sysfs;
+  readonly sysfs: (built: Built, cpus: string) => Sysfs;
 }
 
-export const parts: Parts = { build: buildMachine, debugFile, sysfs: (built) => new Sysfs(built) };
+export const parts: Parts = {
+  build: buildMachine,
+  debugFile,
+  sysfs: (built, cpus) => new Sysfs(built, cpus),
+};

@@ -10,16 +10,31 @@ export interface Driver {
   readonly bus: 'pci' | 'platform';
   readonly module: string;
   /** Whether it takes a device that names no driver. */
-  takes(device: string): boolean;
+  takes(device: Bound): boolean;
 }
 
 /** What is to be known of a device before it can leave its driver, and after that. */
 export interface Bound {
   readonly name: string;
   readonly bus: 'pci' | 'platform';
+  /** What drivers know it by. PCI: `vendor:device`, hexadecimal. */
+  readonly id: string;
+  /** PCI: class, subclass and programming interface. */
+  readonly classCode: number;
   /** A program has it open through VFIO. */
   readonly isOpen: boolean;
 }
+
+const NVME = 0x01_08_02;
+const IOATDMA = new Set(['8086:0e20', '8086:2f20', '8086:6f20', '8086:2021', '8086:0b00']);
+
+/** The first that takes a device is its driver. Those of the kernel itself do nothing with it but keep it from VFIO. */
+export const KNOWN_DRIVERS: readonly Driver[] = [
+  { name: 'vfio-pci', bus: 'pci', module: 'vfio_pci', takes: () => true },
+  { name: 'vfio-platform', bus: 'platform', module: 'vfio_platform', takes: () => true },
+  { name: 'nvme', bus: 'pci', module: 'nvme', takes: ({ classCode }) => classCode === NVME },
+  { name: 'ioatdma', bus: 'pci', module: 'ioatdma', takes: ({ id }) => IOATDMA.has(id) },
+];
 
 export const VFIO_DRIVERS = { pci: 'vfio-pci', platform: 'vfio-platform' } as const;
 
@@ -28,6 +43,8 @@ export class Bindings {
   #devices: ReadonlyMap<string, Bound> = new Map();
   readonly #drivers = new Map<string, Driver>();
   readonly #overrides = new Map<string, string>();
+  /** By driver, what it was told to take: `vendor:device`. */
+  readonly #ids = new Map<string, Set<string>>();
 
   constructor(drivers: readonly Driver[]) {
     this.drivers = drivers;
@@ -96,9 +113,43 @@ export class Bindings {
     if (driver !== undefined) this.#drivers.set(name, driver);
   }
 
-  #matches(driver: Driver, { name, bus }: Bound): boolean {
+  /** `new_id`: the driver takes devices of this vendor and kind too. */
+  addId(driver: Driver, text: string): void {
+    const { vendor, device } = parseIds('new_id', text);
+    const ids = this.#idsOf(driver);
+    if (ids.has(`${vendor}:${device}`))
+      refuse(rules.sysfs_id_exists, { driver: driver.name, vendor, device });
+    ids.add(`${vendor}:${device}`);
+    for (const name of this.#devices.keys()) this.probe(name);
+  }
+
+  removeId(driver: Driver, text: string): void {
+    const { vendor, device } = parseIds('remove_id', text);
+    if (!this.#idsOf(driver).delete(`${vendor}:${device}`)) {
+      refuse(rules.sysfs_id_none, { driver: driver.name, vendor, device });
+    }
+  }
+
+  #idsOf({ name }: Driver): Set<string> {
+    let ids = this.#ids.get(name);
+    if (ids === undefined) this.#ids.set(name, (ids = new Set()));
+    return ids;
+  }
+
+  #matches(driver: Driver, device: Bound): boolean {
+    const { name, bus, id } = device;
     if (driver.bus !== bus) return false;
     const override = this.overrideOf(name);
-    return override === null ? driver.takes(name) : override === driver.name;
+    if (override !== null) return override === driver.name;
+    return driver.takes(device) || this.#idsOf(driver).has(id);
   }
 }
+
+/** The first two numbers of what is written to new_id and remove_id. */
+function parseIds(file: string, text: string): { vendor: string; device: string } {
+  const [, vendor, device] = /^\s*(?:0x)?([0-9a-f]{1,8})\s+(?:0x)?([0-9a-f]{1,8})(?:\s|$)/i.exec(text) ?? [];
+  if (vendor === undefined || device === undefined) refuse(rules.sysfs_id, { file, text });
+  return { vendor: plain(vendor), device: plain(device) };
+}
+
+const plain = (digits: string): string => parseInt(digits, 16).toString(16).padStart(4, '0');

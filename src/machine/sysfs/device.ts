@@ -1,4 +1,5 @@
 /** What every device has in its directory, whatever its bus: driver, group, unit, power management, and VFIO's part. */
+import type { DeviceModel } from '../../bus/model.js';
 import type { BuiltDevice } from '../build.js';
 import { parseChoice } from './parse.js';
 import type { SysTree } from './tree.js';
@@ -7,6 +8,7 @@ import type { Bindings } from './bindings.js';
 /** A device, and where it is. */
 export interface SysDevice {
   readonly built: BuiltDevice;
+  readonly model: DeviceModel;
   readonly name: string;
   readonly bus: 'pci' | 'platform';
   /** Its directory. */
@@ -15,6 +17,8 @@ export interface SysDevice {
   readonly unit: string;
   /** Of its file below /dev/vfio/devices, while VFIO has the device; with major and minor number of that. */
   readonly vfio: { readonly name: string; readonly dev: string } | null;
+  /** Of a virtual function: which one it is, and of which physical one. */
+  readonly virtual: { readonly physical: BuiltDevice; readonly index: number } | null;
 }
 
 export const groupPath = ({ built }: SysDevice): string =>

@@ -9,13 +9,16 @@ import type { SysTree } from './tree.js';
 type Parameter = readonly [name: string, value: string, kind: 'fixed' | 'switch' | 'number'];
 
 const modules: Readonly<Record<string, readonly Parameter[]>> = {
+  ioatdma: [],
   iommufd: [],
+  nvme: [],
   vfio: [['enable_unsafe_noiommu_mode', 'N', 'switch']],
   vfio_iommu_type1: [
     ['allow_unsafe_interrupts', 'N', 'switch'],
     ['disable_hugepages', 'N', 'switch'],
     ['dma_entry_limit', '65535', 'number'],
   ],
+  // OURS: virtual functions can be had without asking for them, where Linux has N.
   vfio_pci: [
     ['disable_denylist', 'N', 'fixed'],
     ['disable_idle_d3', 'N', 'switch'],

@@ -16,3 +16,9 @@ export function parseChoice(file: string, text: string, choices: readonly string
   if (!choices.includes(text)) refuse(rules.sysfs_choice, { file, text, choices: choices.join(', ') });
   return text;
 }
+
+/** A number, of which only counts whether it is 0. */
+export const flag =
+  (file: string) =>
+  (text: string): string =>
+    parseNumber(file, text) === 0 ? '0' : '1';

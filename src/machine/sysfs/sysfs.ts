@@ -4,13 +4,18 @@
  */
 import type { Built, BuiltDevice } from '../build.js';
 import { deviceNodes, VFIO_DEVICE_MAJOR, type DeviceNode } from '../devices.js';
-import type { DevicePlan } from '../plan.js';
+import { refuse } from '../../base/errno.js';
+import type { PciModel } from '../../bus/model.js';
+import { HEADER } from '../../bus/pci-config.js';
 import type { VfioDevice } from '../../vfio/driver.js';
-import { Bindings, type Bound, type Driver } from './bindings.js';
+import { Bindings, KNOWN_DRIVERS, type Bound } from './bindings.js';
 import { describeDevice, describeNode, type SysDevice } from './device.js';
 import { describeGroup, describeUnit } from './iommu.js';
 import { describeModules } from './modules.js';
-import { describeDrivers, describePciBus, describePciDevice, pciPath } from './pci.js';
+import { describeDrivers, describePciBus } from './pci.js';
+import { describePciDevice, pciPath, type SysFunction } from './pci-device.js';
+import { describeSriov, type SriovActions } from './pci-sriov.js';
+import { rules } from './rules.js';
 import { SysTree, type SysFile, type SysNode } from './tree.js';
 
 /** Directories that the system has too. */
@@ -35,22 +40,23 @@ const PLATFORM = [
   '/sys/devices/platform',
 ];
 
-const VFIO_PCI: Driver = { name: 'vfio-pci', bus: 'pci', module: 'vfio_pci', takes: () => true };
-const VFIO_PLATFORM: Driver = {
-  name: 'vfio-platform',
-  bus: 'platform',
-  module: 'vfio_platform',
-  takes: () => true,
-};
-
 export class Sysfs {
   readonly #built: Built;
-  readonly #bindings = new Bindings([VFIO_PCI, VFIO_PLATFORM]);
+  readonly #bindings = new Bindings(KNOWN_DRIVERS);
   readonly #settings = new Map<string, string>();
+  /** Devices that were taken off their bus. */
+  readonly #removed = new Set<string>();
+  readonly #actions: SriovActions;
   #tree: SysTree;
 
-  constructor(built: Built) {
+  constructor(built: Built, cpus: string) {
     this.#built = built;
+    this.#actions = {
+      bindings: this.#bindings,
+      cpus,
+      remove: (device) => this.#remove(device),
+      setNumVfs: (device, count) => built.setNumVfs(device, count),
+    };
     this.#tree = this.#describe();
   }
 
@@ -60,7 +66,7 @@ export class Sysfs {
 
   /** The device files that there are now. */
   get devices(): readonly DeviceNode[] {
-    return deviceNodes([...this.#built.devices.values()].map((device) => this.#grouped(device)));
+    return deviceNodes(this.#present.map((device) => this.#grouped(device)));
   }
 
   /** Whether there is a device file of this name now. */
@@ -85,33 +91,45 @@ export class Sysfs {
     return { ...plan, vfioNumber: hasVfio ? vfioNumber(vfio) : null };
   }
 
+  /** Devices that are on their buses. */
+  get #present(): BuiltDevice[] {
+    return [...this.#built.devices.values()].filter(({ plan }) => !this.#removed.has(plan.name));
+  }
+
   #describe(): SysTree {
-    const { devices: all, units } = this.#built;
-    this.#bindings.devices = new Map([...all].map(([name, { plan, vfio }]) => [name, boundOf(plan, vfio)]));
+    const present = this.#present;
+    this.#bindings.devices = new Map(present.map((device) => [device.plan.name, boundOf(device)]));
     const tree = new SysTree(this.#settings);
     for (const path of SHARED) tree.directory(path, 'shared');
-    const devices = [...all.values()].map((device) => this.#device(device));
+    const devices = present.map((device) => this.#device(device));
     this.#describeBuses(tree, devices);
     describeModules(tree, this.#bindings.drivers);
-    for (const device of devices) {
-      if (device.bus === 'pci') describePciDevice(tree, device, this.#built);
-      describeDevice(tree, device, this.#bindings);
-    }
+    for (const device of devices) this.#describeDevice(tree, device, devices);
     tree.directory('/sys/kernel/iommu_groups');
     for (const number of new Set(devices.map(({ built }) => built.plan.groupNumber))) {
       const members = devices.filter(({ built }) => built.plan.groupNumber === number);
       describeGroup(tree, members);
     }
-    for (const [index, unit] of units.entries()) {
-      const behind = devices.filter(({ built }) => built.unit === unit);
+    for (const [index, unit] of this.#built.units.entries()) {
+      const behind = devices.filter(({ built }) => built.unit.name === unit.name);
       describeUnit(tree, index, unit, behind);
     }
     this.#describeNodes(tree);
     return tree;
   }
 
+  #describeDevice(tree: SysTree, device: SysDevice, all: readonly SysDevice[]): void {
+    if (isFunction(device)) {
+      const virtual = this.#built.virtualFunctions(device.built);
+      const functions = all.filter((other) => virtual.includes(other.built)).filter(isFunction);
+      describePciDevice(tree, device, this.#actions);
+      describeSriov(tree, device, functions, this.#actions);
+    }
+    describeDevice(tree, device, this.#bindings);
+  }
+
   #describeBuses(tree: SysTree, devices: readonly SysDevice[]): void {
-    describePciBus(tree);
+    describePciBus(tree, () => this.#removed.clear());
     describeDrivers(tree, 'pci', this.#bindings);
     if (!devices.some(({ bus }) => bus === 'platform')) return;
     for (const path of PLATFORM) tree.directory(path, 'shared');
@@ -133,29 +151,55 @@ export class Sysfs {
   }
 
   #device(built: BuiltDevice): SysDevice {
-    const { plan, vfio, unit } = built;
+    const { plan, vfio, unit, model } = built;
     const { name } = plan;
     const bus = plan.bus.type;
     const number = vfioNumber(vfio);
+    const hasVfio = this.#bindings.hasVfio({ name, bus });
+    const virtual = this.#virtualOf(built);
     return {
       built,
+      model,
       name,
       bus,
-      path: bus === 'pci' ? pciPath(name) : `/sys/devices/platform/${name}`,
+      path:
+        bus === 'pci' ? pciPath(virtual?.physical.plan.name ?? name, name) : `/sys/devices/platform/${name}`,
       unit: `dmar${this.#built.units.findIndex((other) => other.name === unit.name)}`,
-      vfio: this.#bindings.hasVfio({ name, bus })
-        ? { name: `vfio${number}`, dev: `${VFIO_DEVICE_MAJOR}:${number}` }
-        : null,
+      vfio: hasVfio ? { name: `vfio${number}`, dev: `${VFIO_DEVICE_MAJOR}:${number}` } : null,
+      virtual,
     };
+  }
+
+  #virtualOf(built: BuiltDevice): SysDevice['virtual'] {
+    if (!built.plan.virtualFunction) return null;
+    for (const physical of this.#built.devices.values()) {
+      const index = this.#built.virtualFunctions(physical).indexOf(built);
+      if (index >= 0) return { physical, index };
+    }
+    return null;
+  }
+
+  #remove({ name, built }: SysDevice): void {
+    if (built.vfio.isOpen) refuse(rules.sysfs_remove_open, { device: name });
+    this.#removed.add(name);
   }
 }
 
-const boundOf = ({ name, bus }: DevicePlan, vfio: VfioDevice): Bound => ({
-  name,
-  bus: bus.type,
-  get isOpen() {
-    return vfio.isOpen;
-  },
-});
+const isFunction = (device: SysDevice): device is SysFunction => 'config' in device.model;
+
+function boundOf({ plan, vfio, model }: BuiltDevice): Bound {
+  const { name, bus } = plan;
+  const config = 'config' in model ? (model as PciModel).config : null;
+  const word = (offset: number): string => (config?.read(offset, 2) ?? 0).toString(16).padStart(4, '0');
+  return {
+    name,
+    bus: bus.type,
+    id: config === null ? '' : `${word(HEADER.vendor)}:${word(HEADER.device)}`,
+    classCode: (config?.read(HEADER.revision, 4) ?? 0) >>> 8,
+    get isOpen() {
+      return vfio.isOpen;
+    },
+  };
+}
 
 const vfioNumber = ({ path }: VfioDevice): number => Number(/\d+$/.exec(path)?.[0]);
