@@ -70,6 +70,7 @@ export const profileNames = [
   'no-ats',
   'no-coherency',
   'no-dirty-tracking',
+  'nvme',
   'platform',
   'reserved-windows',
   'shared-group',

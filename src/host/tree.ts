@@ -29,6 +29,8 @@ export interface TreeOptions {
   /** Failure injection can be used, as on a kernel built for tests. */
   readonly selftest: boolean;
   readonly lend: boolean;
+  /** Stores to mapped registers are caught in the program. */
+  readonly traps: boolean;
   /** The engine can be looked into. */
   readonly inspect: boolean;
   /** More of /sys comes once the engine is there. */
@@ -46,6 +48,7 @@ export function makeTree(root: string, options: TreeOptions): void {
   makeDirectory(join(root, 'dev'), TreeMode.SYSTEM);
   for (const device of options.devices) addDevice(root, device);
   if (options.lend) writeFileSync(join(root, 'lend'), '');
+  if (options.traps) writeFileSync(join(root, 'traps'), '');
   if (options.sys) writeFileSync(join(root, SYS_PENDING), '');
   if (options.selftest || options.inspect) makePassage(root);
   if (options.selftest) makeFaultInjection(root);

@@ -28,6 +28,8 @@ export interface WorkerOptions {
   readonly lend: boolean;
   readonly rings: boolean;
   readonly holdPins: boolean;
+  /** Programs may map registers. */
+  readonly traps: boolean;
   readonly trace: boolean;
   /** What the machine says while it runs is wanted. */
   readonly events: boolean;
@@ -101,7 +103,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
-  return createEngine(withCpus(options.config), services);
+  return createEngine({ ...(withCpus(options.config) as object), mapsRegisters: options.traps }, services);
 }
 
 /** A machine has the processors of ours. */
@@ -140,8 +142,9 @@ makeTree(root, {
   devices: foreign?.devices ?? deviceNodes(await plannedDevices(config?.topology)),
   selftest,
   lend,
+  traps: options.traps && (foreign !== null || config?.topology !== undefined),
   inspect,
-  sys: config?.topology !== undefined,
+  sys: foreign === null ? config?.topology !== undefined : Boolean(foreign.sysfs),
 });
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
 const listener = listenAt(options.socket);
