@@ -647,13 +647,19 @@ static long serve_take(int fd, const struct ioasis_answer *verb)
 	return sent == -EBADF ? answer(fd, sent, 0, NULL, 0, -1) : sent;
 }
 
-static long serve_map(int fd, const struct call *call, const struct received *in)
+static long serve_map(int fd, struct call *call, const struct received *in)
 {
 	const struct ioasis_request *request = &call->request;
-	long at = in->fd < 0 ? -ENFILE :
-			       sys6(SYS_mmap, (long)request->arg, (long)request->count, request->cmd & 0xff,
-				    (long)(request->cmd >> 8), in->fd, (long)in->head.value);
+	long prot = request->cmd & 0xff, at = -ENFILE;
 
+	call->registers = in->head.flags & IOASIS_REGISTERS;
+	if (call->registers && prot & PROT_WRITE)
+		prot = (prot & ~PROT_WRITE) | PROT_READ;
+	if (call->registers && !trap_start())
+		at = -ENODEV;
+	else if (in->fd >= 0)
+		at = sys6(SYS_mmap, (long)request->arg, (long)request->count, prot, (long)(request->cmd >> 8), in->fd,
+			  (long)in->head.value);
 	if (in->fd >= 0)
 		sys1(SYS_close, in->fd);
 	return answer(fd, at < 0 && at > -4096 ? at : 0, at, NULL, 0, -1);
@@ -684,7 +690,7 @@ static int accept_fd(const struct received *in)
 	return in->fd;
 }
 
-static long serve(int fd, const struct call *call, const struct received *in)
+static long serve(int fd, struct call *call, const struct received *in)
 {
 	switch (in->head.verb) {
 	case IOASIS_VERB_READ:

@@ -1,18 +1,25 @@
 /*
  * Mappings of tokens. What is mapped is a memfd of the daemon's, and no descriptor tells it when a mapping is gone;
- * so they are counted here, and the daemon is told. It sees the end of a process by itself.
+ * so they are counted here, and the daemon is told. It sees the end of a process by itself. Of registers it is also
+ * known here where they are, for stores to be sent on; whoever faults may have interrupted anything, so that signals are
+ * blocked while the list is changed.
  */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "decode.h"
 #include "shim.h"
 
-#define MAPPINGS 64
+#define MAPPINGS 256
+#define SIGSET_BYTES 8
 
 struct mapping {
 	uintptr_t start, last;
 	uint64_t id;	/* 0: a free entry */
+	uintptr_t base;	/* where its first byte would be, of which a part may be gone */
+	bool registers, writable;
 };
 
 _Atomic uint32_t memory_epoch;
@@ -22,15 +29,20 @@ static struct mapping mappings[MAPPINGS];
 static _Atomic int mapping_count;
 static _Atomic int lock;
 
-static void lock_mappings(void)
+static unsigned long lock_mappings(void)
 {
+	unsigned long all = ~0ul, before;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
 	while (atomic_exchange(&lock, 1))
 		sys0(SYS_sched_yield);
+	return before;
 }
 
-static void unlock_mappings(void)
+static void unlock_mappings(unsigned long signals)
 {
 	atomic_store(&lock, 0);
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals, NULL, SIGSET_BYTES);
 }
 
 static void tell(uint64_t id, bool opened)
@@ -57,12 +69,12 @@ void mapping_dropped(const void *at, size_t length)
 	tell_cut(at, length);
 }
 
-static bool remember(uintptr_t start, uintptr_t last, uint64_t id)
+static bool remember(struct mapping mapping)
 {
 	for (int i = 0; i < MAPPINGS; i++) {
 		if (mappings[i].id)
 			continue;
-		mappings[i] = (struct mapping){ start, last, id };
+		mappings[i] = mapping;
 		atomic_fetch_add(&mapping_count, 1);
 		return true;
 	}
@@ -87,6 +99,8 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 			     .fd = fd },
 	};
 	struct rlimit before;
+	struct mapping made;
+	unsigned long signals;
 	bool lifted = lift_fd_limit(&before), kept;
 	long result = channel_call(&call);
 
@@ -97,9 +111,15 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 		return result;
 	if (flags & MAP_FIXED)
 		mapping_cut(at, length);
-	lock_mappings();
-	kept = remember((uintptr_t)result, (uintptr_t)result + ((length + 4095) & ~4095ul) - 1, call.count);
-	unlock_mappings();
+	made = (struct mapping){ .start = (uintptr_t)result,
+				 .last = (uintptr_t)result + ((length + 4095) & ~4095ul) - 1,
+				 .id = call.count,
+				 .base = (uintptr_t)result,
+				 .registers = call.registers,
+				 .writable = prot & PROT_WRITE };
+	signals = lock_mappings();
+	kept = remember(made);
+	unlock_mappings(signals);
 	if (!kept) {
 		sys2(SYS_munmap, result, length);
 		tell(call.count, false);
@@ -114,20 +134,24 @@ void mapping_cut(const void *at, size_t length)
 	uintptr_t start = (uintptr_t)at, last = start + ((length + 4095) & ~4095ul) - 1;
 	uint64_t news[MAPPINGS];
 	bool opened[MAPPINGS];
+	unsigned long signals;
 	int count = 0;
 
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
 	tell_cut(at, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
-	lock_mappings();
+	signals = lock_mappings();
 	for (int i = 0; i < MAPPINGS && count < MAPPINGS; i++) {
 		struct mapping *m = &mappings[i];
 
 		if (!m->id || m->last < start || m->start > last)
 			continue;
 		if (m->start < start && m->last > last) {
-			if (remember(last + 1, m->last, m->id)) {
+			struct mapping rest = *m;
+
+			rest.start = last + 1;
+			if (remember(rest)) {
 				news[count] = m->id;
 				opened[count++] = true;
 			}
@@ -142,27 +166,30 @@ void mapping_cut(const void *at, size_t length)
 			forget(m);
 		}
 	}
-	unlock_mappings();
+	unlock_mappings(signals);
 	for (int i = 0; i < count; i++)
 		tell(news[i], opened[i]);
 }
 
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length)
 {
+	unsigned long signals;
+
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
 	tell_cut(from, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
-	lock_mappings();
+	signals = lock_mappings();
 	for (int i = 0; i < MAPPINGS; i++) {
 		struct mapping *m = &mappings[i];
 
 		if (m->id && m->start == (uintptr_t)from && length) {
+			m->base += (uintptr_t)to - m->start;
 			m->start = (uintptr_t)to;
 			m->last = (uintptr_t)to + ((new_length + 4095) & ~4095ul) - 1;
 		}
 	}
-	unlock_mappings();
+	unlock_mappings(signals);
 }
 
 /* The child has every mapping once more. */
@@ -172,4 +199,53 @@ void mapping_forked(void)
 	for (int i = 0; i < MAPPINGS; i++)
 		if (mappings[i].id)
 			tell(mappings[i].id, true);
+}
+
+static struct mapping *registers_at(uintptr_t at)
+{
+	for (int i = 0; i < MAPPINGS; i++) {
+		struct mapping *m = &mappings[i];
+
+		if (m->id && m->registers && m->start <= at && at <= m->last)
+			return m;
+	}
+	return NULL;
+}
+
+/* Whether stores at `at` are to be sent on, and where they go. */
+bool mapping_trapped(uintptr_t at, struct trapped *trapped)
+{
+	unsigned long signals;
+	struct mapping *found;
+
+	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
+		return false;
+	signals = lock_mappings();
+	found = registers_at(at);
+	if (found && found->writable) {
+		trapped->start = found->start;
+		trapped->last = found->last;
+		trapped->id = found->id;
+		trapped->base = found->base;
+	} else {
+		found = NULL;
+	}
+	unlock_mappings(signals);
+	return found != NULL;
+}
+
+/* The protection that mprotect really sets: nobody but us writes registers, whatever the program may do. */
+int mapping_protection(const void *at, size_t length, int prot)
+{
+	unsigned long signals;
+	struct mapping *found;
+
+	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0 || length == 0)
+		return prot;
+	signals = lock_mappings();
+	found = registers_at((uintptr_t)at);
+	if (found)
+		found->writable = prot & PROT_WRITE;
+	unlock_mappings(signals);
+	return found && prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
 }

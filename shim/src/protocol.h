@@ -39,6 +39,7 @@ enum ioasis_op {
 	IOASIS_OP_DOOR = 12,	/* never answered: this connection brings others, one with each further such message */
 	IOASIS_OP_RINGS = 13,	/* gets a descriptor: of the memory of this image's rings (cmd 0), of its bell (cmd 1) */
 	IOASIS_OP_CUT = 14,	/* arg, count: addresses that are not what they were; only after a HOLD */
+	IOASIS_OP_STORE = 15,	/* to registers: token: mapping id; arg: offset in it; cmd: width; count: value */
 };
 
 enum ioasis_verb {
@@ -56,6 +57,7 @@ enum ioasis_verb {
 /* Flags of an answer. */
 #define IOASIS_CLOEXEC 1	/* GIVE, DONE with a descriptor: close on exec */
 #define IOASIS_HAS_FD 2		/* DONE: the value is the number of the descriptor that comes with it, count its kind */
+#define IOASIS_REGISTERS 4	/* MAP: what is mapped can be loaded from; stores have to be caught and sent */
 
 /*
  * A token that is a pseudo-terminal is named by its time of modification, in seconds: this or later. Any other token is

@@ -275,7 +275,7 @@ enum ring_outcome ring_call(struct seat *seat, int fd, struct call *call, long *
 	uint32_t op = call->request.op;
 
 	/* Others seldom end without a descriptor. */
-	if (op != IOASIS_OP_IOCTL && op != IOASIS_OP_READ && op != IOASIS_OP_WRITE)
+	if (op != IOASIS_OP_IOCTL && op != IOASIS_OP_READ && op != IOASIS_OP_WRITE && op != IOASIS_OP_STORE)
 		return RING_UNUSED;
 	if (!all || seat->ring < 0 || !can_read(call->carry, call->request.carried) || !post(seat, all, call))
 		return RING_UNUSED;

@@ -67,6 +67,8 @@ void shim_start(void)
 	memcpy(marker, shim.tree, shim.tree_length);
 	memcpy(marker + shim.tree_length, "/lend", sizeof("/lend"));
 	shim.lends = sys3(SYS_faccessat, -100, marker, 0) == 0;
+	memcpy(marker + shim.tree_length, "/traps", sizeof("/traps"));
+	shim.traps = sys3(SYS_faccessat, -100, marker, 0) == 0;
 	lent_start(getenv("IOASIS_LENT"));
 	tokens_possible = inherited_token();
 }

@@ -43,6 +43,7 @@ struct shim_setup {
 	char tree[SOCKET_MAX + sizeof(IOASIS_TREE_SUFFIX)];
 	size_t tree_length;	/* 0: no daemon, everything goes where it went */
 	bool lends;
+	bool traps;		/* registers can be mapped */
 };
 extern struct shim_setup shim;
 void shim_start(void);
@@ -57,6 +58,7 @@ struct call {
 	uint64_t count;		/* out: the count of the final answer, and its fd: HELLO's ring */
 	int ring;
 	unsigned long signals;	/* the mask to come back to, if blocks */
+	bool registers;		/* out: what was mapped is registers */
 	bool blocks;
 };
 
@@ -126,6 +128,18 @@ void mapping_dropped(const void *at, size_t length);
 void mapping_cut(const void *at, size_t length);
 void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);
 void mapping_forked(void);
+struct trapped;
+bool mapping_trapped(uintptr_t at, struct trapped *trapped);
+int mapping_protection(const void *at, size_t length, int prot);
+
+/* trap.c: false where stores cannot be caught. */
+struct sigaction;
+bool trap_start(void);
+bool trap_has_action(int number);
+int trap_sigaction(int number, const struct sigaction *now, struct sigaction *before);
+struct raw_action;
+long trap_raw_action(const struct raw_action *now, struct raw_action *before);
+long trap_raw_mask(int how, const unsigned long *now, unsigned long *before);
 
 /* credentials.c: what the daemon lends to a user without privileges, and what the program made of it. */
 struct lent {

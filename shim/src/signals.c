@@ -16,20 +16,27 @@ EXPORT int sigaction(int number, const struct sigaction *now, struct sigaction *
 {
 	if (now)
 		noted(now->sa_handler);
-	return NEXT(sigaction)(number, now, before);
+	return trap_sigaction(number, now, before);
 }
 
-#define SIGNAL(name)                                                                                         \
+static handler trapped(int number, handler now, int flags)
+{
+	struct sigaction action = { .sa_handler = now, .sa_flags = flags }, before;
+
+	return trap_sigaction(number, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
+}
+
+#define SIGNAL(name, flags)                                                                                  \
 	handler name(int number, handler now);                                                               \
 	EXPORT handler name(int number, handler now)                                                         \
 	{                                                                                                    \
 		noted(now);                                                                                  \
-		return NEXT(name)(number, now);                                                              \
+		return trap_has_action(number) ? trapped(number, now, flags) : NEXT(name)(number, now);      \
 	}
-SIGNAL(signal)
-SIGNAL(bsd_signal)
-SIGNAL(sysv_signal)
-SIGNAL(__sysv_signal)
-SIGNAL(ssignal)
+SIGNAL(signal, SA_RESTART)
+SIGNAL(bsd_signal, SA_RESTART)
+SIGNAL(ssignal, SA_RESTART)
+SIGNAL(sysv_signal, SA_RESETHAND | SA_NODEFER)
+SIGNAL(__sysv_signal, SA_RESETHAND | SA_NODEFER)
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-SIGNAL(sigset)
+SIGNAL(sigset, 0)

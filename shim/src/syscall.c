@@ -75,6 +75,12 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_close_range((unsigned)a, (unsigned)b, (unsigned)c));
 	case SYS_rt_sigaction:
 		channel_handler_set();
+		if (trap_has_action((int)a))
+			RETURN(long, trap_raw_action((const void *)b, (void *)c));
+		break;
+	case SYS_rt_sigprocmask:
+		if (shim.traps && d == 8)
+			RETURN(long, trap_raw_mask((int)a, (const void *)b, (void *)c));
 		break;
 	case SYS_capset:
 		RETURN(long, do_capset((void *)a, (const void *)b));

@@ -523,7 +523,7 @@ EXPORT int munmap(void *at, size_t length)
 
 long do_mprotect(void *at, size_t length, int prot)
 {
-	long result = sys3(SYS_mprotect, at, length, prot);
+	long result = sys3(SYS_mprotect, at, length, mapping_protection(at, length, prot));
 
 	memory_epoch++;
 	return result;

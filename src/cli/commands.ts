@@ -70,6 +70,7 @@ export const profileNames = [
   'no-ats',
   'no-coherency',
   'no-dirty-tracking',
+  'nvme',
   'platform',
   'reserved-windows',
   'shared-group',
@@ -134,6 +135,14 @@ const engineOptions: readonly OptionSpec[] = [
     detail:
       'direct: process_vm_readv and process_vm_writev, with the shim as the fallback. ' +
       'verbs: always ask the shim, as where a container forbids those calls.',
+  },
+  {
+    name: 'trap',
+    negatable: true,
+    summary: 'let programs map the registers of devices (default on x86-64)',
+    detail:
+      'Loads from mapped registers are plain loads; each store is a fault, which the shim carries out. ' +
+      'With --no-trap, and on other machines, such regions can be read and written, and cannot be mapped.',
   },
   {
     name: 'hold-pins',

@@ -2,7 +2,8 @@
  * What every device on PCI does in the same way: its configuration space, the line, reset, and when it may master
  * memory. A device adds its registers and what they do.
  */
-import type { Endpoint } from '../bus/dma.js';
+import type { WorkQueue } from '../base/work.js';
+import type { Endpoint, Translator } from '../bus/dma.js';
 import { Interrupts } from '../bus/interrupts.js';
 import type { PciModel } from '../bus/model.js';
 import {
@@ -31,7 +32,16 @@ import {
   addSerialNumber,
   addSriov,
 } from '../bus/pci-extended.js';
-import type { Region } from '../bus/region.js';
+import type { Region, SharedMemory } from '../bus/region.js';
+import type { PhysicalMemory } from '../mem/physical.js';
+
+/** What a device that masters memory is given. */
+export interface Masters {
+  readonly translator: Translator;
+  readonly memory: PhysicalMemory;
+  readonly work: WorkQueue;
+  readonly sharedMemory: SharedMemory;
+}
 
 /** Where a function stands, and what the topology says of it. */
 export interface PciPlace {

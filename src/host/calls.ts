@@ -91,6 +91,8 @@ export class Calls {
         return this.#name(call);
       case Op.MAPPED:
         return this.#mapped(call);
+      case Op.STORE:
+        return this.#store(call);
       case Op.LENT:
         call.client.privilegesChanged(
           view.getBigUint64(request.token, true),
@@ -181,7 +183,7 @@ export class Calls {
       call,
     );
     const { fd, offset } = descriptorOf(pages);
-    const address = fd < 0 ? fd : call.link.mapRemote(fd, offset);
+    const address = fd < 0 ? fd : call.link.mapRemote(fd, offset, pages.store !== undefined);
     if (address < 0) return [address, 0];
     const mapping = new Mapping(token, pages);
     this.#registry.addMapping(mapping);
@@ -203,6 +205,29 @@ export class Calls {
     else mappings.set(id, { mapping, count });
     if (opened) mapping.opened();
     else this.#registry.unmapped(mapping);
+    call.link.done(0, 0, 0);
+  }
+
+  /** An instruction stored to registers that it has mapped. What is not there any more takes nothing. */
+  #store(call: Call): void {
+    const { view } = inbox;
+    const id = Number(view.getBigUint64(request.token, true));
+    const offset = Number(view.getBigUint64(request.arg, true));
+    const width = view.getUint32(request.cmd, true);
+    const mapping = call.client.mappings.get(id)?.mapping;
+    const isStore = width === 1 || width === 2 || width === 4 || width === 8;
+    if (mapping?.store === undefined || !isStore || offset % width !== 0 || offset + width > mapping.length)
+      return call.link.done(-1, sys.Errno.EINVAL, 0);
+    try {
+      mapping.store(
+        offset,
+        width,
+        view.getInt32(request.count, true),
+        view.getInt32(request.count + 4, true),
+      );
+    } catch (error) {
+      return call.link.done(-1, this.#errnoOf(error, mapping.token), 0);
+    }
     call.link.done(0, 0, 0);
   }
 

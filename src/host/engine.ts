@@ -44,6 +44,11 @@ export interface EngineOptions {
   readonly lend?: boolean;
   /** Whether short calls may go by way of memory that client and engine share. Default: true. */
   readonly rings?: boolean;
+  /**
+   * Whether programs may map registers, which takes catching their stores. Default: where the instructions are known,
+   * on x86-64.
+   */
+  readonly traps?: boolean;
   /** Makes the N-th point that can fail fail, in every task that connects. Default: none. */
   readonly failNth?: number;
   /** Only these kinds of failure count. Default: all. */
@@ -121,6 +126,7 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     lend: options.lend ?? !holdsAllPrivileges(),
     rings: options.rings ?? true,
     holdPins: options.holdPins ?? false,
+    traps: options.traps ?? process.arch === 'x64',
     trace: options.trace !== undefined,
     events: options.onEvent !== undefined,
     failNth: options.failNth ?? 0,

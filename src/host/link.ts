@@ -196,11 +196,11 @@ export class Link {
     this.#verb(Verb.CLOSE, 0n, 0, fd);
   }
 
-  /** Has the client map `fd` where its mmap call wants it: the address, or -errno. */
-  mapRemote(fd: number, offset: number): number {
+  /** Has the client map `fd` where its mmap call wants it: the address, or -errno. Stores to registers are caught there. */
+  mapRemote(fd: number, offset: number, registers: boolean): number {
     if (this.broken) return -sys.Errno.ENODEV;
     this.#toSocket();
-    writeHead(verbOut, Verb.MAP, 0, offset, 0, -1, 0);
+    writeHead(verbOut, Verb.MAP, 0, offset, 0, -1, registers ? Flag.REGISTERS : 0);
     if (sendWithFd(this.fd, verbOut, answer.size, fd) !== answer.size) this.#break();
     const error = this.#awaitAnswer(false);
     return error === 0 ? Number(verbInbox.view.getBigInt64(request.arg, true)) : -error;

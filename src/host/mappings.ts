@@ -8,6 +8,7 @@ const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
+const F_SEAL_FUTURE_WRITE = 16;
 
 /** Memory of {@link allocateShared}, by its buffer. */
 const ownMemory = new Map<ArrayBufferLike, { readonly block: sys.Block; readonly fd: number }>();
@@ -65,6 +66,9 @@ export function freeShared(bytes: Uint8Array): void {
 /** Pages that at least one client has mapped at some time. The id cannot be guessed by a client that has not. */
 export class Mapping {
   readonly id = 1 + Math.floor(Math.random() * 2 ** 48);
+  /** What takes stores, if they are registers. */
+  readonly store: SharedPages['store'];
+  readonly length: number;
   /** The file that was mapped: it stays open as long as the mapping. */
   readonly token: Token;
   /** Live mappings of it, in all clients. */
@@ -73,6 +77,8 @@ export class Mapping {
 
   constructor(token: Token, pages: SharedPages) {
     this.token = token;
+    this.store = pages.store;
+    this.length = pages.bytes.length;
     this.#pages = pages;
   }
 
@@ -96,7 +102,11 @@ const handedOut = new WeakMap<SharedPages, number>();
 export function descriptorOf(pages: SharedPages): { fd: number; offset: number } {
   const { bytes } = pages;
   const known = ownMemory.get(bytes.buffer);
-  if (known !== undefined) return { fd: known.fd, offset: bytes.byteOffset };
+  if (known !== undefined) {
+    // Registers are ours to write: no client can map them otherwise than to load from them.
+    if (pages.store !== undefined) sys.fcntl(known.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+    return { fd: known.fd, offset: bytes.byteOffset };
+  }
   const shared = handedOut.get(pages);
   if (shared !== undefined) return { fd: shared, offset: 0 };
   // Only clients write this memory: they start from what is in it now.

@@ -24,11 +24,12 @@ export const Op = {
   DOOR: 12,
   RINGS: 13,
   CUT: 14,
+  STORE: 15,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6, HOLD: 7 } as const;
 
-export const Flag = { CLOEXEC: 1, HAS_FD: 2 } as const;
+export const Flag = { CLOEXEC: 1, HAS_FD: 2, REGISTERS: 4 } as const;
 
 /** The tree of markers lies at the socket's path with this suffix; what its symbolic links say. */
 export const TREE_SUFFIX = '.tree';

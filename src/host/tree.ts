@@ -31,6 +31,8 @@ export interface TreeOptions {
   /** Failure injection can be used, as on a kernel built for tests. */
   readonly selftest: boolean;
   readonly lend: boolean;
+  /** Stores to mapped registers are caught in the program. */
+  readonly traps: boolean;
   /** The engine can be looked into. */
   readonly inspect: boolean;
 }
@@ -45,6 +47,7 @@ export function makeTree(root: string, options: TreeOptions): void {
   symlinkSync(MARK_ASK, join(root, 'proc/status'));
   for (const device of options.devices) addDevice(root, device);
   if (options.lend) writeFileSync(join(root, 'lend'), '');
+  if (options.traps) writeFileSync(join(root, 'traps'), '');
   if (options.selftest) makeFaultInjection(root);
   if (!options.inspect) return;
   mkdirSync(join(root, DEBUG_ROOT), { recursive: true });

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly lend: boolean;
   readonly rings: boolean;
   readonly holdPins: boolean;
+  /** Programs may map registers. */
+  readonly traps: boolean;
   readonly trace: boolean;
   /** What the machine says while it runs is wanted. */
   readonly events: boolean;
@@ -100,7 +102,7 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
-  return createEngine(options.config, services);
+  return createEngine({ ...(options.config as object), mapsRegisters: options.traps }, services);
 }
 
 async function plannedDevices(topology: Topology | undefined): Promise<readonly DevicePlan[]> {
@@ -123,6 +125,7 @@ makeTree(options.socket + TREE_SUFFIX, {
   devices: foreign?.devices ?? deviceNodes(await plannedDevices(config?.topology)),
   selftest,
   lend,
+  traps: options.traps && (foreign !== null || config?.topology !== undefined),
   inspect,
 });
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);

@@ -12,6 +12,7 @@ import { parsePciName, pciName, PciSegment } from '../bus/pci.js';
 import { setVirtualFunctions } from '../bus/pci-extended.js';
 import { PlatformBus } from '../bus/platform.js';
 import type { SharedMemory } from '../bus/region.js';
+import type { OpenBlocks } from '../dev/blocks.js';
 import type { DmaEngine } from '../dev/dma-engine.js';
 import type { PciDevice, PciPlace } from '../dev/pci-device.js';
 import { IommuGroup } from '../hw/group.js';
@@ -33,7 +34,7 @@ import { VfioPciDriver } from '../vfio/pci/driver.js';
 import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { rules } from './machine-rules.js';
-import { makeModel, type Made } from './models.js';
+import { makeModel, openStorage, type Made, type Storage } from './models.js';
 import { planMachine, type BusPlan, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
 import type { Topology } from './topology.js';
 
@@ -96,6 +97,8 @@ export interface Surroundings {
   readonly work: WorkQueue;
   /** Memory for what programs may map of devices. */
   readonly sharedMemory: SharedMemory;
+  /** Opens the files of namespaces. */
+  readonly openBlocks: OpenBlocks;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -164,6 +167,8 @@ class Assembly implements Built {
   readonly #into: Surroundings;
   readonly #groups = new Map<number, VfioGroup>();
   readonly #bars = new BarSpace();
+  /** Of those that can have virtual functions. */
+  readonly #storage = new Map<BuiltDevice, Storage>();
   readonly #virtual = new Map<BuiltDevice, BuiltDevice[]>();
 
   constructor(plan: MachinePlan, units: ReadonlyMap<UnitPlan, Wired>, into: Surroundings) {
@@ -180,9 +185,10 @@ class Assembly implements Built {
     return [...this.#units.values()].map(({ unit }) => unit);
   }
 
-  add(plan: DevicePlan): BuiltDevice {
+  /** `storage`: of the physical function that it is a virtual one of. */
+  add(plan: DevicePlan, storage = openStorage(plan, this.#into)): BuiltDevice {
     const { unit, endpoints } = this.#units.get(plan.bus.unit)!;
-    const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into);
+    const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into, storage);
     endpoints.add(made.model.endpoint);
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
@@ -191,6 +197,7 @@ class Assembly implements Built {
     // Linux' VFIO takes no other device.
     if (plan.coherent) group.register(vfio);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
+    if (plan.virtualFunctions !== null) this.#storage.set(device, storage);
     this.devices.set(plan.name, device);
     this.files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
     return device;
@@ -253,7 +260,9 @@ class Assembly implements Built {
     if (used !== undefined) refuse(rules.sriov_in_use, { device: used.plan.name });
     for (const each of present) this.#remove(each);
     const made: BuiltDevice[] = [];
-    for (let index = 0; index < count; index++) made.push(this.add(this.#virtualPlan(plan, index)));
+    for (let index = 0; index < count; index++) {
+      made.push(this.add(this.#virtualPlan(plan, index), this.#storage.get(device)));
+    }
     this.#virtual.set(device, made);
     setVirtualFunctions((model as PciDevice).config, count);
     for (const tell of this.onChange) tell();

@@ -6,6 +6,7 @@ import { refuse, catalogue } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
 import { WorkQueue } from '../base/work.js';
+import type { OpenBlocks } from '../dev/blocks.js';
 import type { SharedMemory } from '../bus/region.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
@@ -37,9 +38,13 @@ export interface EngineConfig {
   readonly checkStale?: boolean;
   /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
   readonly inspect?: boolean;
+  /** Whoever serves programs catches what they store to registers that they have mapped. Default true. */
+  readonly mapsRegisters?: boolean;
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
+  readonly openBlocks?: OpenBlocks;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -91,7 +96,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const events = new Events();
   const work = new WorkQueue();
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
-  const into = { physical, events, work, sharedMemory, checkStale: config.checkStale ?? false };
+  const openBlocks = config.openBlocks ?? noFiles;
+  const checkStale = config.checkStale ?? false;
+  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -101,6 +108,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
+    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
@@ -134,6 +142,10 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     debugFile: (name) => parts?.debugFile(engine, name) ?? null,
   };
   return engine;
+}
+
+function noFiles(file: string): never {
+  throw new TypeError(`nobody is there who opens ${file}`);
 }
 
 /** PASID tables stay with their device, as in Linux. */

@@ -66,6 +66,34 @@ class Storm {
   }
 }
 
+const REGISTERS = 8192;
+/** Where the registers say how many stores there were, and of the last one its width and its offset. */
+const COUNT = 0x10;
+const WIDTH = 0x14;
+const OFFSET = 0x18;
+
+/** Registers that keep what is stored to them, but for those that tell of it. */
+class Registers {
+  readonly image: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(services: Services) {
+    this.image = services.allocateShared(REGISTERS) ?? refuse(rules.tooMany);
+    this.#view = new DataView(this.image.buffer, this.image.byteOffset, REGISTERS);
+  }
+
+  store(offset: number, width: 1 | 2 | 4 | 8, lo: number, hi: number): void {
+    const view = this.#view;
+    if (width === 1) view.setUint8(offset, lo);
+    else if (width === 2) view.setUint16(offset, lo, true);
+    else view.setInt32(offset, lo, true);
+    if (width === 8) view.setInt32(offset + 4, hi, true);
+    view.setUint32(WIDTH, width, true);
+    view.setUint32(OFFSET, offset, true);
+    view.setUint32(COUNT, view.getUint32(COUNT, true) + 1, true);
+  }
+}
+
 interface Services {
   allocateShared(length: number): Uint8Array | null;
   freeShared(bytes: Uint8Array): void;
@@ -78,6 +106,7 @@ class FakeFile implements OpenFile {
   readable = false;
   onReadableChange: (() => void) | null = null;
   readonly #pages: Uint8Array;
+  #registers: Registers | null = null;
   #mapped = 0;
   #runs: Run[] = [];
 
@@ -233,6 +262,7 @@ class FakeFile implements OpenFile {
   }
 
   mmap(request: MmapRequest, _task: Task): SharedPages {
+    if (request.offset === BigInt(REGISTERS)) return this.#mapRegisters(Number(request.length));
     if (request.offset !== 0n || request.length !== 4096n) return refuse(rules.noMapping);
     return {
       bytes: this.#pages,
@@ -246,8 +276,21 @@ class FakeFile implements OpenFile {
     };
   }
 
+  #mapRegisters(length: number): SharedPages {
+    this.#registers ??= new Registers(this.engine.services);
+    const { image } = this.#registers;
+    return {
+      bytes: image.subarray(0, length),
+      store: (...store) => this.#registers!.store(...store),
+      onGone: null,
+      opened: () => {},
+      closed: () => {},
+    };
+  }
+
   release(): void {
     this.engine.services.freeShared(this.#pages);
+    if (this.#registers !== null) this.engine.services.freeShared(this.#registers.image);
     this.engine.shared.live -= 1;
     this.engine.shared.released += 1;
   }

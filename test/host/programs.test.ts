@@ -13,8 +13,13 @@ const programs: Readonly<Record<string, string>> = {
   order: 'what was closed before a call has been let go when the call is served',
   wakes: 'no wake-up is lost between calls that are some microseconds apart',
   storm: 'a device that always has more to do deafens no client',
+  registers: 'a store to mapped registers acts before the next instruction, and no other fault is lost',
   reused: 'a number that was a token’s is not taken for it any more',
 };
+
+test('stores are emulated as the CPU makes them', { timeout: 60_000 }, async () => {
+  expect(await run({ env: {} }, compile('decode'))).toEqual(success);
+});
 
 describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
   test.each(Object.entries(programs))('%s: %s', { timeout: 60_000 }, async (name) => {

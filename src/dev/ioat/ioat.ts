@@ -3,14 +3,11 @@
  * channel that copies, with MSI and MSI-X. The function of a Skylake server, 8086:2021.
  */
 import type { WorkQueue } from '../../base/work.js';
-import type { Translator } from '../../bus/dma.js';
 import { DmaPort } from '../../bus/dma-port.js';
 import { defineMsixTable } from '../../bus/pci-capabilities.js';
 import type { PciIdentity } from '../../bus/pci-config.js';
-import type { SharedMemory } from '../../bus/region.js';
 import { Registers } from '../../bus/registers.js';
-import type { PhysicalMemory } from '../../mem/physical.js';
-import { PciDevice, type PciPlace } from '../pci-device.js';
+import { PciDevice, type Masters, type PciPlace } from '../pci-device.js';
 import { Channel } from './channel.js';
 import * as r from './registers.js';
 
@@ -27,14 +24,6 @@ const BAR_BYTES = 0x4000;
 const msix = { vectors: 1, bar: 0, table: 0x2000, pending: 0x3000 };
 const CHANNEL_VECTOR = 0;
 const ALL_ERRORS = 0xffff_ffff;
-
-/** What a device that masters memory is given. */
-export interface Masters {
-  readonly translator: Translator;
-  readonly memory: PhysicalMemory;
-  readonly work: WorkQueue;
-  readonly sharedMemory: SharedMemory;
-}
 
 export class Ioat extends PciDevice {
   readonly regions: readonly [Registers, null];
