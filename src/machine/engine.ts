@@ -107,7 +107,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const sysfs =
-    config.topology === undefined || parts === null ? null : parts.sysfs(built, config.cpus ?? '0');
+    config.topology === undefined || parts === null
+      ? null
+      : parts.sysfs(built, { cpus: config.cpus ?? '0', physical });
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,

@@ -6,6 +6,7 @@ import type { Built, BuiltDevice } from '../build.js';
 import { deviceNodes, VFIO_DEVICE_MAJOR, type DeviceNode } from '../devices.js';
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import type { PhysicalMemory } from '../../mem/physical.js';
 import { HEADER } from '../../bus/pci-config.js';
 import type { VfioDevice } from '../../vfio/driver.js';
 import { Bindings, KNOWN_DRIVERS, type Bound } from './bindings.js';
@@ -16,6 +17,7 @@ import { describeDrivers, describePciBus } from './pci.js';
 import { describePciDevice, pciPath, type SysFunction } from './pci-device.js';
 import { describeSriov, type SriovActions } from './pci-sriov.js';
 import { rules } from './rules.js';
+import { describeDebug } from './vtd-debug.js';
 import { SysTree, type SysFile, type SysNode } from './tree.js';
 
 /** Directories that the system has too. */
@@ -40,8 +42,15 @@ const PLATFORM = [
   '/sys/devices/platform',
 ];
 
+export interface SysfsOptions {
+  /** Processors that are online, as a list. */
+  readonly cpus: string;
+  readonly physical: PhysicalMemory;
+}
+
 export class Sysfs {
   readonly #built: Built;
+  readonly #memory: PhysicalMemory;
   readonly #bindings = new Bindings(KNOWN_DRIVERS);
   readonly #settings = new Map<string, string>();
   /** Devices that were taken off their bus. */
@@ -49,8 +58,9 @@ export class Sysfs {
   readonly #actions: SriovActions;
   #tree: SysTree;
 
-  constructor(built: Built, cpus: string) {
+  constructor(built: Built, { cpus, physical }: SysfsOptions) {
     this.#built = built;
+    this.#memory = physical;
     this.#actions = {
       bindings: this.#bindings,
       cpus,
@@ -114,6 +124,7 @@ export class Sysfs {
       const behind = devices.filter(({ built }) => built.unit.name === unit.name);
       describeUnit(tree, index, unit, behind);
     }
+    describeDebug(tree, this.#memory, this.#built.units, devices);
     this.#describeNodes(tree);
     return tree;
   }
