@@ -217,10 +217,13 @@ class Assembly implements Built {
     model.reset();
     unit.driver.remove(iommu);
     this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
-    this.#groups.delete(plan.groupNumber);
+    vfio.group?.unregister(vfio);
+    if (iommu.group.devices.length === 0) {
+      this.#groups.delete(plan.groupNumber);
+      this.files.delete(vfioGroupPath(plan.groupNumber));
+    }
     this.devices.delete(plan.name);
     this.files.delete(vfio.path);
-    this.files.delete(vfioGroupPath(plan.groupNumber));
     for (const region of model.regions) if (region !== null) this.#into.freeShared(region.image);
   }
 

@@ -44,6 +44,12 @@ export class VfioGroup {
     device.group = this;
   }
 
+  /** And has lost it. */
+  unregister(device: VfioDevice): void {
+    this.devices.splice(this.devices.indexOf(device), 1);
+    device.group = null;
+  }
+
   /** vfio_group_fops_open */
   open(): void {
     const group = this.number;
