@@ -13,6 +13,7 @@ import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { foreignFile } from './foreign-file.js';
+import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import { Lookout } from './lookout.js';
@@ -182,6 +183,14 @@ export class Server implements Descriptors, Registry {
     if (status !== null && token === undefined) return foreignFile(taken, status, this.#files);
     sys.close(taken);
     return token?.file ?? null;
+  }
+
+  findProcess(call: Call, pidfd: number): ClientProcess | null {
+    const taken = pidfd === (pidfd | 0) && pidfd >= 0 ? call.link.take(pidfd) : -1;
+    if (taken < 0) return null;
+    const pid = pidOf(taken);
+    sys.close(taken);
+    return this.clientOf(pid) ?? null;
   }
 
   tokenOf(call: Call): Token | null {

@@ -5,7 +5,7 @@
  */
 import type { Struct } from '../wire/struct.js';
 import type { MapStatus } from '../pt/map.js';
-import type { AddressSpaceProvider } from '../mem/providers.js';
+import type { AddressSpaceProvider, OwnedSpace } from '../mem/providers.js';
 import type { SharedPages } from '../mem/task.js';
 import type { IommuGroup } from './group.js';
 import type { FaultParam, PageFaultGroup } from './iopf.js';
@@ -185,6 +185,11 @@ export interface Unit {
   allocNested?(device: DmaDevice, parent: PagingDomain, flags: number, data: UserData): NestedDomain;
   /** Absent: this unit cannot use a table that is not in memory. */
   allocProvided?(provider: AddressSpaceProvider): ProvidedDomain;
+  /**
+   * A table of one stage that a program writes: root and entries are addresses in `space`. EOPNOTSUPP for a format that
+   * the unit has not. Absent: this unit has no such tables. The domain does not end `space`.
+   */
+  allocUserTable?(space: OwnedSpace, data: UserData): NestedDomain;
   /** False: this type of vIOMMU does not exist here. */
   supportsViommu?(device: DmaDevice, type: number): boolean;
   initViommu?(core: ViommuCore, parent: PagingDomain, data: UserData | null): Viommu;

@@ -11,6 +11,7 @@ export interface DeviceNode {
 
 /** Linux gives /dev/iommu a dynamic minor of the misc major. */
 const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 };
+const ioasid: DeviceNode = { path: '/dev/ioasid', mode: 0o660, major: 10, minor: 124 };
 /** And VFIO a dynamic major of its own. */
 const VFIO_MAJOR = 511;
 
@@ -19,7 +20,7 @@ export const vfioPath = (index: number): string => `/dev/vfio/devices/vfio${inde
 
 /** The device files of a machine with so many devices. */
 export function deviceNodes(devices: number): readonly DeviceNode[] {
-  const nodes = [iommufd];
+  const nodes = devices === 0 ? [iommufd] : [iommufd, ioasid];
   for (let minor = 0; minor < devices; minor++) {
     nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_MAJOR, minor });
   }

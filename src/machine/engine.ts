@@ -10,6 +10,7 @@ import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
 import { Context } from '../iommufd/context.js';
 import { defaultLimits, type Env, type Limits } from '../iommufd/env.js';
+import { IoasidFile } from '../ioasid/ioctls.js';
 import { iommufdIoctls } from '../iommufd/ioctls.js';
 import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
@@ -99,9 +100,10 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     open(path) {
       const device = built.files.get(path);
       if (device !== undefined) return device(env);
-      if (path !== '/dev/iommu') refuse(rules.open_path, { path });
+      if (path !== '/dev/iommu' && path !== '/dev/ioasid') refuse(rules.open_path, { path });
       const number = ++lastContext;
-      const context = new Context(env, ioctls, () => contexts.delete(number));
+      const onEnd = (): boolean => contexts.delete(number);
+      const context = path === '/dev/iommu' ? new Context(env, ioctls, onEnd) : new IoasidFile(env, onEnd);
       contexts.set(number, context);
       return context;
     },

@@ -5,6 +5,7 @@
  */
 import { catalogue, refuse } from '../base/errno.js';
 import type { UserAccount } from '../mem/client.js';
+import type { LivePages } from '../mem/live-space.js';
 import {
   RLIM_INFINITY,
   type Capability,
@@ -79,6 +80,11 @@ export class LocalClient implements Task {
     return this.#files.get(fd) ?? null;
   }
 
+  /** A LocalClient has no descriptors of processes. */
+  processPages(pidfd: number): LivePages | null {
+    return pidfd === -1 ? this.memory.live() : null;
+  }
+
   /** open(2); returns the descriptor. */
   open(path: string, flags: number = O_RDWR): number {
     const file = this.#engine.open(path, flags, this);
@@ -148,6 +154,7 @@ export class LocalClient implements Task {
 
   /** Closes everything, as exit does. */
   exit(): void {
+    this.memory.exit();
     for (const fd of this.#files.keys()) this.close(fd);
   }
 

@@ -11,6 +11,8 @@ import {
   VFIO_DEVICE_GET_INFO,
 } from '../wire/uapi/vfio.gen.js';
 import type { Env } from '../iommufd/env.js';
+import { authorizeIoasid, deauthorizeIoasid } from '../ioasid/authorize.js';
+import { AUTHORIZE_IOASID, DEAUTHORIZE_IOASID } from '../wire/uapi/ioasid.js';
 import { UserMemory } from '../iommufd/user-memory.js';
 import { attachPt, detachPt } from './attach.js';
 import { bindIommufd, type Binding } from './bind.js';
@@ -57,6 +59,10 @@ export class VfioDeviceFile implements OpenFile {
         return detachPt(user, arg, device, binding);
       case VFIO_DEVICE_GET_INFO:
         return getInfo(user, arg, device);
+      case AUTHORIZE_IOASID:
+        return authorizeIoasid(user, arg, binding);
+      case DEAUTHORIZE_IOASID:
+        return deauthorizeIoasid(user, arg, binding);
     }
     const result = device.driver.ioctl(cmd, arg, user);
     if (result === null) {

@@ -5,6 +5,7 @@
 import { ioctlTable, type IoctlInfo } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
 import { declared as ioasis } from './uapi/ioasis.js';
+import { declared as ioasid } from './uapi/ioasid.js';
 import { declared as ioasisDma } from './uapi/ioasis-dma.js';
 import { declared as iommufd } from './uapi/iommufd.gen.js';
 import { declared as iommufdTest } from './uapi/iommufd_test.gen.js';
@@ -40,6 +41,12 @@ const sections: readonly Section[] = [
     guard: 'IOASIS_TYPES_H',
     whole: true,
     declared: ioasis,
+  },
+  {
+    title: '/dev/ioasid, and the calls of a VFIO device file that belong to it',
+    guard: 'IOASID_H',
+    whole: true,
+    declared: ioasid,
   },
   {
     title: "ioasis' own ioctl of a DMA test device's file",

@@ -4,6 +4,7 @@
  */
 import type { Struct } from './struct.js';
 import * as ioasis from './uapi/ioasis.js';
+import * as ioasid from './uapi/ioasid.js';
 import * as dma from './uapi/ioasis-dma.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
@@ -82,6 +83,26 @@ const viommuTypes = {
   ...named(iommufd.iommu_viommu_type, 'IOMMU_VIOMMU_TYPE_'),
   ...named(testConstants, 'IOMMU_VIOMMU_TYPE_'),
   ...ownNamed('IOASIS_VIOMMU_TYPE_'),
+};
+
+const invalidateTypes = {
+  ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_HWPT_INVALIDATE_DATA_'),
+  ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_VIOMMU_INVALIDATE_DATA_'),
+  ...named(testConstants, 'IOMMU_HWPT_INVALIDATE_DATA_'),
+  ...ownNamed('IOASIS_HWPT_INVALIDATE_DATA_'),
+};
+const invalidateEntries: Pointer = {
+  length: 'entry_num',
+  unit: 'elements',
+  // SELFTEST is not here: a hwpt and a vIOMMU take different structs under that one number.
+  element: {
+    by: 'data_type',
+    of: {
+      [iommufd.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]: iommufd.iommu_hwpt_vtd_s1_invalidate,
+      [iommufd.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3]: iommufd.iommu_viommu_arm_smmuv3_invalidate,
+      [ioasis.IOASIS_HWPT_INVALIDATE_DATA_RANGE]: ioasis.ioasis_hwpt_invalidate_range,
+    },
+  },
 };
 
 const rangeList: Pointer = { length: 'num_iovas', unit: 'elements', element: iommufd.iommu_iova_range };
@@ -187,29 +208,8 @@ const hwptRows: readonly Row[] = [
     },
   ),
   row('IOMMU_HWPT_INVALIDATE', iommufd.IOMMU_HWPT_INVALIDATE, iommufd.iommu_hwpt_invalidate, '__reserved', {
-    enums: {
-      data_type: {
-        ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_HWPT_INVALIDATE_DATA_'),
-        ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_VIOMMU_INVALIDATE_DATA_'),
-        ...named(testConstants, 'IOMMU_HWPT_INVALIDATE_DATA_'),
-        ...ownNamed('IOASIS_HWPT_INVALIDATE_DATA_'),
-      },
-    },
-    pointers: {
-      data_uptr: {
-        length: 'entry_num',
-        unit: 'elements',
-        // SELFTEST is not here: a hwpt and a vIOMMU take different structs under that one number.
-        element: {
-          by: 'data_type',
-          of: {
-            [iommufd.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]: iommufd.iommu_hwpt_vtd_s1_invalidate,
-            [iommufd.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3]: iommufd.iommu_viommu_arm_smmuv3_invalidate,
-            [ioasis.IOASIS_HWPT_INVALIDATE_DATA_RANGE]: ioasis.ioasis_hwpt_invalidate_range,
-          },
-        },
-      },
-    },
+    enums: { data_type: invalidateTypes },
+    pointers: { data_uptr: invalidateEntries },
   }),
   row('IOMMU_FAULT_QUEUE_ALLOC', iommufd.IOMMU_FAULT_QUEUE_ALLOC, iommufd.iommu_fault_alloc, 'out_fault_fd'),
 ];
@@ -388,6 +388,57 @@ const deviceRows: readonly Row[] = [
   }),
 ];
 
+const ioasidConstants: Names = ioasid.declared.constants;
+const faultFlag = { flags: { FAULT: ioasid.IOASID_FAULT } };
+const tableOfProgram: Hints = {
+  flags: faultFlag,
+  enums: { format: hwptDataTypes },
+  pointers: {
+    data_uptr: {
+      length: 'data_len',
+      unit: 'bytes',
+      element: { by: 'format', of: { [iommufd.IOMMU_HWPT_DATA_VTD_S1]: iommufd.iommu_hwpt_vtd_s1 } },
+    },
+  },
+};
+const authorization: Hints = { flags: { flags: { PASID: ioasid.IOASID_PASID } } };
+
+const ioasidRows: readonly Row[] = [
+  row('ALLOC_IOASID', ioasid.ALLOC_IOASID, ioasid.alloc_ioasid, '__reserved'),
+  row('ALLOC_IOASID_SVA', ioasid.ALLOC_IOASID_SVA, ioasid.alloc_ioasid_sva, 'out_ioasid'),
+  row('ALLOC_IOASID_KVM', ioasid.ALLOC_IOASID_KVM, ioasid.alloc_ioasid_kvm, 'out_ioasid'),
+  row(
+    'ALLOC_IOASID_USER_PAGE_TABLE',
+    ioasid.ALLOC_IOASID_USER_PAGE_TABLE,
+    ioasid.alloc_ioasid_user_page_table,
+    '__reserved',
+    tableOfProgram,
+  ),
+  row(
+    'ALLOC_IOASID_NESTED_PAGE_TABLE',
+    ioasid.ALLOC_IOASID_NESTED_PAGE_TABLE,
+    ioasid.alloc_ioasid_nested_page_table,
+    '__reserved',
+    tableOfProgram,
+  ),
+  row('DESTROY_IOASID', ioasid.DESTROY_IOASID, ioasid.destroy_ioasid, 'ioasid'),
+  row('MAP_IOASID', ioasid.MAP_IOASID, ioasid.map_ioasid, 'iova', {
+    flags: { flags: { READ: ioasid.IOASID_READ, WRITE: ioasid.IOASID_WRITE } },
+  }),
+  row('UNMAP_IOASID', ioasid.UNMAP_IOASID, ioasid.unmap_ioasid, 'length'),
+  row('INVALIDATE_IOASID', ioasid.INVALIDATE_IOASID, ioasid.invalidate_ioasid, '__reserved', {
+    enums: { data_type: invalidateTypes },
+    pointers: { data_uptr: invalidateEntries },
+  }),
+  row('INFO_IOASID', ioasid.INFO_IOASID, ioasid.info_ioasid, 'iova_last', {
+    flags: { operations: named(ioasidConstants, 'IOASID_CAN_') },
+    enums: { kind: named(ioasidConstants, 'IOASID_KIND_') },
+  }),
+  row('FAULT_IOASID', ioasid.FAULT_IOASID, ioasid.fault_ioasid, 'out_fault_fd'),
+  row('AUTHORIZE_IOASID', ioasid.AUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
+  row('DEAUTHORIZE_IOASID', ioasid.DEAUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
+];
+
 /** By ioctl number. */
 export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...ioasRows,
@@ -396,6 +447,7 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   testRow(),
   ...vfioRows,
   ...deviceRows,
+  ...ioasidRows,
 ]);
 
 /** The row for `number`; where a field of the struct selects an arm, the row of the arm that `bytes` selects. */
