@@ -54,6 +54,7 @@ export class LiveSpace implements OwnedSpace, LiveWatcher {
     const { bytes } = pages;
     this.#bytes = {
       id: bytes.id,
+      isLive: true,
       read: (offset, into) => bytes.read(offset, into) || this.#missing(offset, into.length),
       write: (offset, from) => bytes.write(offset, from) || this.#missing(offset, from.length),
     };
