@@ -2,7 +2,7 @@
  * The tree of markers beside the socket: what a shim looks paths up in. Devices and live files are symbolic links
  * that say what they are (see protocol.ts); everything else in it is itself.
  */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DEBUG_ROOT, MARK_ASK, MARK_DEVICE } from './protocol.js';
 
@@ -12,6 +12,8 @@ export interface DeviceNode {
   readonly mode: number;
   readonly major: number;
   readonly minor: number;
+  /** Not shown where the system has a file of that name. */
+  readonly isStandIn?: boolean;
 }
 
 /** A sticky directory hides the system's own of the same name. */
@@ -43,7 +45,8 @@ export function makeTree(root: string, options: TreeOptions): void {
   mkdirSync(root, { mode: 0o755 });
   mkdirSync(join(root, 'proc'));
   symlinkSync(MARK_ASK, join(root, 'proc/status'));
-  for (const device of options.devices) addDevice(root, device);
+  for (const device of options.devices)
+    if (device.isStandIn !== true || !existsSync(device.path)) addDevice(root, device);
   if (options.lend) writeFileSync(join(root, 'lend'), '');
   if (options.selftest) makeFaultInjection(root);
   if (!options.inspect) return;

@@ -5,9 +5,10 @@ import type { Call } from '../iommufd/call.js';
 import { Device } from '../iommufd/device.js';
 import { openEventFile } from '../iommufd/event-file.js';
 import { FaultQueue } from '../iommufd/fault-queue.js';
-import { allocNested, deliverFaults } from '../iommufd/hwpt.js';
+import { allocNested, deliverFaults, type HwptOwned } from '../iommufd/hwpt.js';
 import { Ioas } from '../iommufd/ioas.js';
-import { allocSva, allocUserTable } from '../iommufd/owned.js';
+import { allocKvm, allocLive, allocSva, allocUserTable } from '../iommufd/owned.js';
+import type { LivePages } from '../mem/live-space.js';
 import { IOMMU_HWPT_ALLOC_PASID } from '../wire/uapi/iommufd.gen.js';
 import * as uapi from '../wire/uapi/ioasid.js';
 import { KernelIoasid, OwnedIoasid } from './ioasid.js';
@@ -30,6 +31,23 @@ export function allocIoasidSva(call: Call, cmd: uapi.AllocIoasidSva): void {
   const table = allocSva(call, boundDevice(call), cmd.pidfd);
   const made = call.reserve(new OwnedIoasid(call.context, 'sva', table, null));
   call.respond(uapi.alloc_ioasid_sva, { ...cmd, out_ioasid: made.id }, true);
+}
+
+/** ALLOC_IOASID_KVM: the table is a virtual machine's. */
+export function allocIoasidKvm(call: Call, cmd: uapi.AllocIoasidKvm): void {
+  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
+  finishKvm(call, cmd, allocKvm(call, boundDevice(call), cmd.fd));
+}
+
+/** The same as a call of the machine's own file, whose pages are `pagesOf()`. */
+export function allocIoasidOfMachine(call: Call, cmd: uapi.AllocIoasidKvm, pagesOf: () => LivePages): void {
+  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
+  finishKvm(call, cmd, allocLive(call, boundDevice(call), pagesOf));
+}
+
+function finishKvm(call: Call, cmd: uapi.AllocIoasidKvm, table: HwptOwned): void {
+  const made = call.reserve(new OwnedIoasid(call.context, 'kvm', table, null));
+  call.respond(uapi.alloc_ioasid_kvm, { ...cmd, out_ioasid: made.id }, true);
 }
 
 /** ALLOC_IOASID_USER_PAGE_TABLE: the root is an address of the caller's process. */

@@ -4,7 +4,14 @@ import { Context } from '../iommufd/context.js';
 import { ioctlTable, row, type IoctlTable } from '../iommufd/dispatch.js';
 import type { Env } from '../iommufd/env.js';
 import * as uapi from '../wire/uapi/ioasid.js';
-import { allocIoasid, allocIoasidNested, allocIoasidSva, allocIoasidUser, faultIoasid } from './alloc.js';
+import {
+  allocIoasid,
+  allocIoasidKvm,
+  allocIoasidNested,
+  allocIoasidSva,
+  allocIoasidUser,
+  faultIoasid,
+} from './alloc.js';
 import { destroyIoasid, infoIoasid, invalidateIoasid, mapIoasid, unmapIoasid } from './operations.js';
 import { rules } from './rules.js';
 
@@ -12,6 +19,7 @@ const ioctls: IoctlTable = ioctlTable(
   [
     row('ALLOC_IOASID', uapi.ALLOC_IOASID, uapi.alloc_ioasid, '__reserved', allocIoasid),
     row('ALLOC_IOASID_SVA', uapi.ALLOC_IOASID_SVA, uapi.alloc_ioasid_sva, 'out_ioasid', allocIoasidSva),
+    row('ALLOC_IOASID_KVM', uapi.ALLOC_IOASID_KVM, uapi.alloc_ioasid_kvm, 'out_ioasid', allocIoasidKvm),
     row(
       'ALLOC_IOASID_USER_PAGE_TABLE',
       uapi.ALLOC_IOASID_USER_PAGE_TABLE,

@@ -50,7 +50,10 @@ export const rules = catalogue({
   owned_fault: ['EOPNOTSUPP', 'what is missing in the address space of a process is asked of the process'],
   owned_reserved: ['EOPNOTSUPP', '__reserved is {__reserved}, not 0'],
   owned_unit: ['EOPNOTSUPP', '{unit} takes no tables but those that ioasis fills'],
-  owned_pasid: ['EOPNOTSUPP', '{device} has no PASIDs'],
+  owned_kvm_fd: ['EBADF', 'descriptor {kvm_fd} is not open'],
+  owned_kvm_file: ['EINVAL', 'descriptor {kvm_fd} is no virtual machine'],
+  owned_kvm_kind: ['EINVAL', 'descriptor {kvm_fd} is {file}, no virtual machine'],
+  owned_kvm_process: ['EIO', 'the virtual machine of descriptor {kvm_fd} belongs to another process'],
   owned_process: ['EBADF', 'descriptor {pidfd} names no process that is known here'],
 
   // The files

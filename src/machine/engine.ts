@@ -16,7 +16,9 @@ import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
-import { deviceNodes, type DeviceNode } from './devices.js';
+import { KvmFile } from '../ioasid/kvm.js';
+import { machineIoctl } from '../ioasid/machine-file.js';
+import { deviceNodes, KVM_PATH, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
 import type { Topology } from './topology.js';
 
@@ -100,6 +102,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     open(path) {
       const device = built.files.get(path);
       if (device !== undefined) return device(env);
+      if (path === KVM_PATH) return new KvmFile(env, machineIoctl);
       if (path !== '/dev/iommu' && path !== '/dev/ioasid') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const onEnd = (): boolean => contexts.delete(number);

@@ -62,6 +62,8 @@ export interface OpenFile {
   readAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
   writeAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
   mmap(request: MmapRequest, task: Task): SharedPages;
+  /** The address space that it stands for, as the file of a virtual machine does; null: not for this caller. */
+  addressSpace?(task: Task): LivePages | null;
   /** The last descriptor of this file is gone. */
   release(): void;
 }

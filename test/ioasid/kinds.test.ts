@@ -1,6 +1,7 @@
 /** The five kinds of page table through /dev/ioasid, each with a device that uses it. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as i from '../../src/wire/uapi/ioasid.js';
+import * as k from '../../src/wire/uapi/kvm.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import { errnoOf, IoasidScene, PAGE } from './scene.js';
 
@@ -149,10 +150,77 @@ describe('R3: a table of a process', () => {
   });
 });
 
+describe('R4, R13: a table of a virtual machine', () => {
+  const GPA = 0x1_0000_0000n;
+
+  test('shows what the slots say at that moment', () => {
+    const device = s.device(0);
+    const vm = s.vm();
+    const kvm = s.kvm(vm);
+    s.authorize(device, kvm, 4);
+    expect(s.fill(device, GPA, 1n, 4).out_state).toBe(FAULTED);
+    const va = s.memory.alloc(8192);
+    s.slot(vm, 3, GPA, 2n * PAGE, va);
+    expect(s.fill(device, GPA + PAGE, 9n, 4).out_state).toBe(DONE);
+    expect(s.memory.load(va + PAGE, 1)).toEqual(Uint8Array.of(9));
+    s.slot(vm, 3, GPA + 0x100000n, 2n * PAGE, va);
+    expect(s.fill(device, GPA + PAGE, 1n, 4).out_state).toBe(FAULTED);
+    expect(s.fill(device, GPA + 0x100000n, 8n, 4).out_state).toBe(DONE);
+    expect(s.memory.load(va, 1)).toEqual(Uint8Array.of(8));
+    s.slot(vm, 3, GPA, 0n, 0n);
+    expect(s.fill(device, GPA + 0x100000n, 1n, 4).out_state).toBe(FAULTED);
+    s.slot(vm, 3, GPA, PAGE, va, k.KVM_MEM_READONLY);
+    expect(s.fill(device, GPA, 1n, 4).out_state).toBe(FAULTED);
+    expect(s.info(kvm).kind).toBe(i.IOASID_KIND_KVM);
+  });
+
+  test('a page that its process has not touched is asked of the machine', () => {
+    const device = s.device(0);
+    const vm = s.vm();
+    const kvm = s.kvm(vm);
+    s.authorize(device, kvm, 4);
+    s.slot(vm, 0, GPA, PAGE, s.memory.alloc(4096, { lazy: true }));
+    expect(s.fill(device, GPA, 1n, 4).out_state).toBe(FAULTED);
+    expect(s.fill(device, GPA, 1n, 4, PRI).out_state).toBe(DONE);
+    expect(s.fill(device, GPA + PAGE, 1n, 4, PRI).out_fault_reason).toBe(d.IOASIS_DMA_PAGE_INVALID);
+  });
+
+  test("is also made by a call of the machine's own file, and ends with the machine", () => {
+    const device = s.device(0);
+    const vm = s.vm();
+    const { out_ioasid: kvm } = s.call(vm, i.ALLOC_IOASID_KVM, i.alloc_ioasid_kvm, { fd: s.fd });
+    s.authorize(device, kvm, 4);
+    s.slot(vm, 0, GPA, PAGE, s.memory.alloc(4096));
+    expect(s.fill(device, GPA, 1n, 4).out_state).toBe(DONE);
+    s.machine.client.close(vm);
+    expect(s.fill(device, GPA, 1n, 4).out_state).toBe(FAULTED);
+    expect(errnoOf(() => s.kvm(s.fd))).toBe('EINVAL');
+    expect(errnoOf(() => s.kvm(999))).toBe('EBADF');
+  });
+
+  test.each([
+    ['a size that is no page', [0, GPA, 5n, 0n], 'EINVAL'],
+    ['a guest address that is no page', [0, GPA + 1n, PAGE, 0n], 'EINVAL'],
+    ['a user address that is no page', [0, GPA, PAGE, 1n], 'EINVAL'],
+    ['a user address of the kernel', [0, GPA, PAGE, 1n << 63n], 'EINVAL'],
+    ['a slot too many', [32764, GPA, PAGE, PAGE], 'EINVAL'],
+    ['another address space', [1 << 16, GPA, PAGE, PAGE], 'EINVAL'],
+    ['deleting nothing', [1, GPA, 0n, 0n], 'EINVAL'],
+    ['a slot over another', [1, GPA + PAGE, PAGE, PAGE], 'EEXIST'],
+    ['another size of the same slot', [7, GPA, PAGE, PAGE], 'EINVAL'],
+    ['the same again', [7, GPA, 2n * PAGE, PAGE], 'none'],
+  ] as const)('a slot: %s is %s', (_, [slot, gpa, size, address], expected) => {
+    const vm = s.vm();
+    s.slot(vm, 7, GPA, 2n * PAGE, PAGE);
+    expect(errnoOf(() => s.slot(vm, slot, gpa, size, address))).toBe(expected);
+  });
+});
+
 describe('R8: which operation is for which kind', () => {
   const make = {
     kernel: () => s.kernel(),
     sva: () => s.sva(),
+    kvm: () => s.kvm(s.vm()),
     user: () => s.user(s.memory.alloc(4096)),
     nested: () => s.nested(s.kernel(), 0n),
   };

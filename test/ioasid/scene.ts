@@ -4,6 +4,7 @@ import type { Topology } from '../../src/machine/topology.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as i from '../../src/wire/uapi/ioasid.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
+import * as k from '../../src/wire/uapi/kvm.js';
 import * as u from '../../src/wire/uapi/iommufd.gen.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
 
@@ -53,6 +54,27 @@ export class IoasidScene {
 
   sva(): number {
     return this.call(this.fd, i.ALLOC_IOASID_SVA, i.alloc_ioasid_sva, { pidfd: -1 }).out_ioasid;
+  }
+
+  /** A virtual machine without memory: its descriptor. */
+  vm(): number {
+    const kvm = this.machine.client.open('/dev/kvm');
+    const vm = this.machine.client.ioctl(kvm, k.KVM_CREATE_VM, 0n);
+    this.machine.client.close(kvm);
+    return vm;
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION */
+  slot(vm: number, slot: number, gpa: bigint, size: bigint, address: bigint, flags = 0): void {
+    const { kvm_userspace_memory_region: region } = k;
+    const bytes = new Uint8Array(region.size);
+    const values = { slot, flags, guest_phys_addr: gpa, memory_size: size, userspace_addr: address };
+    region.encode(values, bytes);
+    this.machine.client.ioctl(vm, k.KVM_SET_USER_MEMORY_REGION, this.memory.store(bytes));
+  }
+
+  kvm(fd: number): number {
+    return this.call(this.fd, i.ALLOC_IOASID_KVM, i.alloc_ioasid_kvm, { fd }).out_ioasid;
   }
 
   #table(pgtbl_addr: bigint): { format: number; data_len: number; data_uptr: bigint } {

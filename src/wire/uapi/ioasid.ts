@@ -54,11 +54,14 @@ export const alloc_ioasid_sva = struct('alloc_ioasid_sva', 16, {
 });
 export type AllocIoasidSva = Infer<typeof alloc_ioasid_sva>;
 
-/** The guest-physical addresses of a virtual machine. On the machine's own file `kvm_fd` is ignored. */
+/**
+ * The guest-physical addresses of a virtual machine. `fd` is the machine's; this call is also one of the machine's own
+ * file, and there `fd` is that of the /dev/ioasid.
+ */
 export const alloc_ioasid_kvm = struct('alloc_ioasid_kvm', 16, {
   size: u32(0),
   flags: u32(4),
-  kvm_fd: s32(8),
+  fd: s32(8),
   out_ioasid: u32(12),
 });
 export type AllocIoasidKvm = Infer<typeof alloc_ioasid_kvm>;

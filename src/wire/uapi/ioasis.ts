@@ -17,6 +17,8 @@ export const IOASIS_VEVENTQ_TYPE_VTD = 0x10a50002;
 
 /** data_type of IOMMU_HWPT_ALLOC; pt_id is 0: the table is a process's. */
 export const IOASIS_HWPT_DATA_SVA = 0x10a50010;
+/** A virtual machine's. */
+export const IOASIS_HWPT_DATA_KVM = 0x10a50011;
 /** The table is a program's own, at addresses of a process, and so are the addresses in it. */
 export const IOASIS_HWPT_DATA_USER_PAGE_TABLE = 0x10a50012;
 
@@ -43,6 +45,13 @@ export const ioasis_hwpt_sva = struct('ioasis_hwpt_sva', 8, {
   __reserved: u32(4),
 });
 export type IoasisHwptSva = Infer<typeof ioasis_hwpt_sva>;
+
+/** The virtual machine whose file `kvm_fd` is. */
+export const ioasis_hwpt_kvm = struct('ioasis_hwpt_kvm', 8, {
+  kvm_fd: s32(0),
+  __reserved: u32(4),
+});
+export type IoasisHwptKvm = Infer<typeof ioasis_hwpt_kvm>;
 
 /** A table of one stage, in a format of the unit's: its root is an address of the caller's process. */
 export const ioasis_hwpt_user_page_table = struct('ioasis_hwpt_user_page_table', 16, {
@@ -73,6 +82,7 @@ export const declared = {
   structs: [
     ioasis_hwpt_invalidate_range,
     ioasis_hwpt_sva,
+    ioasis_hwpt_kvm,
     ioasis_hwpt_user_page_table,
     ioasis_vevent_vtd_fault,
   ],
@@ -82,6 +92,7 @@ export const declared = {
     IOASIS_VIOMMU_TYPE_VTD,
     IOASIS_VEVENTQ_TYPE_VTD,
     IOASIS_HWPT_DATA_SVA,
+    IOASIS_HWPT_DATA_KVM,
     IOASIS_HWPT_DATA_USER_PAGE_TABLE,
     IOASIS_INVALIDATE_RANGE_LEAF,
     IOASIS_VTD_FAULT_PASID_VALID,
