@@ -60,7 +60,7 @@ class PciFunction {
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 
 /** `0000:00:02.0` */
-function pciName(segment: number, rid: number): string {
+export function pciName(segment: number, rid: number): string {
   return `${hex(segment, 4)}:${hex(rid >>> 8, 2)}:${hex((rid >>> 3) & 31, 2)}.${rid & 7}`;
 }
 

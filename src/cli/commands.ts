@@ -66,6 +66,7 @@ export interface CommandSpec {
 
 /** Files in examples/topologies; named here so that help and completion need not look. */
 export const profileNames = [
+  'ioat',
   'no-ats',
   'no-coherency',
   'no-dirty-tracking',

@@ -5,6 +5,7 @@
 import { Errno } from '../base/errno.js';
 import type { Events } from '../base/events.js';
 import type { Injector } from '../base/inject.js';
+import type { WorkQueue } from '../base/work.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
 import { inbox, outboxReply } from './link.js';
@@ -22,6 +23,8 @@ export interface ServedEngine {
   readonly injector: Injector;
   /** What it says while it runs. */
   readonly events?: Events;
+  /** What its devices have to do between calls. */
+  readonly work?: WorkQueue;
   open(path: string, flags: number, task: Task): OpenFile;
   /** What is alive in it, by kind; all zero once every file is released. */
   leaks?(): Readonly<Record<string, number>>;

@@ -1,6 +1,7 @@
 /** A client's descriptor that is no file of the engine's: what kind it is, and its bytes if it can be mapped. */
 import type { ForeignFile } from '../mem/task.js';
 import type { FileBackings } from './backing.js';
+import { type CounterWatcher, eventFile } from './event-counter.js';
 import * as sys from './sys.js';
 
 const F_GET_SEALS = 1034;
@@ -14,12 +15,19 @@ function kindOf(fd: number, status: sys.Status): ForeignFile['kind'] {
   if (sys.fileType(status) === sys.S_IFREG && sys.fcntl(fd, F_GET_SEALS, 0) >= 0) return 'memfd';
   const length = sys.readlink(`/proc/self/fd/${fd}`, link.address, LINK_SIZE);
   const name = decoder.decode(link.bytes.subarray(0, Math.max(0, length)));
+  if (name === 'anon_inode:[eventfd]') return 'eventfd';
   return name.startsWith('/dmabuf:') || name === 'anon_inode:dmabuf' ? 'dma-buf' : 'other';
 }
 
 /** Takes `fd` over. */
-export function foreignFile(fd: number, status: sys.Status, files: FileBackings): ForeignFile {
+export function foreignFile(
+  fd: number,
+  status: sys.Status,
+  files: FileBackings,
+  watcher: CounterWatcher,
+): ForeignFile {
   const kind = kindOf(fd, status);
+  if (kind === 'eventfd') return eventFile(fd, watcher);
   const backing = files.ofDescriptor(fd, status);
   return {
     isEngineFile: false,

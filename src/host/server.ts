@@ -1,7 +1,8 @@
 /**
  * The engine's loop: one thread, one epoll set, one call at a time, run to its end. Last closes and dead processes
  * are taken before calls, and are looked for again before a call whose link has just been waited on, so that a
- * client's call always finds done what its earlier close began.
+ * client's call always finds done what its earlier close began. Devices work in between, a piece at a time, and never
+ * for longer than a slice before clients are looked at; with nothing to do the thread sleeps.
  */
 import type { UserAccount } from '../mem/client.js';
 import type { ForeignFile, OpenFile } from '../mem/task.js';
@@ -12,6 +13,7 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
+import { type CounterWatcher, EventFd } from './event-counter.js';
 import { foreignFile } from './foreign-file.js';
 import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
@@ -38,6 +40,8 @@ const LINKS_PER_USER = 16384;
 const ACCEPTED_PER_TURN = 64;
 /** How often rings are looked at before everything else is. */
 const RING_TURNS = 32;
+/** How long devices work before sockets and closes are looked at, ms. Rings are looked at after each piece. */
+const SLICE_MS = 0.2;
 /** Connections that wait at a door; more is not a program in a hurry. */
 const WAITING_AT_DOOR = 1024;
 
@@ -52,7 +56,7 @@ interface Conversation {
   isDoor: boolean;
 }
 
-type Watched = Conversation | Token | ClientProcess | Rings;
+type Watched = Conversation | Token | ClientProcess | Rings | EventFd;
 
 export interface ServerOptions extends Omit<CallOptions, 'onBug'> {
   readonly listener: number;
@@ -83,7 +87,7 @@ export interface Report {
 const credentials = sys.allocate(16);
 const credentialsLength = sys.allocate(8);
 
-export class Server implements Descriptors, Registry {
+export class Server implements Descriptors, Registry, CounterWatcher {
   readonly #epoll = new Epoll();
   /** Within the other: tokens and processes, so that they can be looked at without taking anything else. */
   readonly #endings = new Endings();
@@ -180,7 +184,7 @@ export class Server implements Descriptors, Registry {
     if (taken < 0) return null;
     const status = sys.fstat(taken);
     const token = status === null ? undefined : this.#tokenAt(status);
-    if (status !== null && token === undefined) return foreignFile(taken, status, this.#files);
+    if (status !== null && token === undefined) return foreignFile(taken, status, this.#files, this);
     sys.close(taken);
     return token?.file ?? null;
   }
@@ -191,6 +195,16 @@ export class Server implements Descriptors, Registry {
     const pid = pidOf(taken);
     sys.close(taken);
     return this.clientOf(pid) ?? null;
+  }
+
+  watchCounter(counter: EventFd): void {
+    counter.key = this.#key(counter);
+    this.#epoll.add(counter.fd, counter.key, EPOLLIN, true);
+  }
+
+  unwatchCounter(counter: EventFd): void {
+    this.#epoll.remove(counter.fd);
+    this.#watched.delete(counter.key);
   }
 
   tokenOf(call: Call): Token | null {
@@ -217,7 +231,7 @@ export class Server implements Descriptors, Registry {
   #serveRings(): void {
     const { found } = this.#lookout;
     for (let turn = 0; turn < RING_TURNS && this.#running; turn++) {
-      if (!this.#lookout.look() && !this.#lookout.linger()) return;
+      if (!this.#lookout.look() && (this.#hasWork || !this.#lookout.linger())) return;
       // What was found was posted by now, and what ended before that has ended by now.
       if (this.#endings.mayHaveEnded()) this.#takeEndings();
       for (let i = 0; i < found.count; i++) this.#serveRing(found.rings[i]!);
@@ -225,9 +239,23 @@ export class Server implements Descriptors, Registry {
     }
   }
 
+  get #hasWork(): boolean {
+    return this.#options.engine.work?.isEmpty === false;
+  }
+
+  /** Lets devices work for a while, or until a client has come: whether there is something left to do. */
+  #work(): boolean {
+    const { work } = this.#options.engine;
+    if (work === undefined || !this.#hasWork) return false;
+    const end = performance.now() + SLICE_MS;
+    do this.#guard(() => work.step());
+    while (!work.isEmpty && !this.#lookout.look() && performance.now() < end);
+    return !work.isEmpty;
+  }
+
   #turn(): void {
     this.#serveRings();
-    const count = this.#epoll.wait(this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
+    const count = this.#epoll.wait(this.#work() || this.#lookout.look() || this.#lookout.sleep() ? 0 : -1);
     for (let i = 0; i < count; i++) if (this.#epoll.key(i) === KEY_ENDINGS) this.#takeEndings();
     for (let i = 0; i < count && this.#running; i++) this.#handle(this.#epoll.key(i), this.#epoll.events(i));
   }
@@ -240,6 +268,7 @@ export class Server implements Descriptors, Registry {
     }
     const watched = this.#watched.get(key);
     if (watched instanceof Rings) this.#lookout.rang(watched);
+    else if (watched instanceof EventFd) this.#guard(() => watched.fired());
     else if (watched !== undefined && 'link' in watched)
       this.#converse(watched, (events & (EPOLLHUP | EPOLLRDHUP)) !== 0);
   }

@@ -180,6 +180,11 @@ export const ioDestroy = (context: number): number => syscall3(SYS_io_destroy!, 
 export const ioSubmit = (context: number, count: number, blocks: number): number =>
   syscall3(SYS_io_submit!, context, count, blocks);
 
+const SYS_preadv2 = process.arch === 'x64' ? 327 : 286;
+/** Of `count` vectors at `vectors`; `offset` -1 is where the file is. */
+export const preadv2 = (fd: number, vectors: number, count: number, offset: number, flags: number): number =>
+  syscall6(SYS_preadv2, fd, vectors, count, offset, offset, flags);
+
 const SYS_futex = process.arch === 'x64' ? 202 : 98;
 const FUTEX_WAKE = 1;
 /** Wakes whoever sleeps on the word at `address`, in any process. */

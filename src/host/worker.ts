@@ -9,6 +9,7 @@ import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
 import type { hostServices, ServedEngine } from './calls.js';
 import { deviceNodes } from '../machine/devices.js';
+import type { DevicePlan } from '../machine/plan.js';
 import type { Topology } from '../machine/topology.js';
 import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
@@ -102,10 +103,10 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
   return createEngine(options.config, services);
 }
 
-async function countDevices(topology: Topology | undefined): Promise<number> {
-  if (topology === undefined) return 0;
+async function plannedDevices(topology: Topology | undefined): Promise<readonly DevicePlan[]> {
+  if (topology === undefined) return [];
   const { planMachine } = await import('../machine/plan.js');
-  return planMachine(topology).devices.length;
+  return planMachine(topology).devices;
 }
 
 /** Null: this thread was started in advance, and nobody needs it. */
@@ -119,7 +120,7 @@ const inspect = config?.inspect === true || config?.topology !== undefined;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
 makeTree(options.socket + TREE_SUFFIX, {
-  devices: foreign?.devices ?? deviceNodes(await countDevices(config?.topology)),
+  devices: foreign?.devices ?? deviceNodes(await plannedDevices(config?.topology)),
   selftest,
   lend,
   inspect,

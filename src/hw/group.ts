@@ -18,12 +18,14 @@ export interface AttachHandle {
 let nextGroupId = 0;
 
 export class IommuGroup {
-  readonly id = nextGroupId++;
   readonly devices: DmaDevice[] = [];
   #owner: object | null = null;
   #claims = 0;
   #domain: Domain | null = null;
   readonly #handles = new PagedMap<AttachHandle>();
+
+  /** A machine numbers its own; those that tests make are numbered as they come. */
+  constructor(readonly id: number = nextGroupId++) {}
 
   get domain(): Domain {
     return this.#domain ?? this.#first().unit.blockedDomain;

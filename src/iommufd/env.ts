@@ -1,5 +1,6 @@
 /** What the object model is given by the machine that it is part of. */
 import type { Injector } from '../base/inject.js';
+import type { WorkQueue } from '../base/work.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 import type { PinRegistry } from './pins.js';
 
@@ -25,4 +26,6 @@ export interface Env {
   readonly physical: PhysicalMemory;
   readonly pins: PinRegistry;
   readonly limits: Limits;
+  /** What devices do between calls. */
+  readonly work: WorkQueue;
 }

@@ -2,15 +2,21 @@
  * Builds what a plan says: units (hardware and driver), buses, devices. Loaded only where a topology asks for it.
  * Invariant: hardware and driver of a unit meet in registers, memory and messages; here is where they are introduced.
  */
+import { refuse } from '../base/errno.js';
 import type { Events } from '../base/events.js';
+import type { WorkQueue } from '../base/work.js';
 import { Endpoints } from '../bus/endpoints.js';
 import type { MsiSink } from '../bus/mmio.js';
-import { parsePciName, PciSegment } from '../bus/pci.js';
+import type { DeviceModel } from '../bus/model.js';
+import { parsePciName, pciName, PciSegment } from '../bus/pci.js';
+import { setVirtualFunctions } from '../bus/pci-extended.js';
 import { PlatformBus } from '../bus/platform.js';
-import { DmaEngine } from '../dev/dma-engine.js';
+import type { SharedMemory } from '../bus/region.js';
+import type { DmaEngine } from '../dev/dma-engine.js';
+import type { PciDevice, PciPlace } from '../dev/pci-device.js';
 import { IommuGroup } from '../hw/group.js';
 import { capabilityRegisters } from '../hw/vtd/features.js';
-import type { VtdDevice } from '../hw/vtd/driver/device.js';
+import type { DeviceConfig, VtdDevice } from '../hw/vtd/driver/device.js';
 import { VtdUnit } from '../hw/vtd/driver/unit.js';
 import { VtdHardware } from '../hw/vtd/hardware.js';
 import type { Env } from '../iommufd/env.js';
@@ -18,9 +24,12 @@ import type { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile } from '../mem/task.js';
 import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
-import { VfioDevice } from '../vfio/driver.js';
+import { ModelDriver, VfioDevice } from '../vfio/driver.js';
+import { BarSpace } from './bars.js';
 import { vfioPath } from './devices.js';
-import { planMachine, type BusPlan, type DevicePlan, type UnitPlan } from './plan.js';
+import { rules } from './machine-rules.js';
+import { makeModel, type Made } from './models.js';
+import { planMachine, type BusPlan, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
 import type { Topology } from './topology.js';
 
 export interface BuiltUnit {
@@ -30,13 +39,30 @@ export interface BuiltUnit {
 }
 
 /** A device with what stands behind its name. */
-export interface BuiltDevice {
-  readonly plan: DevicePlan;
-  readonly unit: BuiltUnit;
-  /** What its IOMMU's driver knows of it. */
-  readonly iommu: VtdDevice;
-  /** The device itself: what masters memory. */
-  readonly dma: DmaEngine;
+export class BuiltDevice {
+  /** What it is to a program that drives it. */
+  readonly model: DeviceModel;
+  readonly #engine: DmaEngine | null;
+
+  constructor(
+    readonly plan: DevicePlan,
+    readonly unit: BuiltUnit,
+    /** What its IOMMU's driver knows of it. */
+    readonly iommu: VtdDevice,
+    readonly vfio: VfioDevice,
+    made: Made,
+    /** Where firmware has put its BARs; null: none, or a virtual function, whose physical one says it. */
+    readonly bars: readonly (bigint | null)[],
+  ) {
+    this.model = made.model;
+    this.#engine = made.engine;
+  }
+
+  /** A test device itself: what masters memory. */
+  get dma(): DmaEngine {
+    if (this.#engine === null) throw new RangeError(`${this.plan.name} is no DMA test device`);
+    return this.#engine;
+  }
 }
 
 export interface Built {
@@ -47,6 +73,12 @@ export interface Built {
   readonly hasSelftest: boolean;
   /** What opens a device file, by its path. */
   readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
+  /** Virtual functions of a device, by name, in order. */
+  virtualFunctions(device: BuiltDevice): readonly BuiltDevice[];
+  /** What is written to sriov_numvfs: virtual functions come, or all of them go. */
+  setNumVfs(device: BuiltDevice, count: number): void;
+  /** Called after devices have come or gone. */
+  readonly onChange: Set<() => void>;
 }
 
 /** What a machine is built into. */
@@ -55,6 +87,10 @@ export interface Surroundings {
   readonly events: Events;
   /** Compare every cached translation with the tables when it is used. */
   readonly checkStale: boolean;
+  /** Where devices say that they have something to do. */
+  readonly work: WorkQueue;
+  /** Memory for what programs may map of devices. */
+  readonly sharedMemory: SharedMemory;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -88,63 +124,146 @@ function buildUnit({ name, features }: UnitPlan, { physical, events, checkStale 
   return { unit: { name, hardware, driver }, endpoints };
 }
 
-/** The group of a place on a bus, unless the topology says which. */
-type Place = (device: DevicePlan) => string;
+/** Takes a device's place on its bus. */
+type Place = (device: DevicePlan) => void;
 
 function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
   if (bus.type === 'platform') {
     const platform = new PlatformBus(bus.name, hardware);
-    return ({ name, sourceId }) => platform.place(name, sourceId).groupKey;
+    return ({ name, sourceId }) => void platform.place(name, sourceId);
   }
   const segment = new PciSegment(bus.segment, hardware);
-  return ({ name }) => `${bus.name} ${segment.place(parsePciName(name)!.rid).groupKey}`;
+  return ({ name }) => void segment.place(parsePciName(name)!.rid);
 }
 
 export const buildMachine: Builder = (topology, into) => {
   const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
   const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
-  const groups = new Map<string, IommuGroup>();
-  const devices = new Map<string, BuiltDevice>();
-  const files = new Map<string, (env: Env) => OpenFile>();
-  for (const [index, device] of plan.devices.entries()) {
-    const place = places.get(device.bus)!(device);
-    const key = device.group === null ? place : `named ${device.group}`;
-    let group = groups.get(key);
-    if (group === undefined) groups.set(key, (group = new IommuGroup()));
-    const made = buildDevice(device, group, units.get(device.bus.unit)!, into);
-    devices.set(device.name, made);
-    const vfio = new VfioDevice(vfioPath(index), device.bus.type, made.iommu, new DmaDriver(made.dma));
-    files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
+  const assembly = new Assembly(plan, units, into);
+  for (const device of plan.devices) {
+    places.get(device.bus)!(device);
+    assembly.add(device);
   }
-  return { units: [...units.values()].map(({ unit }) => unit), devices, files, hasSelftest: plan.selftest };
+  return assembly;
 };
 
-function buildDevice(
-  plan: DevicePlan,
-  group: IommuGroup,
-  { unit, endpoints }: Wired,
-  into: Surroundings,
-): BuiltDevice {
-  const { name, sourceId, ats, pri, pasidBits, coherent } = plan;
-  const { physical, events, checkStale } = into;
-  const dma = new DmaEngine({
-    name,
-    sourceId,
-    translator: unit.hardware,
-    memory: physical,
-    maxPasids: pasidBits === 0 ? 0 : 2 ** pasidBits,
-    ats,
-    pri,
-    staleness: {
-      events,
-      generation: () => physical.tables.moves,
-      isLive: (hi, lo) => physical.isLive(hi, lo),
-      checking: checkStale,
-    },
-  });
-  endpoints.add(dma);
-  const iommu = unit.driver.probe({
+/** The machine while it is there: devices can come and go. */
+class Assembly implements Built {
+  readonly devices = new Map<string, BuiltDevice>();
+  readonly files = new Map<string, (env: Env) => OpenFile>();
+  readonly onChange = new Set<() => void>();
+  readonly #plan: MachinePlan;
+  readonly #units: ReadonlyMap<UnitPlan, Wired>;
+  readonly #into: Surroundings;
+  readonly #groups = new Map<number, IommuGroup>();
+  readonly #bars = new BarSpace();
+  readonly #virtual = new Map<BuiltDevice, BuiltDevice[]>();
+
+  constructor(plan: MachinePlan, units: ReadonlyMap<UnitPlan, Wired>, into: Surroundings) {
+    this.#plan = plan;
+    this.#units = units;
+    this.#into = into;
+  }
+
+  get hasSelftest(): boolean {
+    return this.#plan.selftest;
+  }
+
+  get units(): readonly BuiltUnit[] {
+    return [...this.#units.values()].map(({ unit }) => unit);
+  }
+
+  add(plan: DevicePlan): BuiltDevice {
+    const { unit, endpoints } = this.#units.get(plan.bus.unit)!;
+    const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into);
+    endpoints.add(made.model.endpoint);
+    const iommu = unit.driver.probe(describe(plan, this.#groupOf(plan)));
+    const driver = made.engine === null ? new ModelDriver(made.model) : new DmaDriver(made.engine);
+    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver);
+    const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
+    this.devices.set(plan.name, device);
+    this.files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
+    return device;
+  }
+
+  /** Takes away a device that nobody has. */
+  #remove(device: BuiltDevice): void {
+    const { plan, iommu, vfio, model, unit } = device;
+    model.reset();
+    unit.driver.remove(iommu);
+    this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
+    if (iommu.group.devices.length === 0) this.#groups.delete(plan.groupNumber);
+    this.devices.delete(plan.name);
+    this.files.delete(vfio.path);
+  }
+
+  #groupOf({ groupNumber }: DevicePlan): IommuGroup {
+    let group = this.#groups.get(groupNumber);
+    if (group === undefined) this.#groups.set(groupNumber, (group = new IommuGroup(groupNumber)));
+    return group;
+  }
+
+  /** The lowest number that no device has. */
+  #freePath(): string {
+    let index = 0;
+    while (this.files.has(vfioPath(index))) index += 1;
+    return vfioPath(index);
+  }
+
+  /** Null on a platform bus. */
+  #placeOf({ name, sourceId, bus, virtualFunction, virtualFunctions }: DevicePlan): PciPlace | null {
+    if (bus.type !== 'pci') return null;
+    const isSibling = (other: DevicePlan): boolean =>
+      other.bus === bus && other.sourceId !== sourceId && other.sourceId >> 3 === sourceId >> 3;
+    const isMultiFunction = !virtualFunction && this.#plan.devices.some(isSibling);
+    return { name, sourceId, isVirtual: virtualFunction, isMultiFunction, sriov: virtualFunctions };
+  }
+
+  virtualFunctions(device: BuiltDevice): readonly BuiltDevice[] {
+    return this.#virtual.get(device) ?? [];
+  }
+
+  setNumVfs(device: BuiltDevice, count: number): void {
+    const { plan, model } = device;
+    const { name, virtualFunctions } = plan;
+    const present = this.virtualFunctions(device);
+    if (virtualFunctions === null) refuse(rules.sriov_none, { device: name });
+    if (count > virtualFunctions.total) refuse(rules.sriov_range, { count, total: virtualFunctions.total });
+    if (count === present.length) return;
+    if (count > 0 && present.length > 0) refuse(rules.sriov_busy, { present: present.length, count });
+    const used = present.find(({ vfio, iommu }) => vfio.isOpen || iommu.group.isAttached);
+    // OURS: Linux waits until it is given back.
+    if (used !== undefined) refuse(rules.sriov_in_use, { device: used.plan.name });
+    for (const each of present) this.#remove(each);
+    const made: BuiltDevice[] = [];
+    for (let index = 0; index < count; index++) made.push(this.add(this.#virtualPlan(plan, index)));
+    this.#virtual.set(device, made);
+    setVirtualFunctions((model as PciDevice).config, count);
+    for (const tell of this.onChange) tell();
+  }
+
+  #virtualPlan(physical: DevicePlan, index: number): DevicePlan {
+    const sourceId = physical.sourceId + physical.virtualFunctions!.offset + index;
+    const name = pciName(physical.bus.segment, sourceId);
+    let groupNumber = 0;
+    while (this.#groups.has(groupNumber)) groupNumber += 1;
+    return {
+      ...physical,
+      name,
+      sourceId,
+      group: null,
+      groupNumber,
+      virtualFunction: true,
+      virtualFunctions: null,
+    };
+  }
+}
+
+/** What the driver of its unit is told of a device. */
+function describe(plan: DevicePlan, group: IommuGroup): DeviceConfig {
+  const { name, sourceId, ats, pri, pasidBits, coherent, reserved } = plan;
+  return {
     name,
     sourceId,
     ats,
@@ -152,8 +271,7 @@ function buildDevice(
     pasidBits,
     coherent,
     group,
-    resvRegions: plan.reserved,
+    resvRegions: reserved,
     isVirtualFunctionWithPri: plan.virtualFunction && pri,
-  });
-  return { plan, unit, iommu, dma };
+  };
 }

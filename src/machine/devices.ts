@@ -17,17 +17,32 @@ const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor:
 export const KVM_PATH = '/dev/kvm';
 const kvm: DeviceNode = { path: KVM_PATH, mode: 0o666, major: 10, minor: 232, isStandIn: true };
 const ioasid: DeviceNode = { path: '/dev/ioasid', mode: 0o660, major: 10, minor: 124 };
-/** And VFIO a dynamic major of its own. */
-const VFIO_MAJOR = 511;
+/** Anybody may open a container: it is nothing before a group is in it. */
+const container: DeviceNode = { path: '/dev/vfio/vfio', mode: 0o666, major: 10, minor: 196 };
+/** And VFIO dynamic majors of its own, for devices and for groups. */
+const VFIO_DEVICE_MAJOR = 511;
+const VFIO_GROUP_MAJOR = 510;
 
 /** Where the file of the device is that is number `index` in the topology. */
 export const vfioPath = (index: number): string => `/dev/vfio/devices/vfio${index}`;
 
-/** The device files of a machine with so many devices. */
-export function deviceNodes(devices: number): readonly DeviceNode[] {
-  const nodes = devices === 0 ? [iommufd] : [iommufd, ioasid, kvm];
-  for (let minor = 0; minor < devices; minor++) {
-    nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_MAJOR, minor });
+/** Where the file of an IOMMU group is, whose number the plan says. */
+export const vfioGroupPath = (group: number): string => `/dev/vfio/${group}`;
+
+/** What the plan says of a device, as far as files go. */
+interface Grouped {
+  readonly groupNumber: number;
+}
+
+/** The device files of a machine with these devices, in the order of the topology. */
+export function deviceNodes(devices: readonly Grouped[]): readonly DeviceNode[] {
+  const nodes = devices.length === 0 ? [iommufd] : [iommufd, ioasid, kvm];
+  devices.forEach((_, minor) => {
+    nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_DEVICE_MAJOR, minor });
+  });
+  if (devices.length > 0) nodes.push(container);
+  for (const group of new Set(devices.map(({ groupNumber }) => groupNumber))) {
+    nodes.push({ path: vfioGroupPath(group), mode: 0o600, major: VFIO_GROUP_MAJOR, minor: group });
   }
   return nodes;
 }

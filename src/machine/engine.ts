@@ -5,6 +5,8 @@
 import { refuse, catalogue } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
+import { WorkQueue } from '../base/work.js';
+import type { SharedMemory } from '../bus/region.js';
 import { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
@@ -39,6 +41,8 @@ export interface EngineConfig {
   /** Files below /sys/kernel/debug/ioasis, also without a topology. Default false. */
   readonly inspect?: boolean;
   readonly limits?: Partial<Limits>;
+  /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
+  readonly sharedMemory?: SharedMemory;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -60,6 +64,8 @@ export interface Engine {
   readonly injector: Injector;
   readonly events: Events;
   readonly physical: PhysicalMemory;
+  /** What devices have still to do: whoever has the engine runs it, between calls. */
+  readonly work: WorkQueue;
   /** Units and devices of the topology. */
   readonly built: Built;
   /** Open files of /dev/iommu, by number, in order. */
@@ -71,14 +77,24 @@ export interface Engine {
   debugFile(name: string): string | null;
 }
 
-const NOTHING: Built = { units: [], devices: new Map(), files: new Map(), hasSelftest: false };
+const NOTHING: Built = {
+  units: [],
+  devices: new Map(),
+  files: new Map(),
+  hasSelftest: false,
+  virtualFunctions: () => [],
+  setNumVfs: () => {},
+  onChange: new Set(),
+};
 
 /** `parts` make what the topology asks for; they may be left out where there is none, and then nothing can be looked into. */
 export function createEngine(config: EngineConfig, parts: Parts | null = null): Engine {
   const injector = new Injector();
   const physical = new PhysicalMemory(injector);
   const events = new Events();
-  const into = { physical, events, checkStale: config.checkStale ?? false };
+  const work = new WorkQueue();
+  const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
+  const into = { physical, events, work, sharedMemory, checkStale: config.checkStale ?? false };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -87,16 +103,18 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     physical,
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
+    work,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices: deviceNodes(built.devices.size),
+    devices: deviceNodes([...built.devices.values()].map(({ plan }) => plan)),
     injector,
     events,
     physical,
+    work,
     built,
     contexts,
     open(path) {
@@ -134,9 +152,9 @@ function pasidTablesOf({ devices: all }: Built): number {
 function leftOf({ devices: all }: Built): Pick<LeakReport, 'attachments' | 'operations'> {
   let attachments = 0;
   let operations = 0;
-  for (const { iommu, dma } of all.values()) {
+  for (const { iommu, model } of all.values()) {
     if (iommu.group.isAttached) attachments += 1;
-    operations += dma.pending;
+    operations += model.pending;
   }
   return { attachments, operations };
 }

@@ -1,9 +1,11 @@
 /**
  * A client in this process: what `host/` is for other processes, without a process. It opens files of the engine,
  * has descriptors for them, and memory that the engine can reach.
- * Invariant: a call runs to its end before the next begins; what the engine refuses is thrown as Errno.
+ * Invariant: a call runs to its end before the next begins, and so does what it made devices do; what the engine
+ * refuses is thrown as Errno.
  */
 import { catalogue, refuse } from '../base/errno.js';
+import type { WorkQueue } from '../base/work.js';
 import type { UserAccount } from '../mem/client.js';
 import type { LivePages } from '../mem/live-space.js';
 import {
@@ -15,15 +17,19 @@ import {
   type SharedPages,
   type Task,
 } from '../mem/task.js';
+import { LocalEventFd } from './local-eventfd.js';
 import { LocalMemory, SparsePages } from './local-memory.js';
 
 export const rules = catalogue({
   bad_descriptor: ['EBADF', 'descriptor {fd} is not open'],
+  no_positions: ['ESPIPE', 'descriptor {fd} is a stream, which has no positions'],
   foreign_descriptor: ['EBADF', 'descriptor {fd} is no file of the engine'],
 });
 
 /** What a client needs of an engine. */
 export interface Openable {
+  /** What calls leave to be done. */
+  readonly work?: WorkQueue;
   open(path: string, flags: number, task: Task): OpenFile;
 }
 
@@ -108,16 +114,25 @@ export class LocalClient implements Task {
     return { fd, pages };
   }
 
+  /** eventfd(2), which interrupts can be sent to. */
+  eventfd(): { fd: number; event: LocalEventFd } {
+    const event = new LocalEventFd();
+    const fd = this.#install(event);
+    if (fd === null) throw new RangeError('too many descriptors');
+    return { fd, event };
+  }
+
   /** ioctl(2); `arg` is an address in {@link memory} or a number. */
   ioctl(fd: number, cmd: number, arg: bigint): number {
-    return this.#engineFile(fd).ioctl(cmd, arg, this);
+    return this.#settled(this.#engineFile(fd).ioctl(cmd, arg, this));
   }
 
   /** read(2) of at most `count` bytes. */
   read(fd: number, count: number): Uint8Array {
     const at = this.memory.alloc(Math.max(1, count));
+    const file = this.#engineFile(fd);
     try {
-      return this.memory.load(at, this.#engineFile(fd).read(at, count, this));
+      return this.memory.load(at, file.readAt?.(null, at, count, this) ?? file.read(at, count, this));
     } finally {
       this.memory.free(at);
     }
@@ -126,8 +141,31 @@ export class LocalClient implements Task {
   /** write(2); returns how many of `bytes` were taken. */
   write(fd: number, bytes: Uint8Array): number {
     const at = this.memory.store(bytes);
+    const file = this.#engineFile(fd);
     try {
-      return this.#engineFile(fd).write(at, bytes.length, this);
+      return this.#settled(
+        file.writeAt?.(null, at, bytes.length, this) ?? file.write(at, bytes.length, this),
+      );
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** pread(2) of at most `count` bytes, from a file that has positions. */
+  pread(fd: number, count: number, offset: bigint): Uint8Array {
+    const at = this.memory.alloc(Math.max(1, count));
+    try {
+      return this.memory.load(at, this.#positioned(fd).readAt!(offset, at, count, this));
+    } finally {
+      this.memory.free(at);
+    }
+  }
+
+  /** pwrite(2); returns how many of `bytes` were taken. */
+  pwrite(fd: number, bytes: Uint8Array, offset: bigint): number {
+    const at = this.memory.store(bytes);
+    try {
+      return this.#settled(this.#positioned(fd).writeAt!(offset, at, bytes.length, this));
     } finally {
       this.memory.free(at);
     }
@@ -158,6 +196,12 @@ export class LocalClient implements Task {
     for (const fd of this.#files.keys()) this.close(fd);
   }
 
+  /** Here nobody else waits, so that devices do at once all that there is to do. */
+  #settled<T>(result: T): T {
+    while (this.#engine.work?.step() === true);
+    return result;
+  }
+
   #file(fd: number): OpenFile | ForeignFile {
     return this.fileOf(fd) ?? refuse(rules.bad_descriptor, { fd });
   }
@@ -166,6 +210,11 @@ export class LocalClient implements Task {
     const file = this.#file(fd);
     if (!file.isEngineFile) return refuse(rules.foreign_descriptor, { fd });
     return file;
+  }
+
+  #positioned(fd: number): OpenFile {
+    const file = this.#engineFile(fd);
+    return file.readAt === undefined ? refuse(rules.no_positions, { fd }) : file;
   }
 
   /** The lowest free number, as POSIX wants it. */

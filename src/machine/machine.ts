@@ -37,6 +37,8 @@ export interface Machine {
   newClient(options?: ClientOptions): LocalClient;
   /** A device of the topology, by name: `dma` makes it do something. ENODEV when there is none. */
   device(name: string): BuiltDevice;
+  /** Gives a device, by name, so many virtual functions, or takes all away. EBUSY when some are in use. */
+  setNumVfs(name: string, count: number): void;
   /** Puts an address space from outside in front of a device, or of a PASID of it. */
   provide(device: string, provider: AddressSpaceProvider, options?: ProvideOptions): ProvidedSpace;
   /** The way of an address through the tables as they are now. */
@@ -69,6 +71,7 @@ export function createMachine(config: Partial<EngineConfig> = {}): Machine {
     open: (path) => new IommufdClient(client, path),
     newClient,
     device,
+    setNumVfs: (name, count) => engine.built.setNumVfs(device(name), count),
     provide: (name, provider, options = {}) => provide(device(name), provider, options),
     walk: (name, iova, pasid) => walkOf(engine, device(name).plan.name, pasid ?? null, iova)!,
     dump: () => dumpOf(engine),

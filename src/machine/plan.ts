@@ -7,6 +7,8 @@ import type { ResvRegion } from '../hw/unit.js';
 import type {
   BusDescription,
   DeviceDescription,
+  DeviceModelName,
+  NamespaceDescription,
   ReservedDescription,
   Topology,
   UnitDescription,
@@ -30,12 +32,30 @@ export interface DevicePlan {
   readonly sourceId: number;
   /** Null: alone. */
   readonly group: string | null;
+  /** Of its IOMMU group: `/dev/vfio/N` and `/sys/kernel/iommu_groups/N`. In the order of the groups' first devices. */
+  readonly groupNumber: number;
   readonly pasidBits: number;
   readonly ats: boolean;
   readonly pri: boolean;
   readonly coherent: boolean;
   readonly virtualFunction: boolean;
   readonly reserved: readonly ResvRegion[];
+  readonly model: DeviceModelName;
+  readonly namespaces: readonly NamespacePlan[];
+  /** Virtual functions that it can have: their requester ids are free. */
+  readonly virtualFunctions: VirtualFunctionsPlan | null;
+}
+
+/** Storage: `size` null is that of the file. */
+export interface NamespacePlan {
+  readonly size: number | null;
+  readonly file: string | null;
+}
+
+export interface VirtualFunctionsPlan {
+  readonly total: number;
+  /** From the requester id of the physical function to that of the first. */
+  readonly offset: number;
 }
 
 export interface MachinePlan {
@@ -68,7 +88,13 @@ export class TopologyError extends Error {
 const DEFAULT_DEVICE = '0000:00:01.0';
 const DEFAULT_UNIT = 'vtd0';
 const PCI_ADDRESS = /^([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
+/** What devices of a kind that exists have in silicon. */
+const noServices = { ats: false, pri: false, pasidBits: 0 } as const;
 const MAX_SOURCE_ID = 0xffff;
+const BLOCK = 512;
+const DEFAULT_NAMESPACE = '64M';
+/** Virtual functions begin at another device number than their physical one. */
+const VIRTUAL_AWAY = 8;
 const U64_MAX = (1n << 64n) - 1n;
 
 /** The plan, or a {@link TopologyError} with everything that is wrong. */
@@ -93,6 +119,7 @@ class Planner {
   /** Where the search for a free one goes on. */
   readonly #freeSources = new Map<UnitPlan, number>();
   readonly #groups = new Map<string, DevicePlan>();
+  #groupNumbers = 0;
   #selftest = false;
 
   plan({ units, buses, devices }: Topology): MachinePlan {
@@ -102,9 +129,10 @@ class Planner {
     if (this.#units.size === 0 && wantsUnit) this.#unit(DEFAULT_UNIT, {});
     for (const [name, bus] of Object.entries(buses ?? {})) this.#bus(name, bus);
     const defaults = wantsUnit && this.#units.size === 1 ? { [DEFAULT_DEVICE]: {} } : {};
-    const plans = Object.entries(devices ?? defaults).flatMap(
-      ([name, device]) => this.#device(name, device) ?? [],
-    );
+    const described: Readonly<Record<string, DeviceDescription>> = devices ?? defaults;
+    const plans = Object.entries(described)
+      .flatMap(([name, device]) => this.#device(name, device) ?? [])
+      .map((plan) => this.#withVirtualFunctions(plan, described[plan.name]?.virtualFunctions ?? 0));
     return {
       selftest: this.#selftest,
       units: [...this.#units.values()],
@@ -189,19 +217,30 @@ class Planner {
     if (bus === null) return null;
     const sourceId = this.#sourceId(path, device, bus, address);
     if (sourceId === null) return null;
-    const { ats: unitAts, pri: unitPri, pasidBits: unitPasidBits } = bus.unit.features;
+    const model = device.model ?? 'dma-test';
+    this.#checkModel(path, device, model, bus);
+    const {
+      ats: unitAts,
+      pri: unitPri,
+      pasidBits: unitPasidBits,
+    } = model === 'dma-test' ? bus.unit.features : noServices;
     const ats = device.ats ?? unitAts;
+    const group = device.group ?? null;
     const plan: DevicePlan = {
       name,
       bus,
       sourceId,
-      group: device.group ?? null,
+      group,
+      groupNumber: this.#groupNumber(group),
       pasidBits: device.pasidBits ?? unitPasidBits,
       ats,
       pri: device.pri ?? (ats && unitPri),
       coherent: device.coherent ?? true,
       virtualFunction: device.virtualFunction ?? false,
       reserved: this.#reserved(path, device.reserved ?? []),
+      model,
+      namespaces: this.#namespaces(path, model, device.namespaces),
+      virtualFunctions: null,
     };
     if (plan.pri && !plan.ats)
       this.#problem([...path, 'pri'], 'a device that asks for pages needs ats: true');
@@ -288,6 +327,65 @@ class Planner {
     });
   }
 
+  #checkModel(path: Problem['path'], device: DeviceDescription, model: DeviceModelName, bus: BusPlan): void {
+    const wrong = (key: keyof DeviceDescription, text: string): void =>
+      this.#problem([...path, key], text, true);
+    if (device.namespaces !== undefined && model !== 'nvme')
+      wrong('namespaces', 'only an nvme has namespaces');
+    if (device.virtualFunctions !== undefined && device.virtualFunction === true)
+      wrong('virtualFunctions', 'a virtual function has none');
+    if (device.virtualFunctions !== undefined && bus.type !== 'pci')
+      wrong('virtualFunctions', 'only a function on PCI has virtual functions');
+    if (model === 'dma-test') return;
+    if (bus.type !== 'pci') this.#problem([...path, 'model'], `expected a PCI address for ${model}`);
+    if (device.ats === true) wrong('ats', `${model} has no device-TLB`);
+    if (device.pri === true) wrong('pri', `${model} does not ask for pages`);
+    if ((device.pasidBits ?? 0) > 0) wrong('pasidBits', `${model} sends no PASIDs`);
+  }
+
+  #namespaces(
+    path: Problem['path'],
+    model: DeviceModelName,
+    given: readonly NamespaceDescription[] | undefined,
+  ): NamespacePlan[] {
+    if (model !== 'nvme') return [];
+    return (given ?? [{ size: DEFAULT_NAMESPACE }]).map(({ size, file }, index) => {
+      const at = [...path, 'namespaces', index];
+      if (size === undefined && file === undefined) this.#problem(at, 'expected size, or file', true);
+      const bytes = size === undefined ? null : bytesOf(size);
+      const isWhole = bytes === null || (bytes > 0 && bytes % BLOCK === 0);
+      if (!isWhole) this.#problem([...at, 'size'], `expected a multiple of ${BLOCK} bytes`);
+      return { size: bytes, file: file ?? null };
+    });
+  }
+
+  /** Finds requester ids for them, on the bus of the function, that no device of the topology has. */
+  #withVirtualFunctions(plan: DevicePlan, total: number): DevicePlan {
+    if (total === 0 || plan.bus.type !== 'pci') return plan;
+    const { sourceId, bus, name } = plan;
+    const key = (id: number): string => `${bus.unit.name} ${id}`;
+    const isFree = (first: number): boolean => {
+      for (let id = first; id < first + total; id++) if (this.#sources.has(key(id))) return false;
+      return true;
+    };
+    let first = (sourceId & ~7) + VIRTUAL_AWAY;
+    const last = (sourceId | 0xff) - total + 1;
+    while (first <= last && !isFree(first)) first += 8;
+    if (first > last) {
+      this.#problem(['devices', name, 'virtualFunctions'], `expected room for ${total} on the bus`);
+      return plan;
+    }
+    for (let id = first; id < first + total; id++)
+      this.#sources.set(key(id), `a virtual function of ${name}`);
+    return { ...plan, virtualFunctions: { total, offset: first - sourceId } };
+  }
+
+  /** Functions that stand alone are isolated from each other: a group has several devices only if somebody says so. */
+  #groupNumber(name: string | null): number {
+    const first = name === null ? undefined : this.#groups.get(name);
+    return first?.groupNumber ?? this.#groupNumbers++;
+  }
+
   /** What a group shares: the unit, and as the requester id is one for all of them, nothing else. */
   #checkGroup(path: Problem['path'], device: DevicePlan): void {
     if (device.group === null) return;
@@ -316,4 +414,10 @@ function withoutImpossible(can: VtdFeatures, given: Partial<VtdFeatures>): VtdFe
 function dropUndefined(can: VtdFeatures): VtdFeatures {
   const given = Object.entries(can).filter(([, value]) => value !== undefined);
   return { ...vtdDefaults, ...(Object.fromEntries(given) as Partial<VtdFeatures>) };
+}
+
+/** `64M` and its like. */
+function bytesOf(size: number | string): number {
+  if (typeof size === 'number') return size;
+  return parseInt(size, 10) * 2 ** (10 * ' KMGT'.indexOf(size.slice(-1)));
 }

@@ -30,7 +30,24 @@ export interface ReservedDescription {
   readonly last: number | bigint | string;
 }
 
+/** What a device is. `dma-test` does what programs ask for by IOASIS_DMA. */
+export type DeviceModelName = 'dma-test' | 'ioat' | 'nvme';
+
+/** Storage of an NVMe controller. */
+export interface NamespaceDescription {
+  /** Bytes, or a number with K, M, G or T behind it. Default: what the file has. */
+  readonly size?: number | string;
+  /** Where its blocks are; default: in memory, and gone with the machine. */
+  readonly file?: string;
+}
+
 export interface DeviceDescription {
+  /** Default: `dma-test`; the others are on PCI. */
+  readonly model?: DeviceModelName;
+  /** Of an NVMe controller, from number 1 on. Default: one of 64 MiB, in memory. */
+  readonly namespaces?: readonly NamespaceDescription[];
+  /** Virtual functions that it can be told to have (SR-IOV). Default 0. */
+  readonly virtualFunctions?: number;
   /** Default: the only bus that takes such an address. */
   readonly bus?: string;
   /** Not on PCI, where the address says it. Default: the lowest that is free, from 1. */

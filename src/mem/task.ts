@@ -79,6 +79,11 @@ export interface MmapRequest {
 /** Memory that a client maps: `host/` hands out a memfd with these bytes and watches the mapping. */
 export interface SharedPages {
   readonly bytes: Uint8Array;
+  /**
+   * Set where these are registers: programs only load from the bytes, and every store of theirs comes here, one by one
+   * and in order, as a store to `RegisterRegion` does (src/bus/region.ts). `offset` counts from the first byte.
+   */
+  readonly store?: (offset: number, width: 1 | 2 | 4 | 8, lo: number, hi: number) => void;
   /** One more / one less live mapping of it in a client. */
   opened(): void;
   closed(): void;
@@ -86,11 +91,25 @@ export interface SharedPages {
   onGone: (() => void) | null;
 }
 
-/** Any other file: what IOAS_MAP_FILE may ask of it. */
+/** The counter behind a client's eventfd (eventfd_ctx), held until it is closed, whatever the client does to its own. */
+export interface EventCounter {
+  /** eventfd_signal: adds 1. Never waits, and is lost where the counter is at its end. */
+  signal(): void;
+  /**
+   * From now on (null: no longer) `onSignal` is told whenever the counter was not 0, and it is 0 again by then, as a
+   * virqfd does it. What is in it already counts.
+   */
+  watch(onSignal: (() => void) | null): void;
+  close(): void;
+}
+
+/** Any other file: what IOAS_MAP_FILE may ask of it, or whoever wants an eventfd. */
 export interface ForeignFile {
   readonly isEngineFile: false;
   /** 'memfd' is what memfd_pin_folios takes: shmem or hugetlbfs. */
-  readonly kind: 'memfd' | 'dma-buf' | 'other';
+  readonly kind: 'memfd' | 'dma-buf' | 'eventfd' | 'other';
+  /** Kind 'eventfd' has it: eventfd_ctx_fileget. What it returns outlives {@link release}. */
+  openCounter?(): EventCounter;
   /** Bytes, now. */
   size(): bigint;
   readonly backing: Backing;

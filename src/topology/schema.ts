@@ -19,6 +19,7 @@ function members<S extends z.core.$ZodLooseShape>(shape: S, what: string): z.Zod
   });
 }
 
+const MOST_NAMESPACES = 64;
 const NAME = /^[A-Za-z0-9_.:-]{1,64}$/;
 const nameText = 'expected a name of letters, digits and _.:- (64 at most)';
 const name = (description: string): z.ZodString =>
@@ -152,8 +153,40 @@ const reserved = members(
   'a reserved range',
 );
 
+const sizeText = 'expected bytes, or a number with K, M, G or T behind it';
+const namespace = members(
+  {
+    size: z
+      .union(
+        [
+          z.int({ error: sizeText }).min(1, { error: sizeText }),
+          z.string().regex(/^[1-9][0-9]{0,5}[KMGT]$/, { error: sizeText }),
+        ],
+        { error: sizeText },
+      )
+      .meta({ description: 'Bytes, or a number with K, M, G or T behind it. Default: what the file has' })
+      .exactOptional(),
+    file: z
+      .string({ error: 'expected the path of a file' })
+      .min(1, { error: 'expected the path of a file' })
+      .meta({ description: 'Where its blocks are. Default: in memory, and gone with the machine' })
+      .exactOptional(),
+  },
+  'a namespace',
+);
+
 const device = members(
   {
+    model: choice(
+      ['dma-test', 'ioat', 'nvme'],
+      'What it is: a DMA test device, an Intel DMA engine, an NVMe controller. Default: dma-test',
+    ).exactOptional(),
+    namespaces: z
+      .array(namespace, { error: 'expected a list of namespaces' })
+      .max(MOST_NAMESPACES, { error: `expected ${MOST_NAMESPACES} namespaces at most` })
+      .meta({ description: 'Storage of an nvme, from number 1 on. Default: one of 64 MiB, in memory' })
+      .exactOptional(),
+    virtualFunctions: whole(0, 64, 'Virtual functions that it can be told to have', 0).exactOptional(),
     bus: name('The bus it is on; the only one that takes its address, if there is one').exactOptional(),
     sourceId: whole(0, 0xffff, 'Requester id of a device that is not on PCI').exactOptional(),
     group: name('Devices of one group are attached together').exactOptional(),

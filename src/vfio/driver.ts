@@ -1,4 +1,5 @@
 /** What the core of VFIO asks of the driver of a device (vfio_device_ops), and the device between them. */
+import type { DeviceModel } from '../bus/model.js';
 import type { DmaDevice } from '../hw/unit.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { Task } from '../mem/task.js';
@@ -12,6 +13,26 @@ export interface VfioDriver {
   onReadableChange: (() => void) | null;
   /** The device is closed: nothing of what it was doing goes on. */
   close(): void;
+}
+
+/** The driver of a device that is known by its registers alone: it has nothing to say of its own. */
+export class ModelDriver implements VfioDriver {
+  readonly readable = false;
+  onReadableChange: (() => void) | null = null;
+
+  constructor(readonly model: DeviceModel) {}
+
+  ioctl(): number | null {
+    return null;
+  }
+
+  read(): number {
+    return 0;
+  }
+
+  close(): void {
+    this.model.reset();
+  }
 }
 
 /** The kernel's driver of a device decides what its file can do. */

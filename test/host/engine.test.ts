@@ -79,3 +79,23 @@ test(
     );
   },
 );
+
+test(
+  'with nothing to do the engine costs no time, also after devices had much to do',
+  { timeout: 60_000 },
+  async () => {
+    const engine = await startFake();
+    expect(await run(engine, compile('storm'))).toEqual(success);
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const { user, system } = process.cpuUsage(before);
+    expect(user + system).toBeLessThan(200_000);
+    await engine.stop();
+  },
+);
+
+test('an engine stops while a device always has more to do', { timeout: 60_000 }, async () => {
+  const engine = await startFake();
+  expect(await run(engine, compile('storm'), ['on'])).toEqual(success);
+  await engine.stop();
+});

@@ -4,6 +4,7 @@
  */
 import { refuse, type Rule } from '#ioasis/base/errno.js';
 import { Injector } from '#ioasis/base/inject.js';
+import { WorkQueue } from '#ioasis/base/work.js';
 import type { Run } from '#ioasis/mem/client.js';
 import {
   O_CLOEXEC,
@@ -45,6 +46,26 @@ interface Shared {
   undone: number;
 }
 
+/** A device that never has done its work: each piece takes so many microseconds. */
+class Storm {
+  pieces = 0;
+  microseconds = 0;
+
+  constructor(readonly work: WorkQueue) {}
+
+  step(): boolean {
+    this.pieces += 1;
+    for (const end = performance.now() + this.microseconds / 1000; performance.now() < end;);
+    return true;
+  }
+
+  set(microseconds: number): void {
+    this.microseconds = microseconds;
+    if (microseconds === 0) this.work.cancel(this);
+    else this.work.schedule(this);
+  }
+}
+
 interface Services {
   allocateShared(length: number): Uint8Array | null;
   freeShared(bytes: Uint8Array): void;
@@ -63,7 +84,7 @@ class FakeFile implements OpenFile {
   constructor(
     readonly name: string,
     readonly pollMode: OpenFile['pollMode'],
-    readonly engine: { shared: Shared; injector: Injector; services: Services },
+    readonly engine: { shared: Shared; injector: Injector; services: Services; storm: Storm },
   ) {
     this.#pages =
       (pollMode === 'none' ? engine.services.allocateShared(4096) : new Uint8Array()) ??
@@ -173,6 +194,14 @@ class FakeFile implements OpenFile {
     return 0;
   }
 
+  /** c is 1: from now on a piece of the storm takes b microseconds, 0 ends it. d: pieces so far. */
+  storm(): number {
+    const { storm } = this.engine;
+    if (c() === 1n) storm.set(Number(b()));
+    view.setBigUint64(24, BigInt(storm.pieces), true);
+    return 0;
+  }
+
   account(task: Task): number {
     task.mm.account.pinnedVm = Number(b());
     task.mm.account.lockedVm = Number(c());
@@ -270,13 +299,19 @@ const handlers: Record<number, (this: FakeFile, task: Task) => number> = {
     for (const end = Date.now() + Number(b()); Date.now() < end;);
     return 0;
   },
+  0x8e() {
+    return this.storm();
+  },
 };
 
 export function createEngine(_config: unknown, services: Services) {
   const injector = new Injector();
-  const engine = { shared: { live: 0, released: 0, undone: 0 }, injector, services };
+  const work = new WorkQueue();
+  const storm = new Storm(work);
+  const engine = { shared: { live: 0, released: 0, undone: 0 }, injector, services, storm };
   return {
     injector,
+    work,
     devices: [
       { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 },
       { path: '/dev/vfio/devices/vfio0', mode: 0o600, major: 511, minor: 0 },

@@ -12,6 +12,7 @@ const programs: Readonly<Record<string, string>> = {
   proc: 'status shows pinned memory and fail-nth counts for its task',
   order: 'what was closed before a call has been let go when the call is served',
   wakes: 'no wake-up is lost between calls that are some microseconds apart',
+  storm: 'a device that always has more to do deafens no client',
   reused: 'a number that was a token’s is not taken for it any more',
 };
 

@@ -4,6 +4,7 @@
  */
 import { expect } from 'vitest';
 import { Injector } from '../../src/base/inject.js';
+import { WorkQueue } from '../../src/base/work.js';
 import type { DmaDevice } from '../../src/hw/unit.js';
 import { MockUnit } from '../../src/hw/mock/unit.js';
 import { Access } from '../../src/iommufd/access.js';
@@ -72,7 +73,13 @@ export class World {
 
   constructor(options: WorldOptions = {}) {
     const limits = { ...defaultLimits, ...options.limits };
-    this.env = { injector: this.injector, physical: this.physical, pins: new PinRegistry(), limits };
+    this.env = {
+      injector: this.injector,
+      physical: this.physical,
+      pins: new PinRegistry(),
+      limits,
+      work: new WorkQueue(),
+    };
     this.unit = options.unit?.(this.physical) ?? new MockUnit(this.physical);
     this.context = new Context(this.env, selftestIoctls(this.unit), () => (this.#ended = true));
     this.client = new TestClient({ open: () => this.context }, options);

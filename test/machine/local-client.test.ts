@@ -1,6 +1,7 @@
 /** A client in this process, with an engine that only remembers what it was asked. */
 import { describe, expect, test } from 'vitest';
 import { Errno } from '../../src/base/errno.js';
+import { WorkQueue } from '../../src/base/work.js';
 import { IommufdClient } from '../../src/machine/iommufd-client.js';
 import { LocalClient } from '../../src/machine/local-client.js';
 import { LocalMemory } from '../../src/machine/local-memory.js';
@@ -49,6 +50,21 @@ function setUp(): { client: LocalClient; file: FakeFile } {
   const file = new FakeFile();
   return { client: new LocalClient({ open: () => file }), file };
 }
+
+test('what a call makes a device do is done when it returns', () => {
+  const file = new FakeFile();
+  const work = new WorkQueue();
+  const client = new LocalClient({ work, open: () => file });
+  const fd = client.open('/dev/iommu');
+  let pieces = 0;
+  file.write = () => {
+    pieces = 3;
+    work.schedule({ step: () => (pieces -= 1) > 0 });
+    return 1;
+  };
+  expect(client.write(fd, new Uint8Array(1))).toBe(1);
+  expect(pieces).toBe(0);
+});
 
 describe('memory', () => {
   test('is zero until written, and read back across pages', () => {

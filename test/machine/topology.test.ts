@@ -11,6 +11,7 @@ import {
   type MachineEvent,
   type ProvidedFault,
 } from '../../src/index.js';
+import { planMachine } from '../../src/machine/plan.js';
 import { profiles } from '../../src/topology/profiles.js';
 import { parseTopology } from '../../src/topology/read.js';
 import { eventText } from '../../src/inspect/event-text.js';
@@ -45,8 +46,13 @@ function hwInfo(
 
 const has = (value: bigint, field: readonly [number, number]): boolean => registerField(value, field) !== 0;
 
+/** Those whose devices do as they are told without a driver; the others have tests in test/dev. */
+const ofTestDevices = profiles()
+  .map(({ name }) => name)
+  .filter((name) => planMachine(topologyOf(name)).devices.every(({ model }) => model === 'dma-test'));
+
 describe('profiles', () => {
-  test.each(profiles().map(({ name }) => name))('%s starts, moves data, and leaves nothing', (name) => {
+  test.each(ofTestDevices)('%s starts, moves data, and leaves nothing', (name) => {
     const { machine, iommufd, bind, ioas } = scene({ topology: topologyOf(name) });
     for (const deviceName of machine.engine.built.devices.keys()) {
       if (name === 'no-coherency' && deviceName === '0000:00:01.0') continue;
@@ -124,6 +130,13 @@ describe('profiles', () => {
     const groups = [...machine.engine.built.devices.values()].map(({ iommu }) => iommu.group);
     expect(new Set(groups.slice(0, 3)).size).toBe(1);
     expect(groups[3]).not.toBe(groups[0]);
+    expect(groups.map(({ id }) => id)).toEqual([0, 0, 0, 1]);
+    const paths = machine.engine.devices.map(({ path }) => path);
+    expect(paths.filter((path) => /^.dev.vfio.\w+$/.test(path))).toEqual([
+      '/dev/vfio/vfio',
+      '/dev/vfio/0',
+      '/dev/vfio/1',
+    ]);
     const [first, second] = [bind('0000:00:01.0'), bind('0000:00:02.0')];
     const one = ioas(0x1000n, 1);
     first.attach(one.id);

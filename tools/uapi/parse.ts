@@ -28,7 +28,8 @@ export function parseHeader(text: string, wants: (struct: string) => boolean): H
   const plain = text
     .replace(/\/\*[\s\S]*?\*\//g, ' ')
     .replace(/\/\/.*/g, ' ')
-    .replace(/\\\n/g, ' ');
+    .replace(/\\\n/g, ' ')
+    .replace(/\b__counted_by\w*\(\w+\)/g, ' ');
   const code = plain.replace(/^[ \t]*#.*$/gm, '');
   const structs = new Map<string, readonly Member[]>();
   for (const match of code.matchAll(/\bstruct\s+(\w+)\s*\{/g)) {

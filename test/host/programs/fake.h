@@ -37,6 +37,7 @@ enum {
 	ACCOUNT,
 	LOOK,
 	BUSY,
+	STORM,
 };
 
 static inline int fake_open(void)

@@ -14,6 +14,7 @@ import { Context } from '../../../../src/iommufd/context.js';
 import { Device } from '../../../../src/iommufd/device.js';
 import { defaultLimits, type Env } from '../../../../src/iommufd/env.js';
 import { iommufdIoctls } from '../../../../src/iommufd/ioctls.js';
+import { WorkQueue } from '../../../../src/base/work.js';
 import { PinRegistry } from '../../../../src/iommufd/pins.js';
 import { IommufdClient } from '../../../../src/machine/iommufd-client.js';
 import { LocalClient } from '../../../../src/machine/local-client.js';
@@ -104,6 +105,7 @@ export class Machine {
       physical: this.memory,
       pins: new PinRegistry(),
       limits: defaultLimits,
+      work: new WorkQueue(),
     };
     this.#context = new Context(env, iommufdIoctls, () => {});
     this.client = new LocalClient({ open: () => this.#context });

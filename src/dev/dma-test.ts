@@ -1,0 +1,65 @@
+/**
+ * The DMA test device as a function on PCI. What it does it is asked for by its driver ({@link DmaEngine}); on the bus it
+ * shows address services as its engine has them, and a register that says what it is.
+ */
+import type { PciIdentity } from '../bus/pci-config.js';
+import type { SharedMemory } from '../bus/region.js';
+import { Registers } from '../bus/registers.js';
+import type { DmaEngine } from './dma-engine.js';
+import { PciDevice, type PciPlace } from './pci-device.js';
+
+/** Nobody's numbers: no driver of a real device takes it. */
+const identity: PciIdentity = {
+  vendor: 0x1234,
+  device: 0x10a5,
+  revision: 1,
+  classCode: 0xff_00_00,
+  subsystemVendor: 0x1234,
+  subsystem: 0x10a5,
+};
+
+const BAR_BYTES = 0x1000;
+/** "ioas", as bytes. */
+const MAGIC = 0x7361_6f69;
+/** Below the 2^16 numbers of 16 bits that a capability can say. */
+const OUTSTANDING = 32;
+
+export class DmaTest extends PciDevice {
+  readonly regions: readonly [Registers];
+
+  constructor(
+    place: PciPlace,
+    readonly engine: DmaEngine,
+    sharedMemory: SharedMemory,
+  ) {
+    super(place, {
+      identity,
+      bars: [{ size: BAR_BYTES, kind: { is64: false, isPrefetchable: false } }],
+      msi: null,
+      msix: null,
+      services: {
+        ats: engine.cache !== null,
+        pageRequests: engine.requests === null ? 0 : OUTSTANDING,
+        pasidBits: Math.log2(Math.max(1, engine.maxPasids)),
+      },
+    });
+    const registers = new Registers(sharedMemory(BAR_BYTES) ?? new Uint8Array(BAR_BYTES));
+    registers.define(0, 4, { reset: MAGIC });
+    this.regions = [registers];
+  }
+
+  override get endpoint(): DmaEngine {
+    return this.engine;
+  }
+
+  get pending(): number {
+    return this.engine.pending;
+  }
+
+  /** Its operations come from a call and not from a doorbell, so nothing of them waits. */
+  protected mayMaster(): void {}
+
+  protected resetFunction(): void {
+    this.engine.reset();
+  }
+}

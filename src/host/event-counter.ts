@@ -1,0 +1,143 @@
+/**
+ * A client's eventfd as the engine signals and watches it. The descriptor here is of the same open file as the
+ * client's, so blocking is the client's choice: invariant, nothing here can be made to wait. A signal goes as the
+ * completion of an asynchronous read, which the kernel adds to the counter as a driver's signal, or by write after a look.
+ */
+import type { EventCounter, ForeignFile } from '../mem/task.js';
+import * as sys from './sys.js';
+
+/** Has the descriptors of counters in an epoll set, and calls {@link EventFd.fired} when there may be something. */
+export interface CounterWatcher {
+  watchCounter(counter: EventFd): void;
+  unwatchCounter(counter: EventFd): void;
+}
+
+const POLLOUT = 4;
+const RWF_NOWAIT = 8;
+const IOCB_SIZE = 64;
+const IOCB_FD = 20;
+const IOCB_FLAGS = 56;
+const IOCB_RESFD = 60;
+const IOCB_FLAG_RESFD = 1;
+/** Completions that the ring has room for; it is emptied after each. */
+const COMPLETIONS = 8;
+/** Words of `struct aio_ring`. */
+const HEAD = 2;
+const TAIL = 3;
+const RING_HEADER = 32;
+
+const block = sys.allocate(IOCB_SIZE);
+const pointer = sys.allocate(8);
+const value = sys.allocate(8);
+const vector = sys.allocate(16);
+const polled = sys.allocate(8);
+
+/** Signals without ever waiting; null where the kernel has no asynchronous I/O for us. */
+class Signaller {
+  readonly #context: number;
+  readonly #ring: Int32Array;
+
+  private constructor(context: number, source: number) {
+    this.#context = context;
+    this.#ring = new Int32Array(sys.viewOf(context, RING_HEADER));
+    // IOCB_CMD_PREAD of no bytes.
+    block.view.setUint32(IOCB_FD, source, true);
+    block.view.setUint32(IOCB_FLAGS, IOCB_FLAG_RESFD, true);
+  }
+
+  static open(): Signaller | null {
+    pointer.view.setBigUint64(0, 0n, true);
+    const source = sys.open('/dev/null', sys.O_RDONLY | sys.O_CLOEXEC, 0);
+    if (source < 0) return null;
+    if (sys.ioSetup(COMPLETIONS, pointer.address) === 0)
+      return new Signaller(Number(pointer.view.getBigUint64(0, true)), source);
+    sys.close(source);
+    return null;
+  }
+
+  signal(fd: number): boolean {
+    block.view.setUint32(IOCB_RESFD, fd, true);
+    pointer.view.setBigUint64(0, BigInt(block.address), true);
+    const sent = sys.ioSubmit(this.#context, 1, pointer.address) === 1;
+    Atomics.store(this.#ring, HEAD, Atomics.load(this.#ring, TAIL));
+    return sent;
+  }
+}
+
+/** Made with the first signal: most runs have none. One for the life of the thread. */
+let signaller: Signaller | null | undefined;
+
+function signal(fd: number): void {
+  if (signaller === undefined) signaller = Signaller.open();
+  if (signaller?.signal(fd) === true) return;
+  polled.view.setInt32(0, fd, true);
+  polled.view.setInt32(4, POLLOUT, true);
+  if (sys.poll(polled.address, 1, 0) !== 1) return;
+  value.view.setBigUint64(0, 1n, true);
+  sys.write(fd, value.address, 8);
+}
+
+/** Takes what is in the counter; false: nothing. */
+function take(fd: number): boolean {
+  vector.view.setBigUint64(0, BigInt(value.address), true);
+  vector.view.setBigUint64(8, 8n, true);
+  return sys.preadv2(fd, vector.address, 1, -1, RWF_NOWAIT) === 8;
+}
+
+export class EventFd implements EventCounter {
+  key = -1;
+  #onSignal: (() => void) | null = null;
+  #isOpen = true;
+
+  constructor(
+    readonly fd: number,
+    readonly watcher: CounterWatcher,
+    readonly onClose: () => void,
+  ) {}
+
+  signal(): void {
+    if (this.#isOpen) signal(this.fd);
+  }
+
+  watch(onSignal: (() => void) | null): void {
+    if (this.#onSignal === null && onSignal !== null) this.watcher.watchCounter(this);
+    if (this.#onSignal !== null && onSignal === null) this.watcher.unwatchCounter(this);
+    this.#onSignal = onSignal;
+    this.fired();
+  }
+
+  /** There may be something in it. */
+  fired(): void {
+    const tell = this.#onSignal;
+    if (tell !== null && take(this.fd)) tell();
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.watch(null);
+    this.#isOpen = false;
+    this.onClose();
+  }
+}
+
+const noBytes = { id: 0, read: () => false, write: () => false };
+
+/** The eventfd behind `fd`, which is closed when neither the file nor a counter of it is held any more. */
+export function eventFile(fd: number, watcher: CounterWatcher): ForeignFile {
+  let holders = 1;
+  const put = (): void => {
+    holders -= 1;
+    if (holders === 0) sys.close(fd);
+  };
+  return {
+    isEngineFile: false,
+    kind: 'eventfd',
+    size: () => 0n,
+    backing: noBytes,
+    release: put,
+    openCounter() {
+      holders += 1;
+      return new EventFd(fd, watcher, put);
+    },
+  };
+}
