@@ -8,11 +8,13 @@ import { FaultQueue } from '../iommufd/fault-queue.js';
 import { allocNested, deliverFaults, type HwptOwned } from '../iommufd/hwpt.js';
 import { Ioas } from '../iommufd/ioas.js';
 import { allocKvm, allocLive, allocSva, allocUserTable } from '../iommufd/owned.js';
+import type { EventCounter } from '../mem/task.js';
 import type { LivePages } from '../mem/live-space.js';
 import { IOMMU_HWPT_ALLOC_PASID } from '../wire/uapi/iommufd.gen.js';
 import * as uapi from '../wire/uapi/ioasid.js';
 import { KernelIoasid, OwnedIoasid } from './ioasid.js';
 import { checkLegal } from './legality.js';
+import { RING_BYTES, RingQueue } from './ring-queue.js';
 import { rules } from './rules.js';
 
 /** ALLOC_IOASID: nothing is said of a format. It is chosen when a device is authorised. */
@@ -75,12 +77,39 @@ export function allocIoasidNested(call: Call, cmd: uapi.AllocIoasidNestedPageTab
   call.respond(uapi.alloc_ioasid_nested_page_table, { ...cmd, out_ioasid: made.id }, true);
 }
 
-/** FAULT_IOASID: a file of page requests, as IOMMU_FAULT_QUEUE_ALLOC makes it. */
+/** FAULT_IOASID: a file of page requests, as IOMMU_FAULT_QUEUE_ALLOC makes it, or with two rings. */
 export function faultIoasid(call: Call, cmd: uapi.FaultIoasid): void {
-  if (cmd.flags !== 0) refuse(rules.fault_flags, { flags: cmd.flags });
-  const queue = call.reserve(new FaultQueue(call.context));
+  if ((cmd.flags & ~uapi.IOASID_FAULT_RING) !== 0) refuse(rules.fault_flags, { flags: cmd.flags });
+  const isRing = (cmd.flags & uapi.IOASID_FAULT_RING) !== 0;
+  const queue = call.reserve(isRing ? ringQueue(call, cmd) : new FaultQueue(call.context));
   const fd = openEventFile(call, queue);
-  call.respond(uapi.fault_ioasid, { ...cmd, out_fault_id: queue.id, out_fault_fd: fd }, true);
+  const out_length = isRing ? BigInt(RING_BYTES) : 0n;
+  call.respond(uapi.fault_ioasid, { ...cmd, out_fault_id: queue.id, out_fault_fd: fd, out_length }, true);
+}
+
+function ringQueue(call: Call, { fault_eventfd, response_eventfd }: uapi.FaultIoasid): RingQueue {
+  const { env } = call;
+  const faults = counterOf(call, fault_eventfd);
+  const responses = counterOf(call, response_eventfd);
+  const memory = env.sharedMemory(RING_BYTES);
+  if (memory === null) refuse(rules.fault_memory, {});
+  const queue = new RingQueue(call.context, memory, { faults, responses });
+  call.tx.onAbort(() => {
+    responses.watch(null);
+    env.freeSharedMemory(memory);
+  });
+  return queue;
+}
+
+/** Closed again when the call fails; else it is the queue's. */
+function counterOf(call: Call, fd: number): EventCounter {
+  const file = call.task.fileOf(fd);
+  if (file === null) refuse(rules.fault_eventfd, { fd });
+  const counter = file.isEngineFile ? undefined : file.openCounter?.();
+  if (!file.isEngineFile) file.release();
+  if (counter === undefined) refuse(rules.fault_eventfd_kind, { fd });
+  call.tx.onAbort(() => counter.close());
+  return counter;
 }
 
 interface TableOfProgram {

@@ -16,7 +16,14 @@ export const rules = catalogue({
   alloc_data: ['EINVAL', 'a page table of a program needs data that says where it is'],
   alloc_parent: ['ENOENT', 'there is no ioasid {id}'],
   alloc_fault: ['ENOENT', 'there is no fault file {id}'],
-  fault_flags: ['EOPNOTSUPP', 'flags is {flags}, and there are none'],
+  fault_flags: ['EOPNOTSUPP', 'flags {flags} has more than FAULT_RING'],
+  fault_eventfd: ['EBADF', 'descriptor {fd} is not open'],
+  fault_eventfd_kind: ['EINVAL', 'descriptor {fd} is no eventfd'],
+  fault_memory: ['ENOMEM', 'no memory for a ring'],
+  ring_read: ['EINVAL', 'faults are in the ring that is mapped from this file'],
+  ring_write: ['EINVAL', 'responses go into the ring that is mapped from this file'],
+  ring_private: ['EINVAL', 'a private mapping: only MAP_SHARED is possible'],
+  ring_range: ['EINVAL', '{length} bytes at {offset} are not all {size} from 0 on'],
 
   // Use
   destroy: ['ENOENT', 'there is no ioasid and no fault file {id}'],

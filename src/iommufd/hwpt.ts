@@ -211,6 +211,7 @@ function allocByTarget(call: Call, cmd: IommuHwptAlloc, device: Device, target: 
 export function deliverFaults(call: Call, hwpt: Hwpt, fault: FaultQueue): void {
   hwpt.fault = fault;
   hwpt.domain.iopfHandler = (group) => fault.deliver(group);
+  if (fault.report !== undefined) hwpt.domain.faultHandler = (handle, event) => fault.report!(handle, event);
   fault.users += 1;
   call.tx.onAbort(() => (fault.users -= 1));
 }

@@ -43,6 +43,7 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  readonly freeSharedMemory?: (bytes: Uint8Array) => void;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -104,6 +105,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
+    sharedMemory,
+    freeSharedMemory: config.freeSharedMemory ?? (() => {}),
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;

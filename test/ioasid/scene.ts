@@ -1,9 +1,12 @@
 /** A machine with one VT-d unit and two devices, a /dev/ioasid, and device files bound to it. */
+import type { LocalEventFd } from '../../src/machine/local-eventfd.js';
 import { createMachine, type Machine } from '../../src/machine/machine.js';
 import type { Topology } from '../../src/machine/topology.js';
+import type { SharedPages } from '../../src/mem/task.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as i from '../../src/wire/uapi/ioasid.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
+import * as f from '../../src/wire/uapi/iommu.js';
 import * as k from '../../src/wire/uapi/kvm.js';
 import * as u from '../../src/wire/uapi/iommufd.gen.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
@@ -18,6 +21,70 @@ export const errnoOf = (act: () => unknown): string => {
   }
   return 'none';
 };
+
+/** What a program does with the memory of a fault file. */
+export class ProgramRing {
+  readonly #words: Uint32Array;
+
+  constructor(
+    readonly id: number,
+    readonly pages: SharedPages,
+    readonly faults: LocalEventFd,
+    readonly responses: LocalEventFd,
+  ) {
+    this.#words = new Uint32Array(pages.bytes.buffer, pages.bytes.byteOffset);
+  }
+
+  get head(): number {
+    return this.#words[4]!;
+  }
+
+  get lost(): number {
+    return this.#words[5]!;
+  }
+
+  get refused(): number {
+    return this.#words[this.#responsesAt / 4 + 5]!;
+  }
+
+  set tail(value: number) {
+    this.#words[0] = value;
+  }
+
+  get #responsesAt(): number {
+    return 4096 + this.#words[1]! * this.#words[2]!;
+  }
+
+  /** The entry at `index` as a page request. */
+  request(index: number): f.IommuFaultPrm {
+    return f.iommu_fault_prm.decode(this.pages.bytes, this.#words[3]! + index * 64);
+  }
+
+  unrecoverable(index: number): f.IommuFaultUnrecov {
+    return f.iommu_fault_unrecov.decode(this.pages.bytes, this.#words[3]! + index * 64);
+  }
+
+  /** Writes a response and tells the engine. */
+  respond(request: f.IommuFaultPrm, code: number, values: Partial<f.IoasidPageResponse> = {}): void {
+    const at = this.#responsesAt;
+    const head = this.#words[at / 4]!;
+    const { pasid, grpid, dev_id, flags } = request;
+    const response = {
+      argsz: 32,
+      version: 1,
+      flags: flags & 1,
+      pasid,
+      grpid,
+      code,
+      dev_id,
+      __reserved: 0,
+      ...values,
+    };
+    f.ioasid_page_response.encode(response, this.pages.bytes, at + 4096 + head * 32);
+    this.#words[at / 4] = (head + 1) % 512;
+    this.responses.add(1n);
+  }
+}
 
 export class IoasidScene {
   readonly machine: Machine;
@@ -119,6 +186,24 @@ export class IoasidScene {
     }).entry_num;
   }
 
+  /** Fault and response rings, seen from the program. */
+  ring(): ProgramRing {
+    const faults = this.machine.client.eventfd();
+    const responses = this.machine.client.eventfd();
+    const made = this.call(this.fd, i.FAULT_IOASID, i.fault_ioasid, {
+      flags: i.IOASID_FAULT_RING,
+      fault_eventfd: faults.fd,
+      response_eventfd: responses.fd,
+    });
+    const pages = this.machine.client.mmap(made.out_fault_fd, {
+      offset: 0n,
+      length: made.out_length,
+      shared: true,
+      exec: false,
+    });
+    return new ProgramRing(made.out_fault_id, pages, faults.event, responses.event);
+  }
+
   info(ioasid: number): i.InfoIoasid {
     return this.call(this.fd, i.INFO_IOASID, i.info_ioasid, { ioasid });
   }
@@ -159,6 +244,12 @@ export class IoasidScene {
       this.memory.write(root + level * PAGE + index * 8n, new Uint8Array(entry.buffer));
     }
     return root;
+  }
+
+  /** The record of an operation that was pending, once it is over. */
+  completion(device: number): d.IoasisDmaCompletion | null {
+    const bytes = this.machine.client.read(device, d.ioasis_dma_completion.size);
+    return bytes.length === 0 ? null : d.ioasis_dma_completion.decode(bytes);
   }
 
   /** Closes everything; what is left, by kind. */

@@ -21,6 +21,8 @@ export const FAULT_IOASID = 0xd28a;
 export const AUTHORIZE_IOASID = 0xd290;
 export const DEAUTHORIZE_IOASID = 0xd291;
 
+/** flags of FAULT_IOASID: faults and responses go through memory that is mapped from the file. */
+export const IOASID_FAULT_RING = 1;
 /** flags of an allocation: faults go to the fault file `fault_id`. */
 export const IOASID_FAULT = 1;
 /** flags of MAP_IOASID */
@@ -152,11 +154,20 @@ export const IOASID_CAN_INVALIDATE = 4;
 export const IOASID_CAN_NEST = 8;
 export const IOASID_CAN_FAULT = 16;
 
-export const fault_ioasid = struct('fault_ioasid', 16, {
+/**
+ * A file of page requests: read and answered as that of IOMMU_FAULT_QUEUE_ALLOC, or with IOASID_FAULT_RING mapped, all
+ * `out_length` bytes of it at offset 0.
+ */
+export const fault_ioasid = struct('fault_ioasid', 32, {
   size: u32(0),
   flags: u32(4),
   out_fault_id: u32(8),
   out_fault_fd: u32(12),
+  /** Signalled when there is something in the ring; only with IOASID_FAULT_RING. */
+  fault_eventfd: s32(16),
+  /** To be signalled when responses have been written. */
+  response_eventfd: s32(20),
+  out_length: u64(24),
 });
 export type FaultIoasid = Infer<typeof fault_ioasid>;
 
@@ -198,6 +209,7 @@ export const declared = {
     FAULT_IOASID,
     AUTHORIZE_IOASID,
     DEAUTHORIZE_IOASID,
+    IOASID_FAULT_RING,
     IOASID_FAULT,
     IOASID_READ,
     IOASID_WRITE,
