@@ -39,7 +39,7 @@ const ioctls: IoctlTable = ioctlTable(
     row('UNMAP_IOASID', uapi.UNMAP_IOASID, uapi.unmap_ioasid, 'length', unmapIoasid),
     row('INVALIDATE_IOASID', uapi.INVALIDATE_IOASID, uapi.invalidate_ioasid, '__reserved', invalidateIoasid),
     row('INFO_IOASID', uapi.INFO_IOASID, uapi.info_ioasid, 'iova_last', infoIoasid),
-    row('FAULT_IOASID', uapi.FAULT_IOASID, uapi.fault_ioasid, 'out_fault_fd', faultIoasid),
+    row('FAULT_IOASID', uapi.FAULT_IOASID, uapi.fault_ioasid, 'out_length', faultIoasid),
   ],
   (_context, cmd) => refuse(rules.ioasid_ioctl, { cmd: BigInt(cmd >>> 0) }),
 );

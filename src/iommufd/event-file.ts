@@ -3,7 +3,14 @@
  * the queue and holds the context open.
  */
 import { refuse } from '../base/errno.js';
-import { O_CLOEXEC, O_RDWR, type MmapRequest, type OpenFile, type SharedPages, type Task } from '../mem/task.js';
+import {
+  O_CLOEXEC,
+  O_RDWR,
+  type MmapRequest,
+  type OpenFile,
+  type SharedPages,
+  type Task,
+} from '../mem/task.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
 import type { IommufdObject } from './object.js';

@@ -8,6 +8,7 @@ import * as ioasid from './uapi/ioasid.js';
 import * as dma from './uapi/ioasis-dma.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
+import * as kvm from './uapi/kvm.js';
 import * as vfio from './uapi/vfio.gen.js';
 
 /** Short names of values: `{ WRITEABLE: 2 }`. */
@@ -388,6 +389,7 @@ const deviceRows: readonly Row[] = [
   }),
 ];
 
+const kvmConstants: Names = kvm.constants;
 const ioasidConstants: Names = ioasid.declared.constants;
 const faultFlag = { flags: { FAULT: ioasid.IOASID_FAULT } };
 const tableOfProgram: Hints = {
@@ -434,9 +436,32 @@ const ioasidRows: readonly Row[] = [
     flags: { operations: named(ioasidConstants, 'IOASID_CAN_') },
     enums: { kind: named(ioasidConstants, 'IOASID_KIND_') },
   }),
-  row('FAULT_IOASID', ioasid.FAULT_IOASID, ioasid.fault_ioasid, 'out_fault_fd'),
+  row('FAULT_IOASID', ioasid.FAULT_IOASID, ioasid.fault_ioasid, 'out_length', {
+    flags: { flags: { RING: ioasid.IOASID_FAULT_RING } },
+  }),
   row('AUTHORIZE_IOASID', ioasid.AUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
   row('DEAUTHORIZE_IOASID', ioasid.DEAUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
+];
+
+const memoryRegion = { flags: { flags: named(kvmConstants, 'KVM_MEM_') } };
+const kvmRows: readonly Row[] = [
+  plainRow('KVM_GET_API_VERSION', kvm.KVM_GET_API_VERSION, {}),
+  plainRow('KVM_CREATE_VM', kvm.KVM_CREATE_VM, {}),
+  plainRow('KVM_CHECK_EXTENSION', kvm.KVM_CHECK_EXTENSION, named(kvmConstants, 'KVM_CAP_')),
+  row(
+    'KVM_SET_USER_MEMORY_REGION',
+    kvm.KVM_SET_USER_MEMORY_REGION,
+    kvm.kvm_userspace_memory_region,
+    'userspace_addr',
+    memoryRegion,
+  ),
+  row(
+    'KVM_SET_USER_MEMORY_REGION2',
+    kvm.KVM_SET_USER_MEMORY_REGION2,
+    kvm.kvm_userspace_memory_region2,
+    'guest_memfd',
+    memoryRegion,
+  ),
 ];
 
 /** By ioctl number. */
@@ -448,6 +473,7 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...vfioRows,
   ...deviceRows,
   ...ioasidRows,
+  ...kvmRows,
 ]);
 
 /** The row for `number`; where a field of the struct selects an arm, the row of the arm that `bytes` selects. */

@@ -38,3 +38,16 @@ export const kvm_userspace_memory_region2 = struct('kvm_userspace_memory_region2
   guest_memfd_offset: u64(32),
   guest_memfd: u32(40),
 });
+
+/** For traces; `ioasis header` leaves them to Linux' own header. */
+export const constants = {
+  KVM_CAP_USER_MEMORY,
+  KVM_CAP_NR_MEMSLOTS,
+  KVM_CAP_SYNC_MMU,
+  KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+  KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+  KVM_CAP_READONLY_MEM,
+  KVM_CAP_USER_MEMORY2,
+  KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MEM_READONLY,
+};
