@@ -34,15 +34,33 @@ class Cursor {
   isRefused = false;
   reason = 0;
   recoverable = false;
+  /** Where translations were asked for a second time. */
+  #again = -1;
 
   start(hi: number, lo: number, length: number, access: number): void {
+    this.access = access;
+    this.#again = -1;
+    this.#from(hi, lo, length);
+  }
+
+  #from(hi: number, lo: number, length: number): void {
     this.hi = hi;
     this.lo = lo;
     this.left = length;
-    this.access = access;
     this.length = 0;
     this.ahead = 0;
     this.isRefused = false;
+  }
+
+  /**
+   * What it was led to is not there: an owner who answers without a table has had the translation forgotten, so it is
+   * asked again, once, for `length` bytes at `done` bytes from (hi, lo).
+   */
+  askAgain(hi: number, lo: number, done: number, length: number): boolean {
+    if (this.#again === done) return false;
+    this.#again = done;
+    this.#from((hi + carry(lo, done)) | 0, (lo + done) | 0, length);
+    return true;
   }
 
   /** Uses up `length` bytes of the run. */
@@ -105,8 +123,10 @@ export class DmaPort {
     while (this.done < into.length) {
       if (!this.#gather(source)) return this.#refused(source);
       const { length } = source;
-      if (!this.memory.readAt(source.hpaHi, source.hpaLo, into, this.done, length))
+      if (!this.memory.readAt(source.hpaHi, source.hpaLo, into, this.done, length)) {
+        if (source.askAgain(hi, lo, this.done, into.length - this.done)) continue;
         return this.#gone(hi, lo, DMA_READ);
+      }
       this.done += length;
       source.length = 0;
     }
@@ -119,8 +139,10 @@ export class DmaPort {
     while (this.done < from.length) {
       if (!this.#gather(target)) return this.#refused(target);
       const { length } = target;
-      if (!this.memory.writeAt(target.hpaHi, target.hpaLo, from, this.done, length))
+      if (!this.memory.writeAt(target.hpaHi, target.hpaLo, from, this.done, length)) {
+        if (target.askAgain(hi, lo, this.done, from.length - this.done)) continue;
         return this.#gone(hi, lo, DMA_WRITE);
+      }
       this.done += length;
       target.length = 0;
     }
@@ -136,8 +158,13 @@ export class DmaPort {
       if (!this.#gather(target)) return this.#refused(target);
       const piece = Math.min(source.length, target.length);
       if (!this.memory.copy(source.hpaHi, source.hpaLo, target.hpaHi, target.hpaLo, piece)) {
-        if (this.memory.isSourceGone) return this.#gone(hi, lo, DMA_READ);
-        return this.#gone(toHi, toLo, DMA_WRITE);
+        const isSource = this.memory.isSourceGone;
+        const left = length - this.done;
+        if (
+          isSource ? source.askAgain(hi, lo, this.done, left) : target.askAgain(toHi, toLo, this.done, left)
+        )
+          continue;
+        return isSource ? this.#gone(hi, lo, DMA_READ) : this.#gone(toHi, toLo, DMA_WRITE);
       }
       this.done += piece;
       source.advance(piece);

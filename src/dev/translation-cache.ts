@@ -20,6 +20,8 @@ export interface StalenessOptions {
   readonly events: Events;
   /** Changes whenever a table that ioasis writes does. */
   readonly generation: () => number;
+  /** What lies at an HPA is found anew at each access, so an older translation to it does no harm. */
+  readonly isLive: (hi: number, lo: number) => boolean;
   /** Ask at each hit, for tables whose changes nobody sees. */
   readonly checking: boolean;
 }
@@ -146,6 +148,7 @@ export class TranslationCache implements Resolver {
     const known = this.#generation[slot]!;
     if (known === Infinity || (known === generation && !staleness.checking)) return;
     this.#generation[slot] = generation;
+    if (staleness.isLive(this.#hpaHi[slot]!, this.#hpaLo[slot]!)) return;
     const probe = this.#probe;
     probe.sourceId = request.sourceId;
     probe.pasid = request.pasid;

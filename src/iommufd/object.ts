@@ -7,6 +7,7 @@ export type ObjectType =
   | 'DEVICE'
   | 'HWPT_PAGING'
   | 'HWPT_NESTED'
+  | 'HWPT_OWNED'
   | 'IOAS'
   | 'ACCESS'
   | 'FAULT'
@@ -14,6 +15,7 @@ export type ObjectType =
   | 'VDEVICE'
   | 'VEVENTQ'
   | 'HW_QUEUE'
+  | 'IOASID'
   | 'SELFTEST';
 
 export abstract class IommufdObject {

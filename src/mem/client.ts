@@ -41,6 +41,11 @@ export interface Backing {
   view?(offset: number): DirectView | null;
   /** No window shows it any more: its views may be taken back. */
   unseen?(): void;
+  /**
+   * Offsets are addresses of somebody who may put something else there at any time, and each copy finds what is there:
+   * whoever was told an older place reaches nothing that is not that owner's now.
+   */
+  readonly isLive?: true;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */

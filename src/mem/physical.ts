@@ -62,6 +62,11 @@ export class PhysicalMemory {
     this.#windows.release(backing, offset, length);
   }
 
+  /** What lies there is found anew at each access, by its address in an address space without a table. */
+  isLive(hi: number, lo: number): boolean {
+    return this.#windows.isLive(hi, lo);
+  }
+
   /** Where byte `offset` lies; null when that GiB has no window. */
   hpaOf(backing: Backing, offset: bigint): bigint | null {
     return this.#windows.hpaOf(backing, offset);

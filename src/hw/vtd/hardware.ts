@@ -69,7 +69,16 @@ export class VtdHardware implements Translator, Mmio {
     const paging = new PagingCache();
     const { tables } = memory;
     const walker = new Walker(memory, contexts.spaces.words, can, paging);
-    this.#staleness = new Staleness({ unit: name, contexts, iotlb, walker, tables, endpoints, events });
+    this.#staleness = new Staleness({
+      unit: name,
+      contexts,
+      iotlb,
+      walker,
+      memory,
+      tables,
+      endpoints,
+      events,
+    });
     const staleness = this.#staleness;
     this.#requests = new Requests({ contexts, iotlb, walker, staleness, faults, tables, can });
     this.#caches = new Caches(contexts, iotlb, paging, can);

@@ -175,7 +175,7 @@ export class Walker {
     if ((this.#access & DMA_PRIV) !== 0 && (this.#flags & PE_SRE) === 0) return Reason.SRE_CLEAR;
     if ((this.#access & DMA_EXEC) !== 0 && (this.#flags & PE_ERE) === 0) return Reason.ERE_CLEAR;
     const firstHi = this.#spaces[this.#row + S_FIRST_HI]!;
-    if (!isNested && firstHi >= PROVIDER_HI && firstHi < PROVIDER_HI_LIMIT) return this.#provided(hi, lo);
+    if (!isNested && isProvided(firstHi)) return this.#provided(hi, lo);
     const reason = this.#first(hi, lo, isNested);
     if (reason !== 0) return reason;
     this.#permitFirst();
@@ -482,6 +482,7 @@ export class Walker {
     const top = words[this.#row + S_SECOND_WIDTH]! - 9;
     let tableHi = words[this.#row + S_SECOND_HI]!;
     let tableLo = words[this.#row + S_SECOND_LO]!;
+    if (isProvided(tableHi)) return this.#providedSecond(hi, lo, tableHi, tableLo);
     let shift = top;
     let permitted = SS_READ_WRITE;
     const step = this.#stepSecond(hi, lo, top);
@@ -524,6 +525,25 @@ export class Walker {
       shift -= 9;
       if (shift <= 21) this.#rememberSecond(hi, lo, shift + 9, tableHi, tableLo, permitted);
     }
+  }
+
+  /** The owner of an address space without a table answers in place of the second stage. */
+  #providedSecond(hi: number, lo: number, rootHi: number, rootLo: number): number {
+    const provider = this.#memory.providers.at(rootHi, rootLo);
+    if (provider === null) return Reason.SS_POINTER;
+    const page = this.#page;
+    // What may be written is asked for first: a table's page may have bits to be set in.
+    const isThere =
+      provider.translate(hi, lo, DMA_READ | DMA_WRITE, page) || provider.translate(hi, lo, DMA_READ, page);
+    if (!isThere) return Reason.SS_PERMISSION;
+    if ((page.hpaHi & this.#can.beyondHaw) !== 0) return Reason.SS_RESERVED;
+    this.#sHi = page.hpaHi;
+    this.#sLo = page.hpaLo;
+    this.#sLg2 = page.sizeLg2;
+    this.#sPermitted = page.permitted & SS_READ_WRITE;
+    this.#sDirty = true;
+    this.#leafIsKnown = false;
+    return 0;
   }
 
   /** The row of the lowest second-stage entry that is cached, or -1; {@link #stepShift} is that of the table below. */
@@ -576,6 +596,11 @@ export class Walker {
     }
     return pending.apply(this.#memory) ? 0 : AGAIN;
   }
+}
+
+/** A root pointer with this high word leads to an address space without a table. */
+function isProvided(rootHi: number): boolean {
+  return rootHi >= PROVIDER_HI && rootHi < PROVIDER_HI_LIMIT;
 }
 
 /** Bits 63 to `width - 1` are equal. */
