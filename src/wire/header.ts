@@ -12,6 +12,7 @@ import { declared as ioasisDma } from './uapi/ioasis-dma.js';
 import { declared as iommu } from './uapi/iommu.js';
 import { declared as iommufd } from './uapi/iommufd.gen.js';
 import { declared as iommufdTest } from './uapi/iommufd_test.gen.js';
+import { declared as nesting } from './uapi/vfio-nesting.js';
 import { declared as vfio } from './uapi/vfio.gen.js';
 
 interface Declared {
@@ -50,6 +51,12 @@ const sections: readonly Section[] = [
     guard: '_UAPI_IOMMU_H',
     whole: true,
     declared: iommu,
+  },
+  {
+    title: "VFIO's calls of 2019 to 2021 that bind a guest's page tables",
+    guard: 'IOASIS_VFIO_NESTING_H',
+    whole: true,
+    declared: nesting,
   },
   {
     title: '/dev/ioasid, and the calls of a VFIO device file that belong to it',

@@ -5,6 +5,7 @@ import { printIoctl, printStruct, printValue } from '../../src/wire/print.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as iommufd from '../../src/wire/uapi/iommufd.gen.js';
 import * as ioasid from '../../src/wire/uapi/ioasid.js';
+import * as nesting from '../../src/wire/uapi/vfio-nesting.js';
 import * as kvm from '../../src/wire/uapi/kvm.js';
 import * as iommufdTest from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as vfio from '../../src/wire/uapi/vfio.gen.js';
@@ -20,15 +21,16 @@ function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
 const all = [...ioctlTable, ...deviceIoctlTable];
 
 describe('the tables of ioctls', () => {
-  test('have all 21 of iommufd, the test ioctl, 7 of a container, 13 of a device, and those of ioasis and KVM, under their own names', () => {
+  test('have all 21 of iommufd, the test ioctl, 10 of a container, 13 of a device, and those of ioasis and KVM, under their own names', () => {
     const names = all.map(([number, { name }]) => [name, number]);
     expect(names.filter(([name]) => String(name).startsWith('IOMMU_')).length).toBe(22);
-    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(20);
+    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(23);
     const constants: Record<string, number> = {
       ...allConstants,
       ...ownIoctls.constants,
       ...ioasid.declared.constants,
-      ...kvm,
+      ...kvm.constants,
+      ...nesting.declared.constants,
     };
     for (const [name, number] of names) expect(constants[String(name)]).toBe(number);
     const commands = Object.keys(allConstants).filter((name) => name.startsWith('IOMMUFD_CMD_'));
@@ -85,6 +87,9 @@ describe('the tables of ioctls', () => {
       VFIO_DEVICE_ATTACH_IOMMUFD_PT: 12,
       VFIO_DEVICE_DETACH_IOMMUFD_PT: 8,
       IOASIS_DMA: 112,
+      VFIO_IOMMU_PASID_REQUEST: 16,
+      VFIO_IOMMU_BIND: 8,
+      VFIO_IOMMU_CACHE_INVALIDATE: 8,
       ALLOC_IOASID: 16,
       ALLOC_IOASID_SVA: 16,
       ALLOC_IOASID_KVM: 16,

@@ -41,6 +41,11 @@ export const kvm_userspace_memory_region2 = struct('kvm_userspace_memory_region2
 
 /** For traces; `ioasis header` leaves them to Linux' own header. */
 export const constants = {
+  KVM_GET_API_VERSION,
+  KVM_CREATE_VM,
+  KVM_CHECK_EXTENSION,
+  KVM_SET_USER_MEMORY_REGION,
+  KVM_SET_USER_MEMORY_REGION2,
   KVM_CAP_USER_MEMORY,
   KVM_CAP_NR_MEMSLOTS,
   KVM_CAP_SYNC_MMU,
