@@ -31,6 +31,7 @@ import { VfioDevice, type VfioDriver } from '../vfio/driver.js';
 import { VfioGroup } from '../vfio/group.js';
 import { VfioGroupFile } from '../vfio/group-file.js';
 import { VfioPciDriver } from '../vfio/pci/driver.js';
+import { VfToken, type TokenRole } from '../vfio/pci/token.js';
 import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { rules } from './machine-rules.js';
@@ -83,6 +84,8 @@ export interface Built {
   virtualFunctions(device: BuiltDevice): readonly BuiltDevice[];
   /** What is written to sriov_numvfs: virtual functions come, or all of them go. */
   setNumVfs(device: BuiltDevice, count: number): void;
+  /** VFIO's driver has the device, or has it no more: it is in its group, or not. */
+  setVfio(device: BuiltDevice, isBound: boolean): void;
   /** Called after devices have come or gone. */
   readonly onChange: Set<() => void>;
 }
@@ -95,6 +98,8 @@ export interface Surroundings {
   readonly checkStale: boolean;
   /** Where devices say that they have something to do. */
   readonly work: WorkQueue;
+  /** So many bytes that nobody can guess. */
+  readonly random: (bytes: number) => Uint8Array;
   /** Memory for what programs may map of devices. */
   readonly sharedMemory: SharedMemory;
   /** Opens the files of namespaces. */
@@ -103,6 +108,9 @@ export interface Surroundings {
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
 export type Builder = (topology: Topology, into: Surroundings) => Built;
+
+/** Of the secret that a physical function shares with its virtual ones. */
+const UUID_BYTES = 16;
 
 const MSI_MASK = 0xfff0_0000;
 const MSI_WINDOW = 0xfee0_0000;
@@ -166,6 +174,8 @@ class Assembly implements Built {
   readonly #units: ReadonlyMap<UnitPlan, Wired>;
   readonly #into: Surroundings;
   readonly #groups = new Map<number, VfioGroup>();
+  /** Secrets of functions that can have virtual ones, by name. */
+  readonly #tokens = new Map<string, VfToken>();
   readonly #bars = new BarSpace();
   /** Of those that can have virtual functions. */
   readonly #storage = new Map<BuiltDevice, Storage>();
@@ -193,14 +203,43 @@ class Assembly implements Built {
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
-    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driverOf(plan, made), extension);
-    // Linux' VFIO takes no other device.
-    if (plan.coherent) group.register(vfio);
+    const vfio = new VfioDevice(
+      this.#freePath(),
+      plan.bus.type,
+      iommu,
+      this.#driverOf(plan, made),
+      extension,
+    );
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
     if (plan.virtualFunctions !== null) this.#storage.set(device, storage);
     this.devices.set(plan.name, device);
     this.files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
+    this.setVfio(device, true);
     return device;
+  }
+
+  #driverOf(plan: DevicePlan, { model }: Made): VfioDriver {
+    if (plan.bus.type !== 'pci') return new BareDriver(plan.bus.type);
+    return new VfioPciDriver(model as PciModel, { role: this.#roleOf(plan) });
+  }
+
+  #roleOf({ name, virtualFunction, physicalFunction, virtualFunctions }: DevicePlan): TokenRole {
+    if (virtualFunction) {
+      const physical = physicalFunction === null ? null : this.#tokens.get(physicalFunction)!;
+      return { kind: 'virtual', physical };
+    }
+    if (virtualFunctions === null) return { kind: 'none' };
+    const own = new VfToken(this.#into.random(UUID_BYTES));
+    this.#tokens.set(name, own);
+    return { kind: 'physical', own };
+  }
+
+  setVfio({ plan, vfio }: BuiltDevice, isBound: boolean): void {
+    // Linux' VFIO takes no other device.
+    if (!plan.coherent) return;
+    const group = this.#groupOf(plan);
+    if (isBound) group.register(vfio);
+    else group.unregister(vfio);
   }
 
   /** Takes away a device that nobody has. */
@@ -209,7 +248,7 @@ class Assembly implements Built {
     model.reset();
     unit.driver.remove(iommu);
     this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
-    vfio.group?.unregister(vfio);
+    this.setVfio(device, false);
     if (iommu.group.devices.length === 0) {
       this.#groups.delete(plan.groupNumber);
       this.files.delete(vfioGroupPath(plan.groupNumber));
@@ -280,14 +319,10 @@ class Assembly implements Built {
       group: null,
       groupNumber,
       virtualFunction: true,
+      physicalFunction: physical.name,
       virtualFunctions: null,
     };
   }
-}
-
-/** The kernel's driver that has the device. */
-function driverOf({ bus }: DevicePlan, { model }: Made): VfioDriver {
-  return bus.type === 'pci' ? new VfioPciDriver(model as PciModel) : new BareDriver(bus.type);
 }
 
 /** What the driver of its unit is told of a device. */

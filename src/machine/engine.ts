@@ -44,6 +44,8 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  /** Bytes that nobody can guess, for secrets of devices. Default: pseudo-random ones. */
+  readonly random?: (bytes: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
   /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
@@ -84,6 +86,9 @@ export interface Engine {
   readonly sysfs: Sysfs | null;
 }
 
+const pseudoRandom = (bytes: number): Uint8Array =>
+  Uint8Array.from({ length: bytes }, () => Math.floor(Math.random() * 256));
+
 const NOTHING: Built = {
   units: [],
   devices: new Map(),
@@ -91,6 +96,7 @@ const NOTHING: Built = {
   hasSelftest: false,
   virtualFunctions: () => [],
   setNumVfs: () => {},
+  setVfio: () => {},
   onChange: new Set(),
 };
 
@@ -103,7 +109,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
   const openBlocks = config.openBlocks ?? noFiles;
   const checkStale = config.checkStale ?? false;
-  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
+  const random = config.random ?? pseudoRandom;
+  const into = { physical, events, work, sharedMemory, random, openBlocks, checkStale };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const sysfs =

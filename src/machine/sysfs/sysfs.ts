@@ -99,6 +99,11 @@ export class Sysfs {
   #describe(): SysTree {
     const present = this.#present;
     this.#bindings.devices = new Map(present.map((device) => [device.plan.name, boundOf(device)]));
+    for (const device of this.#built.devices.values()) {
+      const { name, bus } = device.plan;
+      const isBound = present.includes(device) && this.#bindings.hasVfio({ name, bus: bus.type });
+      this.#built.setVfio(device, isBound);
+    }
     const tree = new SysTree(this.#settings);
     for (const path of SHARED) tree.directory(path, 'shared');
     const devices = present.map((device) => this.#device(device));
