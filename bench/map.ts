@@ -92,6 +92,7 @@ class Subject {
 function domainOver(table: PageTable): PagingDomain {
   return {
     kind: 'paging',
+    ops: {},
     unit: null as unknown as Unit,
     pgsizeBitmap: table.pgsizeBitmap,
     apertureStart: table.apertureStart,

@@ -12,6 +12,7 @@ export const errnoNumbers = {
   E2BIG: 7,
   EBADF: 9,
   ENOMEM: 12,
+  EACCES: 13,
   EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,

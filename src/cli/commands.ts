@@ -137,6 +137,14 @@ const engineOptions: readonly OptionSpec[] = [
       'verbs: always ask the shim, as where a container forbids those calls.',
   },
   {
+    name: 'trap',
+    negatable: true,
+    summary: 'let programs map the registers of devices (default on x86-64)',
+    detail:
+      'Loads from mapped registers are plain loads; each store is a fault, which the shim carries out. ' +
+      'With --no-trap, and on other machines, such regions can be read and written, and cannot be mapped.',
+  },
+  {
     name: 'hold-pins',
     summary: 'keep pinned private memory for devices after the program has unmapped it',
     detail:

@@ -23,6 +23,7 @@ const ofTheEngine = [
 export function engineOnly(options: CliOptions): string | null {
   if (options['lend'] === false) return '--no-lend';
   if (options['checkStale'] === false) return '--no-check-stale';
+  if (options['trap'] === false) return '--no-trap';
   const found = ofTheEngine.find((name) => options[name] !== undefined);
   return found === undefined ? null : `--${found.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
@@ -72,6 +73,7 @@ export function engineOptions(
     ...given('onEvent', topology === undefined ? undefined : eventSink(output, log)),
     ...given('memory', options['memory'] as EngineOptions['memory']),
     ...given('holdPins', options['holdPins'] as boolean | undefined),
+    ...given('traps', options['trap'] === false ? false : undefined),
     warn: (text) => process.stderr.write(`ioasis: ${text}\n`),
     ...given('failNth', options['failNth'] as number | undefined),
     ...given('failKinds', options['failKind'] as EngineOptions['failKinds']),

@@ -49,6 +49,11 @@ export class IommuGroup {
     if (this.#claims === 0) this.#owner = null;
   }
 
+  /** Somebody has claimed its DMA. */
+  get isOwned(): boolean {
+    return this.#claims > 0;
+  }
+
   /** Whether its requester id or a PASID has a domain. */
   get isAttached(): boolean {
     return this.#handles.size > 0;

@@ -67,6 +67,8 @@ export interface DirtyOps {
 /** A table that the object model fills: IOMMU_DOMAIN_UNMANAGED. */
 export interface PagingDomain extends DomainCommon {
   readonly kind: 'paging';
+  /** Domains with the same are driven alike (struct iommu_domain_ops as an identity). */
+  readonly ops: object;
   readonly pgsizeBitmap: bigint;
   /** Inclusive. */
   readonly apertureStart: bigint;

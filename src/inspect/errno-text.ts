@@ -8,6 +8,7 @@ const texts: Readonly<Record<ErrnoName, string>> = {
   ENXIO: 'No such device or address',
   E2BIG: 'Argument list too long',
   EBADF: 'Bad file descriptor',
+  EACCES: 'Permission denied',
   ENOMEM: 'Cannot allocate memory',
   EFAULT: 'Bad address',
   EBUSY: 'Device or resource busy',

@@ -1,6 +1,6 @@
 /**
  * Locked-memory accounting of pinned pages (iopt_pages_update_pinned): against the user's limit, against the
- * mm's, or not at all. Whatever the mode, the mm's pinned_vm (VmPin) counts them.
+ * mm's, or not at all. The mm's pinned_vm (VmPin) counts them, unless they are VFIO's type1's.
  */
 import type { Refusal } from '../base/errno.js';
 import { RLIM_INFINITY, type Task } from '../mem/task.js';
@@ -18,20 +18,24 @@ export function charge(payer: Payer, mode: AccountMode, pages: number): Refusal 
     const refusal = overLimit(payer, payer.user.lockedVm + pages, pages);
     if (refusal !== null) return refusal;
     payer.user.lockedVm += pages;
-  } else if (mode === 'mm') {
+  } else if (mode === 'mm' || mode === 'type1') {
     const refusal = overLimit(payer, payer.mm.account.lockedVm + pages, pages);
     if (refusal !== null) return refusal;
-    payer.mm.account.lockedVm += pages;
   }
-  payer.mm.account.pinnedVm += pages;
+  count(payer, mode, pages);
   return null;
 }
 
 /** Takes `pages` off the account again. */
 export function uncharge(payer: Payer, mode: AccountMode, pages: number): void {
   if (mode === 'user') payer.user.lockedVm -= pages;
-  else if (mode === 'mm') payer.mm.account.lockedVm -= pages;
-  payer.mm.account.pinnedVm -= pages;
+  count(payer, mode, -pages);
+}
+
+/** In the accounts of the mm, which have no limits of their own. */
+function count({ mm: { account } }: Payer, mode: AccountMode, pages: number): void {
+  if (mode === 'mm' || mode === 'type1' || mode === 'type1-unlimited') account.lockedVm += pages;
+  if (mode !== 'type1' && mode !== 'type1-unlimited') account.pinnedVm += pages;
 }
 
 function overLimit(payer: Payer, total: number, pages: number): Refusal | null {

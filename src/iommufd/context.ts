@@ -15,8 +15,11 @@ import { MmapSpace } from './mmap-space.js';
 import { ObjectTable } from './object-table.js';
 import { rules } from './rules.js';
 
-/** How pinned pages count: not at all (CAP_IPC_LOCK), per user, or per mm as VFIO did. */
-export type AccountMode = 'none' | 'user' | 'mm';
+/**
+ * How pinned pages count: not at all (CAP_IPC_LOCK), per user, or per mm as VFIO did. And as VFIO's type1 does, as
+ * locked and not as pinned pages of the mm, against its limit or (CAP_IPC_LOCK) beyond it.
+ */
+export type AccountMode = 'none' | 'user' | 'mm' | 'type1' | 'type1-unlimited';
 
 export class Context implements OpenFile {
   readonly isEngineFile = true;

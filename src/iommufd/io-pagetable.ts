@@ -60,6 +60,11 @@ export class IoPagetable {
     return this.#areas.at(iova);
   }
 
+  /** The first area that shares an address with `start`..`last`. */
+  firstArea(start: bigint, last: bigint): Area | null {
+    return this.#areas.first(start, last);
+  }
+
   /** Every area, in order. Areas may be removed while this runs. */
   areas(): Generator<Area> {
     return this.#areas.each();

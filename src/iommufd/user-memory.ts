@@ -11,7 +11,7 @@ import { rules } from './rules.js';
 
 const PAGE_MASK_LOW = 4095n;
 /** TASK_SIZE_MAX of x86-64 with four levels: no user address lies at or above it. */
-const TASK_SIZE = 0x7ffffffff000n;
+export const TASK_SIZE = 0x7ffffffff000n;
 
 /**
  * Room for one struct of each length, on its way in or out. Calls run one after the other and nobody keeps these

@@ -9,10 +9,12 @@ export interface DeviceNode {
   readonly minor: number;
 }
 
+export const CONTAINER_PATH = '/dev/vfio/vfio';
+
 /** Linux gives /dev/iommu a dynamic minor of the misc major. */
 const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 };
 /** Anybody may open a container: it is nothing before a group is in it. */
-const container: DeviceNode = { path: '/dev/vfio/vfio', mode: 0o666, major: 10, minor: 196 };
+const container: DeviceNode = { path: CONTAINER_PATH, mode: 0o666, major: 10, minor: 196 };
 /** And VFIO dynamic majors of its own, for devices and for groups. */
 export const VFIO_DEVICE_MAJOR = 511;
 const VFIO_GROUP_MAJOR = 510;
@@ -26,6 +28,7 @@ export const vfioGroupPath = (group: number): string => `/dev/vfio/${group}`;
 /** What the plan says of a device, as far as files go. */
 interface Grouped {
   readonly groupNumber: number;
+  readonly coherent: boolean;
   /** Of its file below /dev/vfio/devices; null: VFIO does not have it. Default: its place among the devices. */
   readonly vfioNumber?: number | null;
 }
@@ -39,7 +42,9 @@ export function deviceNodes(devices: readonly Grouped[]): readonly DeviceNode[] 
     nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_DEVICE_MAJOR, minor });
   });
   if (devices.length > 0) nodes.push(container);
-  for (const group of new Set(devices.map(({ groupNumber }) => groupNumber))) {
+  // A group none of whose devices VFIO takes is none to it.
+  const taken = devices.filter(({ coherent, vfioNumber }) => coherent && vfioNumber !== null);
+  for (const group of new Set(taken.map(({ groupNumber }) => groupNumber))) {
     nodes.push({ path: vfioGroupPath(group), mode: 0o600, major: VFIO_GROUP_MAJOR, minor: group });
   }
   return nodes;

@@ -44,6 +44,9 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  readonly freeShared?: (memory: Uint8Array) => void;
+  /** Bytes that nobody can guess. Default: of Math.random, for whom there is nobody who would. */
+  readonly random?: (length: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
   /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
@@ -101,9 +104,16 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const events = new Events();
   const work = new WorkQueue();
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
-  const openBlocks = config.openBlocks ?? noFiles;
-  const checkStale = config.checkStale ?? false;
-  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
+  const into = {
+    physical,
+    events,
+    work,
+    sharedMemory,
+    freeShared: config.freeShared ?? (() => {}),
+    random: config.random ?? guessable,
+    openBlocks: config.openBlocks ?? noFiles,
+    checkStale: config.checkStale ?? false,
+  };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const sysfs =
@@ -155,6 +165,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   };
   return engine;
 }
+
+const guessable = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
 
 function noFiles(file: string): never {
   throw new TypeError(`nobody is there who opens ${file}`);

@@ -6,7 +6,10 @@ import { rules as vtd } from '../hw/vtd/driver/rules.js';
 import { rules as core } from '../hw/rules.js';
 import { rules as iommufd } from '../iommufd/rules.js';
 import { rules as selftest } from '../selftest/rules.js';
+import { rules as container } from '../vfio/container-rules.js';
+import { rules as group } from '../vfio/group-rules.js';
 import { rules as vfio } from '../vfio/rules.js';
+import { rules as type1 } from '../vfio/type1-rules.js';
 
 const catalogues: readonly Readonly<Record<string, Rule>>[] = [
   iommufd,
@@ -14,6 +17,9 @@ const catalogues: readonly Readonly<Record<string, Rule>>[] = [
   mock,
   vtd,
   vfio,
+  group,
+  container,
+  type1,
   selftest,
   machine,
 ];

@@ -8,7 +8,8 @@ import { finish } from '../iommufd/dispatch.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { Task } from '../mem/task.js';
 import { VFIO_DEVICE_BIND_FLAG_TOKEN, vfio_device_bind_iommufd } from '../wire/uapi/vfio.gen.js';
-import type { VfioDevice } from './driver.js';
+import type { Access, VfioDevice } from './driver.js';
+import type { VfioGroup } from './group.js';
 import { rules } from './rules.js';
 
 const LEAST = vfio_device_bind_iommufd.endOf('out_devid');
@@ -16,7 +17,7 @@ const UUID_BYTES = 16;
 const OUT_DEVID = BigInt(vfio_device_bind_iommufd.fields.out_devid.offset);
 
 /** A device that is bound, and what of it is attached. */
-export class Binding {
+export class Binding implements Access {
   /** The requester id is attached. */
   isAttached = false;
   /** PASIDs that are. */
@@ -51,38 +52,58 @@ export class Binding {
 /** What binding needs to know of a device file. */
 interface BindingFile {
   readonly device: VfioDevice;
+  /** Null: the file is the device's own. */
+  readonly group: VfioGroup | null;
   readonly binding: Binding | null;
 }
 
-export function bindIommufd(user: UserMemory, arg: bigint, { device, binding }: BindingFile): Binding {
+export function bindIommufd(user: UserMemory, arg: bigint, file: BindingFile): Binding {
+  const { device, binding } = file;
   const argsz = new DataView(user.copyIn(arg, 4, rules.bind_size_unreadable).buffer).getUint32(0, true);
   if (argsz < LEAST) refuse(rules.bind_size, { argsz, least: LEAST });
   const { flags, iommufd, token_uuid_ptr } = user.copyStructIn(vfio_device_bind_iommufd, arg, argsz);
   if (iommufd < 0) refuse(rules.bind_fd_negative, { iommufd });
   if ((flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) refuse(rules.bind_flags, { flags });
   const { name } = device.device;
-  if (binding !== null) refuse(rules.bind_twice, { device: name });
-  if ((flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0) refuseToken(user, token_uuid_ptr, device);
-  const context = contextOf(user.task, iommufd);
-  if (device.isOpen) refuse(rules.bind_device_open, { device: name });
-  const call = new Call(context, user.task, arg, argsz);
-  let bound: Device | null = null;
+  if (file.group !== null) refuse(rules.bind_group_file, { device: name });
+  device.group?.block(device);
+  try {
+    if (binding !== null) refuse(rules.bind_twice, { device: name });
+    checkToken(user, flags, token_uuid_ptr, device);
+    const context = contextOf(user.task, iommufd);
+    if (device.openCount > 0) refuse(rules.bind_device_open, { device: name });
+    return bindDevice(new Call(context, user.task, arg, argsz), device, arg + OUT_DEVID);
+  } catch (error) {
+    device.group?.unblock();
+    throw error;
+  }
+}
+
+/** Binds `device` to the context of `call`, and holds that open. `answerAt`: where the device's id goes, if anywhere. */
+export function bindDevice(call: Call, device: VfioDevice, answerAt: bigint | null): Binding {
+  const { context } = call;
+  let made: Binding | null = null;
   finish(call, () => {
-    bound = Device.bindDevice(call, device.device);
-    const answer = new Uint8Array(new Uint32Array([bound.id]).buffer);
-    call.copyOut(arg + OUT_DEVID, answer, rules.bind_unwritable);
+    const bound = Device.bindDevice(call, device.device);
+    if (answerAt !== null) {
+      const answer = new Uint8Array(new Uint32Array([bound.id]).buffer);
+      call.copyOut(answerAt, answer, rules.bind_unwritable);
+    }
+    made = new Binding(context, bound);
     return 0;
   });
   context.get();
-  device.isOpen = true;
-  return new Binding(context, bound!);
+  return made!;
 }
 
-/** No device here is a virtual function or has any, so no token is the right one. */
-function refuseToken(user: UserMemory, at: bigint, { bus, device }: VfioDevice): never {
-  if (bus !== 'pci') refuse(rules.bind_token, { device: device.name });
-  user.copyIn(at, UUID_BYTES, rules.bind_token_unreadable);
-  refuse(rules.bind_token_needless, { device: device.name });
+/** vfio_df_check_token */
+function checkToken(user: UserMemory, flags: number, at: bigint, { driver, device }: VfioDevice): void {
+  const isGiven = (flags & VFIO_DEVICE_BIND_FLAG_TOKEN) !== 0;
+  if (driver.matchToken === undefined) {
+    if (isGiven) refuse(rules.bind_token, { device: device.name });
+    return;
+  }
+  driver.matchToken(isGiven ? user.copyIn(at, UUID_BYTES, rules.bind_token_unreadable) : null);
 }
 
 /** iommufd_ctx_from_fd */

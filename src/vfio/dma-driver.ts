@@ -10,7 +10,7 @@ import type { UserMemory } from '../iommufd/user-memory.js';
 import type { Task } from '../mem/task.js';
 import * as uapi from '../wire/uapi/ioasis-dma.js';
 import { operationOf, type IoasisDma } from './dma-operation.js';
-import type { VfioDriver } from './driver.js';
+import type { VfioExtension } from './driver.js';
 import { rules } from './rules.js';
 
 const LEAST = uapi.ioasis_dma.endOf('out_old');
@@ -44,7 +44,7 @@ interface Waiting {
   readonly dataAt: bigint;
 }
 
-export class DmaDriver implements VfioDriver {
+export class DmaDriver implements VfioExtension {
   onReadableChange: (() => void) | null = null;
   readonly #pending = new Set<Waiting>();
   readonly #over: Waiting[] = [];

@@ -1,4 +1,7 @@
-/** Why a VFIO device file refuses. The order within a call is Linux' (drivers/vfio/device_cdev.c, vfio_main.c). */
+/**
+ * Why a VFIO device file refuses, whatever the driver of the device. The order within a call is Linux'
+ * (drivers/vfio/device_cdev.c, vfio_main.c).
+ */
 import { catalogue } from '../base/errno.js';
 
 export const rules = catalogue({
@@ -7,18 +10,16 @@ export const rules = catalogue({
   vfio_read_not_bound: ['EINVAL', '{device} is not bound to an iommufd through this file'],
   vfio_write_not_bound: ['EINVAL', '{device} is not bound to an iommufd through this file'],
   vfio_mmap_not_bound: ['EINVAL', '{device} is not bound to an iommufd through this file'],
-  vfio_write: ['EINVAL', '{device} has no region that can be written'],
-  vfio_mmap: ['EINVAL', '{device} has no region that can be mapped'],
 
   // VFIO_DEVICE_BIND_IOMMUFD
   bind_size_unreadable: ['EFAULT', 'argsz at {at} cannot be read'],
   bind_size: ['EINVAL', 'argsz {argsz} is below {least}'],
   bind_flags: ['EINVAL', 'flags {flags} has more than VFIO_DEVICE_BIND_FLAG_TOKEN'],
   bind_fd_negative: ['EINVAL', 'iommufd {iommufd} is below 0'],
+  bind_group_file: ['EINVAL', '{device} is open through its group, which has bound it if anybody has'],
   bind_twice: ['EINVAL', '{device} is bound already, through this file'],
   bind_token: ['EINVAL', 'the driver of {device} knows no tokens'],
   bind_token_unreadable: ['EFAULT', 'the {length} bytes of the token at {at} cannot be read'],
-  bind_token_needless: ['EINVAL', 'a token for {device}, which is no virtual function and has none'],
   bind_fd: ['EBADF', 'descriptor {fd} is not open'],
   bind_fd_kind: ['EBADFD', 'descriptor {fd} is no /dev/iommu'],
   bind_device_open: ['EINVAL', '{device} is bound already, through another file'],
@@ -40,7 +41,11 @@ export const rules = catalogue({
   detach_pasid_size: ['EINVAL', 'argsz {argsz} is below {least}, which a PASID needs'],
   detach_pasid_unreadable: ['EFAULT', 'the {length} bytes of the PASID at {at} cannot be read'],
 
-  // VFIO_DEVICE_GET_INFO
+  // A device without regions
+  bare_region: ['EINVAL', 'the device has no region {index}'],
+  bare_read: ['EINVAL', 'the device has nothing to read at {position}'],
+  bare_write: ['EINVAL', 'the device has nothing to write at {position}'],
+  bare_mmap: ['EINVAL', 'the device has nothing to map'],
   info_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
   info_size: ['EINVAL', 'argsz {argsz} is below {least}'],
   info_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],

@@ -152,7 +152,7 @@ class FakeFile implements OpenFile {
     return refuse(rules.invalid, { why: 'taken back' });
   }
 
-  /** a: what descriptor b is: 1 ours, 2 memfd, 3 dma-buf, 4 other; c: its size; e: the byte at offset d. */
+  /** a: what descriptor b is: 1 ours, 2 memfd, 3 dma-buf, 4 other, 5 an eventfd; c: its size; e: the byte at offset d. */
   take(task: Task): number {
     const file = task.fileOf(Number(b()));
     if (file === null) return refuse(rules.badFd);

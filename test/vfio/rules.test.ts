@@ -1,13 +1,15 @@
 /** Each rule of a device file is broken once, alone: the refusal names it and leaves nothing behind. */
 import { expect, test } from 'vitest';
 import { Errno, type ErrnoName } from '../../src/base/errno.js';
+import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { rules } from '../../src/vfio/rules.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
 import { LOW, MAX, PAGE } from '../iommufd/world.js';
-import { VfioWorld, type DeviceOptions } from './world.js';
+import { PciWorld } from './pci-world.js';
+import type { DeviceOptions } from './world.js';
 
-type Break = (w: VfioWorld) => () => unknown;
+type Break = (w: PciWorld) => () => unknown;
 type Case = readonly [ErrnoName, Break];
 
 const BIND = v.VFIO_DEVICE_BIND_IOMMUFD;
@@ -21,7 +23,7 @@ const TOKEN = v.VFIO_DEVICE_BIND_FLAG_TOKEN;
 
 /** A call with an address of the caller's choice. */
 const raw =
-  (cmd: number, at: (w: VfioWorld) => bigint): Break =>
+  (cmd: number, at: (w: PciWorld) => bigint): Break =>
   (w) => {
     const { fd } = w.bound();
     const arg = at(w);
@@ -29,7 +31,7 @@ const raw =
   };
 
 const unbound =
-  (act: (w: VfioWorld, fd: number) => unknown): Break =>
+  (act: (w: PciWorld, fd: number) => unknown): Break =>
   (w) => {
     const fd = w.openDevice(w.newDevice().vfio);
     return () => act(w, fd);
@@ -66,7 +68,7 @@ const dma = (values: Partial<d.IoasisDma>, options: DeviceOptions = {}): Break =
 };
 
 function attached(
-  w: VfioWorld,
+  w: PciWorld,
   options: DeviceOptions = {},
 ): { fd: number; fault: { id: number; fd: number } } {
   const { fd, devid } = w.bound('pci', options);
@@ -80,7 +82,7 @@ function attached(
 const ALL = d.IOASIS_DMA_ATS | d.IOASIS_DMA_PRI;
 
 /** One operation that waits for a page and then gets it. */
-function pendingThenOver(w: VfioWorld, data_uptr: bigint): number {
+function pendingThenOver(w: PciWorld, data_uptr: bigint): number {
   const { fd, devid } = w.bound();
   const ioas = w.ioas();
   const fault = w.fault();
@@ -92,34 +94,36 @@ function pendingThenOver(w: VfioWorld, data_uptr: bigint): number {
   return fd;
 }
 
+const bare =
+  (act: (w: PciWorld, fd: number) => unknown): Break =>
+  (w) => {
+    const { fd } = w.bound();
+    return () => act(w, fd);
+  };
+
 const cases: Readonly<Record<keyof typeof rules, Case>> = {
   vfio_not_bound: ['EINVAL', unbound((w, fd) => w.client.ioctl(fd, v.VFIO_DEVICE_GET_INFO, w.buffer()))],
-  vfio_device_ioctl: ['ENOTTY', raw(v.VFIO_DEVICE_GET_INFO + 1, (w) => w.buffer())],
+  vfio_device_ioctl: ['ENOTTY', raw(v.VFIO_IOMMU_MAP_DMA, (w) => w.buffer())],
   vfio_read_not_bound: ['EINVAL', unbound((w, fd) => w.client.read(fd, 40))],
   vfio_write_not_bound: ['EINVAL', unbound((w, fd) => w.client.write(fd, new Uint8Array(4)))],
   vfio_mmap_not_bound: [
     'EINVAL',
     unbound((w, fd) => w.client.mmap(fd, { offset: 0n, length: PAGE, shared: true, exec: false })),
   ],
-  vfio_write: [
-    'EINVAL',
-    (w) => {
-      const { fd } = w.bound();
-      return () => w.client.write(fd, new Uint8Array(4));
-    },
-  ],
-  vfio_mmap: [
-    'EINVAL',
-    (w) => {
-      const { fd } = w.bound();
-      return () => w.client.mmap(fd, { offset: 0n, length: PAGE, shared: true, exec: false });
-    },
-  ],
 
   bind_size_unreadable: ['EFAULT', raw(BIND, () => 0n)],
   bind_size: ['EINVAL', binding({ argsz: 15 })],
   bind_flags: ['EINVAL', binding({ flags: 2 })],
   bind_fd_negative: ['EINVAL', binding({ iommufd: -1 })],
+  bind_group_file: [
+    'EINVAL',
+    (w) => {
+      const { vfio, group } = w.newDevice();
+      const file = new VfioDeviceFile(w.env, vfio, group);
+      const fd = w.client.installFd(file)!;
+      return () => w.bindFile(fd);
+    },
+  ],
   bind_twice: [
     'EINVAL',
     (w) => {
@@ -128,12 +132,11 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
     },
   ],
   bind_token: ['EINVAL', binding({ flags: TOKEN }, 'platform')],
-  bind_token_unreadable: ['EFAULT', binding({ flags: TOKEN, token_uuid_ptr: 8n })],
-  bind_token_needless: [
-    'EINVAL',
+  bind_token_unreadable: [
+    'EFAULT',
     (w) => {
-      const fd = w.openDevice(w.newDevice().vfio);
-      return () => w.bindFile(fd, { flags: TOKEN, token_uuid_ptr: w.buffer() });
+      const fd = w.openDevice(w.newPci().vfio);
+      return () => w.bindFile(fd, { flags: TOKEN, token_uuid_ptr: 8n });
     },
   ],
   bind_fd: ['EBADF', binding({ iommufd: 99 })],
@@ -185,6 +188,13 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
     raw(DETACH, (w) => w.putAtEdge(detachStruct, { argsz: 12, flags: PASID }, 4)),
   ],
 
+  bare_region: ['EINVAL', bare((w, fd) => w.regionInfo(fd, 0))],
+  bare_read: ['EINVAL', bare((w, fd) => w.client.pread(fd, 4, 0n))],
+  bare_write: ['EINVAL', bare((w, fd) => w.client.write(fd, new Uint8Array(4)))],
+  bare_mmap: [
+    'EINVAL',
+    bare((w, fd) => w.client.mmap(fd, { offset: 0n, length: PAGE, shared: true, exec: false })),
+  ],
   info_unreadable: [
     'EFAULT',
     raw(v.VFIO_DEVICE_GET_INFO, (w) => w.putAtEdge(v.vfio_device_info, { argsz: 24 }, 9)),
@@ -254,14 +264,14 @@ const cases: Readonly<Record<keyof typeof rules, Case>> = {
   ],
 };
 
-function segments(w: VfioWorld, segment: d.IoasisDmaSegment): () => unknown {
+function segments(w: PciWorld, segment: d.IoasisDmaSegment): () => unknown {
   const { fd } = attached(w);
   const data_uptr = w.put(d.ioasis_dma_segment, segment);
   return () => w.dma(fd, { op: d.IOASIS_DMA_OP_SCATTER, iova: LOW, length: 8n, nr_segments: 1, data_uptr });
 }
 
 test.each(Object.entries(cases))('%s refuses, says why, and changes nothing', (rule, [code, prepare]) => {
-  const w = new VfioWorld();
+  const w = new PciWorld();
   const act = prepare(w);
   const before = w.snapshot();
   let error: unknown = null;

@@ -21,9 +21,11 @@ import { MockDevice } from '../../src/hw/mock/device.js';
 import { MockDomain } from '../../src/hw/mock/domain.js';
 import { MockUnit } from '../../src/hw/mock/unit.js';
 import { PageResponseCode, type DmaDevice, type PageResponse } from '../../src/hw/unit.js';
+import { BareDriver } from '../../src/vfio/bare.js';
 import { DmaDriver } from '../../src/vfio/dma-driver.js';
 import { VfioDeviceFile } from '../../src/vfio/device-file.js';
 import { VfioDevice, type VfioBus } from '../../src/vfio/driver.js';
+import { VfioGroup } from '../../src/vfio/group.js';
 import type { Struct } from '../../src/wire/struct.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
@@ -82,6 +84,7 @@ export interface TestDevice {
   readonly vfio: VfioDevice;
   readonly engine: DmaEngine;
   readonly device: MockDevice;
+  readonly group: VfioGroup;
 }
 
 export interface DeviceOptions {
@@ -95,6 +98,10 @@ export class VfioWorld extends World {
 
   constructor(options: WorldOptions = {}) {
     super({ ...options, unit: (memory) => new ServingUnit(memory) });
+  }
+
+  get mockUnit(): MockUnit {
+    return this.unit as MockUnit;
   }
 
   newDevice(bus: VfioBus = 'pci', options: DeviceOptions = {}): TestDevice {
@@ -113,7 +120,10 @@ export class VfioWorld extends World {
     unit.engines.set(device, engine);
     const path = `/dev/vfio/devices/vfio${this.#devices}`;
     this.#devices += 1;
-    return { vfio: new VfioDevice(path, bus, device, new DmaDriver(engine)), engine, device };
+    const vfio = new VfioDevice(path, bus, device, new BareDriver(bus), new DmaDriver(engine));
+    const group = new VfioGroup(device.group);
+    group.register(vfio);
+    return { vfio, engine, device, group };
   }
 
   openDevice(vfio: VfioDevice): number {

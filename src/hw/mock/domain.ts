@@ -25,8 +25,11 @@ export interface TableShape {
   readonly flags: number;
 }
 
+const domainOps = { name: 'mock_domain_ops' };
+
 export class MockDomain implements PagingDomain {
   readonly kind = 'paging';
+  readonly ops = domainOps;
   readonly pgsizeBitmap: bigint;
   readonly apertureStart: bigint;
   readonly apertureLast: bigint;

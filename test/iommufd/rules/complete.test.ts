@@ -25,6 +25,14 @@ test('one rule alone cannot be broken', () => {
   expect(Object.keys(unreachable)).toEqual(['object_ids']);
 });
 
+test('no_positions: a stream cannot be read at a position', () => {
+  const client = new LocalClient(createEngine({ selftest: false }));
+  const fd = client.open('/dev/iommu');
+  expect(() => client.pread(fd, 1, 0n)).toThrow(
+    expect.objectContaining({ code: 'ESPIPE', rule: 'no_positions' }),
+  );
+});
+
 test('foreign_descriptor: a file of somebody else takes none of the calls of the engine', () => {
   const client = new LocalClient(createEngine({ selftest: false }));
   const { fd } = client.memfd(4096);

@@ -20,8 +20,11 @@ export const SZ_1G = 1n << 30n;
 /** What the tables of every unit can say. */
 export const OUTPUT_LG2 = 52;
 
+const domainOps = { name: 'intel_fs_paging_domain_ops' };
+
 export class FirstStage implements PagingDomain {
   readonly kind = 'paging';
+  readonly ops = domainOps;
   readonly dirtyOps = null;
   readonly places = new Places();
   readonly table: PageTable;

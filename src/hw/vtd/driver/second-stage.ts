@@ -33,8 +33,11 @@ const READ_ONLY_PARENT =
   'DMAR: Read-only mapping is disallowed on the domain which serves as the parent in a nested configuration, ' +
   'due to HW errata (ERRATA_772415_SPR17)';
 
+const domainOps = { name: 'intel_ss_paging_domain_ops' };
+
 export class SecondStage implements PagingDomain {
   readonly kind = 'paging';
+  readonly ops = domainOps;
   readonly places = new Places();
   /** The first stages on this one. */
   readonly nested = new Set<VtdNested>();

@@ -1,0 +1,96 @@
+/** A world with a PCI device behind the mock IOMMU, its file bound, and everything that can be asked of it. */
+import { VfioDevice } from '../../src/vfio/driver.js';
+import { VfioPciDriver, type VfioPciOptions } from '../../src/vfio/pci/driver.js';
+import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
+import * as v from '../../src/wire/uapi/vfio.gen.js';
+import type { LocalEventFd } from '../../src/machine/local-eventfd.js';
+import { TestModel, type TestConfig } from './test-model.js';
+import { VfioWorld } from './world.js';
+
+export const CONFIG = BigInt(v.VFIO_PCI_CONFIG_REGION_INDEX) << 40n;
+export const bar = (index: number, offset = 0): bigint => (BigInt(index) << 40n) + BigInt(offset);
+
+export interface PciDevice {
+  readonly model: TestModel;
+  readonly driver: VfioPciDriver;
+  readonly vfio: VfioDevice;
+}
+
+export class PciWorld extends VfioWorld {
+  #made = 0;
+
+  newPci(options: VfioPciOptions = {}, config?: TestConfig): PciDevice {
+    const unit = this.mockUnit;
+    const device = unit.addDevice(MOCK_FLAGS_DEVICE_PASID);
+    const endpoint = {
+      name: device.name,
+      sourceId: 0x80 + this.#made,
+      invalidateDeviceTlb: () => false,
+      pageGroupResponse: () => {},
+    };
+    const model = new TestModel(endpoint, config);
+    const driver = new VfioPciDriver(model, options);
+    const vfio = new VfioDevice(`/dev/vfio/devices/vfio${100 + this.#made}`, 'pci', device, driver);
+    this.#made += 1;
+    return { model, driver, vfio };
+  }
+
+  openPci(options: VfioPciOptions = {}, config?: TestConfig): PciDevice & { fd: number } {
+    const made = this.newPci(options, config);
+    const fd = this.openDevice(made.vfio);
+    this.bindFile(fd);
+    return { ...made, fd };
+  }
+
+  regionInfo(fd: number, index: number, values: Partial<v.VfioRegionInfo> = {}): v.VfioRegionInfo {
+    return this.deviceCall(fd, v.VFIO_DEVICE_GET_REGION_INFO, v.vfio_region_info, { index, ...values });
+  }
+
+  irqInfo(fd: number, index: number, values: Partial<v.VfioIrqInfo> = {}): v.VfioIrqInfo {
+    return this.deviceCall(fd, v.VFIO_DEVICE_GET_IRQ_INFO, v.vfio_irq_info, { index, ...values });
+  }
+
+  /** VFIO_DEVICE_SET_IRQS with data of 1 or 4 bytes each, by the flags; `count` is that of the data unless given. */
+  setIrqs(
+    fd: number,
+    flags: number,
+    index: number,
+    data: readonly number[] = [],
+    values: Partial<v.VfioIrqSet> = {},
+  ): number {
+    const width = (flags & v.VFIO_IRQ_SET_DATA_BOOL) !== 0 ? 1 : 4;
+    const bytes = new Uint8Array(v.vfio_irq_set.size + data.length * width);
+    const header = { argsz: bytes.length, flags, index, start: 0, count: data.length, ...values };
+    v.vfio_irq_set.encode(header, bytes);
+    const view = new DataView(bytes.buffer);
+    for (const [i, value] of data.entries()) {
+      if (width === 1) view.setUint8(v.vfio_irq_set.size + i, value);
+      else view.setInt32(v.vfio_irq_set.size + 4 * i, value, true);
+    }
+    return this.client.ioctl(fd, v.VFIO_DEVICE_SET_IRQS, this.client.memory.store(bytes));
+  }
+
+  eventfds(count: number): { fds: number[]; events: LocalEventFd[] } {
+    const made = Array.from({ length: count }, () => this.client.eventfd());
+    return { fds: made.map(({ fd }) => fd), events: made.map(({ event }) => event) };
+  }
+
+  readConfig(fd: number, at: number, length: number): number {
+    const bytes = this.client.pread(fd, length, CONFIG + BigInt(at));
+    return bytes.reduce((sum, byte, i) => sum + byte * 2 ** (8 * i), 0);
+  }
+
+  writeConfig(fd: number, at: number, length: number, value: number): void {
+    const bytes = Uint8Array.from({ length }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff);
+    this.client.pwrite(fd, bytes, CONFIG + BigInt(at));
+  }
+
+  readBar(fd: number, index: number, offset: number, length = 4): number {
+    const bytes = this.client.pread(fd, length, bar(index, offset));
+    return bytes.reduce((sum, byte, i) => sum + byte * 2 ** (8 * i), 0);
+  }
+
+  writeBar(fd: number, index: number, offset: number, value: number): number {
+    return this.client.pwrite(fd, new Uint8Array(new Uint32Array([value]).buffer), bar(index, offset));
+  }
+}
