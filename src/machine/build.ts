@@ -7,14 +7,14 @@ import type { Events } from '../base/events.js';
 import type { WorkQueue } from '../base/work.js';
 import { Endpoints } from '../bus/endpoints.js';
 import type { MsiSink } from '../bus/mmio.js';
-import type { DeviceModel, PciModel } from '../bus/model.js';
+import type { DeviceModel } from '../bus/model.js';
 import { parsePciName, pciName, PciSegment } from '../bus/pci.js';
 import { setVirtualFunctions } from '../bus/pci-extended.js';
 import { PlatformBus } from '../bus/platform.js';
 import type { SharedMemory } from '../bus/region.js';
 import type { OpenBlocks } from '../dev/blocks.js';
 import type { DmaEngine } from '../dev/dma-engine.js';
-import type { PciDevice, PciPlace } from '../dev/pci-device.js';
+import { PciDevice, type PciPlace } from '../dev/pci-device.js';
 import { IommuGroup } from '../hw/group.js';
 import { capabilityRegisters } from '../hw/vtd/features.js';
 import type { DeviceConfig, VtdDevice } from '../hw/vtd/driver/device.js';
@@ -84,8 +84,6 @@ export interface Built {
   virtualFunctions(device: BuiltDevice): readonly BuiltDevice[];
   /** What is written to sriov_numvfs: virtual functions come, or all of them go. */
   setNumVfs(device: BuiltDevice, count: number): void;
-  /** VFIO's driver has the device, or has it no more: it is in its group, or not. */
-  setVfio(device: BuiltDevice, isBound: boolean): void;
   /** Called after devices have come or gone. */
   readonly onChange: Set<() => void>;
 }
@@ -98,19 +96,18 @@ export interface Surroundings {
   readonly checkStale: boolean;
   /** Where devices say that they have something to do. */
   readonly work: WorkQueue;
-  /** So many bytes that nobody can guess. */
-  readonly random: (bytes: number) => Uint8Array;
   /** Memory for what programs may map of devices. */
   readonly sharedMemory: SharedMemory;
+  /** Takes it back. */
+  readonly freeShared: (memory: Uint8Array) => void;
+  /** So many bytes that nobody can guess. */
+  readonly random: (length: number) => Uint8Array;
   /** Opens the files of namespaces. */
   readonly openBlocks: OpenBlocks;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
 export type Builder = (topology: Topology, into: Surroundings) => Built;
-
-/** Of the secret that a physical function shares with its virtual ones. */
-const UUID_BYTES = 16;
 
 const MSI_MASK = 0xfff0_0000;
 const MSI_WINDOW = 0xfee0_0000;
@@ -174,11 +171,9 @@ class Assembly implements Built {
   readonly #units: ReadonlyMap<UnitPlan, Wired>;
   readonly #into: Surroundings;
   readonly #groups = new Map<number, VfioGroup>();
-  /** Secrets of functions that can have virtual ones, by name. */
-  readonly #tokens = new Map<string, VfToken>();
   readonly #bars = new BarSpace();
   /** Of those that can have virtual functions. */
-  readonly #storage = new Map<BuiltDevice, Storage>();
+  readonly #physical = new Map<BuiltDevice, Physical>();
   readonly #virtual = new Map<BuiltDevice, BuiltDevice[]>();
 
   constructor(plan: MachinePlan, units: ReadonlyMap<UnitPlan, Wired>, into: Surroundings) {
@@ -195,51 +190,25 @@ class Assembly implements Built {
     return [...this.#units.values()].map(({ unit }) => unit);
   }
 
-  /** `storage`: of the physical function that it is a virtual one of. */
-  add(plan: DevicePlan, storage = openStorage(plan, this.#into)): BuiltDevice {
+  /** `physical`: what a virtual function has in common with its physical one. */
+  add(plan: DevicePlan, physical: Physical | null = null): BuiltDevice {
     const { unit, endpoints } = this.#units.get(plan.bus.unit)!;
+    const storage = physical?.storage ?? openStorage(plan, this.#into);
     const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into, storage);
     endpoints.add(made.model.endpoint);
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
+    const own = plan.virtualFunctions === null ? null : new VfToken(this.#into.random(TOKEN_BYTES));
+    const driver = driverOf(made, roleOf(plan, own, physical));
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
-    const vfio = new VfioDevice(
-      this.#freePath(),
-      plan.bus.type,
-      iommu,
-      this.#driverOf(plan, made),
-      extension,
-    );
+    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
-    if (plan.virtualFunctions !== null) this.#storage.set(device, storage);
+    if (own !== null) this.#physical.set(device, { storage, token: own });
     this.devices.set(plan.name, device);
     this.files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
-    this.setVfio(device, true);
-    return device;
-  }
-
-  #driverOf(plan: DevicePlan, { model }: Made): VfioDriver {
-    if (plan.bus.type !== 'pci') return new BareDriver(plan.bus.type);
-    return new VfioPciDriver(model as PciModel, { role: this.#roleOf(plan) });
-  }
-
-  #roleOf({ name, virtualFunction, physicalFunction, virtualFunctions }: DevicePlan): TokenRole {
-    if (virtualFunction) {
-      const physical = physicalFunction === null ? null : this.#tokens.get(physicalFunction)!;
-      return { kind: 'virtual', physical };
-    }
-    if (virtualFunctions === null) return { kind: 'none' };
-    const own = new VfToken(this.#into.random(UUID_BYTES));
-    this.#tokens.set(name, own);
-    return { kind: 'physical', own };
-  }
-
-  setVfio({ plan, vfio }: BuiltDevice, isBound: boolean): void {
     // Linux' VFIO takes no other device.
-    if (!plan.coherent) return;
-    const group = this.#groupOf(plan);
-    if (isBound) group.register(vfio);
-    else group.unregister(vfio);
+    if (plan.coherent) group.register(vfio);
+    return device;
   }
 
   /** Takes away a device that nobody has. */
@@ -248,22 +217,23 @@ class Assembly implements Built {
     model.reset();
     unit.driver.remove(iommu);
     this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
-    this.setVfio(device, false);
+    vfio.group?.unregister(vfio);
     if (iommu.group.devices.length === 0) {
       this.#groups.delete(plan.groupNumber);
       this.files.delete(vfioGroupPath(plan.groupNumber));
     }
     this.devices.delete(plan.name);
     this.files.delete(vfio.path);
+    for (const region of model.regions) if (region !== null) this.#into.freeShared(region.image);
   }
 
   #groupOf({ groupNumber }: DevicePlan): VfioGroup {
-    const known = this.#groups.get(groupNumber);
-    if (known !== undefined) return known;
-    const group = new VfioGroup(new IommuGroup(groupNumber));
-    this.#groups.set(groupNumber, group);
-    this.files.set(vfioGroupPath(groupNumber), (env) => new VfioGroupFile(env, group));
-    return group;
+    const old = this.#groups.get(groupNumber);
+    if (old !== undefined) return old;
+    const made = new VfioGroup(new IommuGroup(groupNumber));
+    this.#groups.set(groupNumber, made);
+    this.files.set(vfioGroupPath(groupNumber), (env) => new VfioGroupFile(env, made));
+    return made;
   }
 
   /** The lowest number that no device has. */
@@ -294,13 +264,13 @@ class Assembly implements Built {
     if (count > virtualFunctions.total) refuse(rules.sriov_range, { count, total: virtualFunctions.total });
     if (count === present.length) return;
     if (count > 0 && present.length > 0) refuse(rules.sriov_busy, { present: present.length, count });
-    const used = present.find(({ vfio, iommu }) => vfio.openCount > 0 || iommu.group.isAttached);
+    const used = present.find(({ vfio, iommu }) => vfio.group?.isOpen === true || iommu.group.isAttached);
     // OURS: Linux waits until it is given back.
     if (used !== undefined) refuse(rules.sriov_in_use, { device: used.plan.name });
     for (const each of present) this.#remove(each);
     const made: BuiltDevice[] = [];
     for (let index = 0; index < count; index++) {
-      made.push(this.add(this.#virtualPlan(plan, index), this.#storage.get(device)));
+      made.push(this.add(this.#virtualPlan(plan, index), this.#physical.get(device)));
     }
     this.#virtual.set(device, made);
     setVirtualFunctions((model as PciDevice).config, count);
@@ -319,10 +289,27 @@ class Assembly implements Built {
       group: null,
       groupNumber,
       virtualFunction: true,
-      physicalFunction: physical.name,
       virtualFunctions: null,
     };
   }
+}
+
+/** What virtual functions have of their physical one. */
+interface Physical {
+  readonly storage: Storage;
+  readonly token: VfToken;
+}
+
+const TOKEN_BYTES = 16;
+
+function roleOf(plan: DevicePlan, own: VfToken | null, physical: Physical | null): TokenRole {
+  if (own !== null) return { kind: 'physical', own };
+  return plan.virtualFunction ? { kind: 'virtual', physical: physical?.token ?? null } : { kind: 'none' };
+}
+
+/** The kernel's driver for it: on PCI vfio-pci. */
+function driverOf({ model }: Made, role: TokenRole): VfioDriver {
+  return model instanceof PciDevice ? new VfioPciDriver(model, { role }) : new BareDriver('platform');
 }
 
 /** What the driver of its unit is told of a device. */

@@ -44,8 +44,9 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
-  /** Bytes that nobody can guess, for secrets of devices. Default: pseudo-random ones. */
-  readonly random?: (bytes: number) => Uint8Array;
+  readonly freeShared?: (memory: Uint8Array) => void;
+  /** Bytes that nobody can guess. Default: of Math.random, for whom there is nobody who would. */
+  readonly random?: (length: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
   /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
@@ -86,9 +87,6 @@ export interface Engine {
   readonly sysfs: Sysfs | null;
 }
 
-const pseudoRandom = (bytes: number): Uint8Array =>
-  Uint8Array.from({ length: bytes }, () => Math.floor(Math.random() * 256));
-
 const NOTHING: Built = {
   units: [],
   devices: new Map(),
@@ -96,7 +94,6 @@ const NOTHING: Built = {
   hasSelftest: false,
   virtualFunctions: () => [],
   setNumVfs: () => {},
-  setVfio: () => {},
   onChange: new Set(),
 };
 
@@ -107,14 +104,22 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const events = new Events();
   const work = new WorkQueue();
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
-  const openBlocks = config.openBlocks ?? noFiles;
-  const checkStale = config.checkStale ?? false;
-  const random = config.random ?? pseudoRandom;
-  const into = { physical, events, work, sharedMemory, random, openBlocks, checkStale };
+  const into = {
+    physical,
+    events,
+    work,
+    sharedMemory,
+    freeShared: config.freeShared ?? (() => {}),
+    random: config.random ?? guessable,
+    openBlocks: config.openBlocks ?? noFiles,
+    checkStale: config.checkStale ?? false,
+  };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const sysfs =
-    config.topology === undefined || parts === null ? null : parts.sysfs(built, config.cpus ?? '0');
+    config.topology === undefined || parts === null
+      ? null
+      : parts.sysfs(built, { cpus: config.cpus ?? '0', physical });
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
@@ -160,6 +165,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   };
   return engine;
 }
+
+const guessable = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
 
 function noFiles(file: string): never {
   throw new TypeError(`nobody is there who opens ${file}`);

@@ -3,16 +3,16 @@ import { buildMachine, type Builder } from './build.js';
 import type { Engine } from './engine.js';
 import type { Built } from './build.js';
 import { debugFile } from './inspect/files.js';
-import { Sysfs } from './sysfs/sysfs.js';
+import { Sysfs, type SysfsOptions } from './sysfs/sysfs.js';
 
 export interface Parts {
   readonly build: Builder;
   readonly debugFile: (engine: Engine, name: string) => string | null;
-  readonly sysfs: (built: Built, cpus: string) => Sysfs;
+  readonly sysfs: (built: Built, options: SysfsOptions) => Sysfs;
 }
 
 export const parts: Parts = {
   build: buildMachine,
   debugFile,
-  sysfs: (built, cpus) => new Sysfs(built, cpus),
+  sysfs: (built, options) => new Sysfs(built, options),
 };

@@ -39,8 +39,6 @@ export interface DevicePlan {
   readonly pri: boolean;
   readonly coherent: boolean;
   readonly virtualFunction: boolean;
-  /** The name of the one that it came from; null: it is none, or the topology has it on its own. */
-  readonly physicalFunction: string | null;
   readonly reserved: readonly ResvRegion[];
   readonly model: DeviceModelName;
   readonly namespaces: readonly NamespacePlan[];
@@ -239,7 +237,6 @@ class Planner {
       pri: device.pri ?? (ats && unitPri),
       coherent: device.coherent ?? true,
       virtualFunction: device.virtualFunction ?? false,
-      physicalFunction: null,
       reserved: this.#reserved(path, device.reserved ?? []),
       model,
       namespaces: this.#namespaces(path, model, device.namespaces),

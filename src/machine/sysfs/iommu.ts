@@ -25,7 +25,7 @@ function reservedRegions(members: readonly SysDevice[]): string[] {
 }
 
 /** Where the registers of unit `index` lie, as firmware would say: nothing looks there. */
-const registersAt = (index: number): string => (0xfed9_0000 + index * 0x1000).toString(16);
+export const registersAt = (index: number): string => (0xfed9_0000 + index * 0x1000).toString(16);
 
 export function describeUnit(
   tree: SysTree,
