@@ -99,6 +99,8 @@ export interface Surroundings {
   readonly sharedMemory: SharedMemory;
   /** Opens the files of namespaces. */
   readonly openBlocks: OpenBlocks;
+  /** Programs may map registers: what they store there comes back, store by store. */
+  readonly mapsRegisters: boolean;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -193,7 +195,8 @@ class Assembly implements Built {
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
-    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driverOf(plan, made), extension);
+    const driver = driverOf(plan, made, this.#into);
+    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
     // Linux' VFIO takes no other device.
     if (plan.coherent) group.register(vfio);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
@@ -286,8 +289,9 @@ class Assembly implements Built {
 }
 
 /** The kernel's driver that has the device. */
-function driverOf({ bus }: DevicePlan, { model }: Made): VfioDriver {
-  return bus.type === 'pci' ? new VfioPciDriver(model as PciModel) : new BareDriver(bus.type);
+function driverOf({ bus }: DevicePlan, { model }: Made, { mapsRegisters }: Surroundings): VfioDriver {
+  if (bus.type !== 'pci') return new BareDriver(bus.type);
+  return new VfioPciDriver(model as PciModel, { mapsRegisters });
 }
 
 /** What the driver of its unit is told of a device. */

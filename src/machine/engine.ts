@@ -98,7 +98,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
   const openBlocks = config.openBlocks ?? noFiles;
   const checkStale = config.checkStale ?? false;
-  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
+  const mapsRegisters = config.mapsRegisters ?? true;
+  const into = { physical, events, work, sharedMemory, openBlocks, checkStale, mapsRegisters };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -108,7 +109,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
