@@ -113,6 +113,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     random: config.random ?? guessable,
     openBlocks: config.openBlocks ?? noFiles,
     checkStale: config.checkStale ?? false,
+    mapsRegisters: config.mapsRegisters ?? true,
   };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
@@ -127,7 +128,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
