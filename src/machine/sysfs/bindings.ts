@@ -23,6 +23,9 @@ export interface Bound {
   readonly classCode: number;
   /** A program has it open through VFIO. */
   readonly isOpen: boolean;
+  /** A driver gets it. Throws an Errno when it cannot. */
+  join(driver: Driver): void;
+  leave(driver: Driver): void;
 }
 
 const NVME = 0x01_08_02;
@@ -36,7 +39,9 @@ export const KNOWN_DRIVERS: readonly Driver[] = [
   { name: 'ioatdma', bus: 'pci', module: 'ioatdma', takes: ({ id }) => IOATDMA.has(id) },
 ];
 
-export const VFIO_DRIVERS = { pci: 'vfio-pci', platform: 'vfio-platform' } as const;
+const VFIO_DRIVERS = { pci: 'vfio-pci', platform: 'vfio-platform' } as const;
+
+export const isVfio = ({ name, bus }: Driver): boolean => name === VFIO_DRIVERS[bus];
 
 export class Bindings {
   readonly drivers: readonly Driver[];
@@ -56,7 +61,7 @@ export class Bindings {
       if (this.#devices.has(name)) continue;
       this.#drivers.set(
         name,
-        this.drivers.find((driver) => driver.name === VFIO_DRIVERS[bus])!,
+        this.drivers.find((driver) => driver.bus === bus && isVfio(driver))!,
       );
     }
     for (const name of this.#devices.keys()) {
@@ -71,8 +76,9 @@ export class Bindings {
     return this.#drivers.get(device) ?? null;
   }
 
-  hasVfio(device: Pick<Bound, 'name' | 'bus'>): boolean {
-    return this.driverOf(device.name)?.name === VFIO_DRIVERS[device.bus];
+  hasVfio(device: string): boolean {
+    const driver = this.driverOf(device);
+    return driver !== null && isVfio(driver);
   }
 
   overrideOf(device: string): string | null {
@@ -91,6 +97,7 @@ export class Bindings {
       refuse(rules.sysfs_unbind, { device: name, driver: driver.name });
     }
     if (device.isOpen) refuse(rules.sysfs_unbind_open, { device: name });
+    device.leave(driver);
     this.#drivers.delete(name);
   }
 
@@ -101,7 +108,7 @@ export class Bindings {
     }
     const current = this.driverOf(name);
     if (current !== null) refuse(rules.sysfs_bind_bound, { device: name, driver: current.name });
-    this.#drivers.set(name, driver);
+    this.#join(driver, device);
   }
 
   /** Looks for a driver of a device that has none. */
@@ -110,7 +117,12 @@ export class Bindings {
     if (device === undefined) refuse(rules.sysfs_probe, { device: name });
     if (this.driverOf(name) !== null) return;
     const driver = this.drivers.find((candidate) => this.#matches(candidate, device));
-    if (driver !== undefined) this.#drivers.set(name, driver);
+    if (driver !== undefined) this.#join(driver, device);
+  }
+
+  #join(driver: Driver, device: Bound): void {
+    device.join(driver);
+    this.#drivers.set(device.name, driver);
   }
 
   /** `new_id`: the driver takes devices of this vendor and kind too. */

@@ -6,6 +6,7 @@ export const rules = catalogue({
   sysfs_unbind_open: ['EBUSY', '{device} is open: Linux would wait until it is closed'],
   sysfs_bind_match: ['ENODEV', 'there is no device {device} that {driver} would take'],
   sysfs_bind_bound: ['EBUSY', '{device} is bound to {driver} already'],
+  sysfs_bind_group: ['EBUSY', 'group {group} of {device} is in use through VFIO, so {driver} cannot have it'],
   sysfs_probe: ['ENODEV', 'there is no device {device}'],
   sysfs_id: ['EINVAL', '{file} takes a vendor and a device, in hexadecimal, not "{text}"'],
   sysfs_id_exists: ['EEXIST', '{driver} takes {vendor}:{device} already'],

@@ -3,13 +3,12 @@
  * write, so nothing of it has to be kept up to date piece by piece.
  */
 import type { Built, BuiltDevice } from '../build.js';
-import { deviceNodes, VFIO_DEVICE_MAJOR, type DeviceNode } from '../devices.js';
+import { CONTAINER_PATH, deviceNodes, VFIO_DEVICE_MAJOR, type DeviceNode } from '../devices.js';
 import { refuse } from '../../base/errno.js';
-import type { PciModel } from '../../bus/model.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
-import { HEADER } from '../../bus/pci-config.js';
 import type { VfioDevice } from '../../vfio/driver.js';
-import { Bindings, KNOWN_DRIVERS, type Bound } from './bindings.js';
+import { Bindings, KNOWN_DRIVERS } from './bindings.js';
+import { BoundDevice } from './bound-device.js';
 import { describeDevice, describeNode, type SysDevice } from './device.js';
 import { describeGroup, describeUnit } from './iommu.js';
 import { describeModules } from './modules.js';
@@ -56,6 +55,7 @@ export class Sysfs {
   /** Devices that were taken off their bus. */
   readonly #removed = new Set<string>();
   readonly #actions: SriovActions;
+  readonly #bound = new WeakMap<BuiltDevice, BoundDevice>();
   #tree: SysTree;
 
   constructor(built: Built, { cpus, physical }: SysfsOptions) {
@@ -96,8 +96,7 @@ export class Sysfs {
   }
 
   #grouped({ plan, vfio }: BuiltDevice): Parameters<typeof deviceNodes>[0][number] {
-    const { name, bus } = plan;
-    const hasVfio = this.#bindings.hasVfio({ name, bus: bus.type });
+    const hasVfio = this.#bindings.hasVfio(plan.name);
     return { ...plan, vfioNumber: hasVfio ? vfioNumber(vfio) : null };
   }
 
@@ -108,7 +107,7 @@ export class Sysfs {
 
   #describe(): SysTree {
     const present = this.#present;
-    this.#bindings.devices = new Map(present.map((device) => [device.plan.name, boundOf(device)]));
+    this.#bindings.devices = new Map(present.map((device) => [device.plan.name, this.#boundOf(device)]));
     const tree = new SysTree(this.#settings);
     for (const path of SHARED) tree.directory(path, 'shared');
     const devices = present.map((device) => this.#device(device));
@@ -127,6 +126,13 @@ export class Sysfs {
     describeDebug(tree, this.#memory, this.#built.units, devices);
     this.#describeNodes(tree);
     return tree;
+  }
+
+  /** The same one as long as the device is there: it knows what to undo. */
+  #boundOf(device: BuiltDevice): BoundDevice {
+    let bound = this.#bound.get(device);
+    if (bound === undefined) this.#bound.set(device, (bound = new BoundDevice(device)));
+    return bound;
   }
 
   #describeDevice(tree: SysTree, device: SysDevice, all: readonly SysDevice[]): void {
@@ -152,7 +158,7 @@ export class Sysfs {
     for (const { path, major, minor } of this.devices) {
       if (path.startsWith('/dev/vfio/devices/')) continue;
       const last = path.slice(path.lastIndexOf('/') + 1);
-      const className = path === '/dev/iommu' || path === '/dev/vfio/vfio' ? 'misc' : 'vfio';
+      const className = path === '/dev/iommu' || path === CONTAINER_PATH ? 'misc' : 'vfio';
       describeNode(tree, `/sys/devices/virtual/${className}/${last}`, {
         dev: `${major}:${minor}`,
         name: path.slice('/dev/'.length),
@@ -166,7 +172,7 @@ export class Sysfs {
     const { name } = plan;
     const bus = plan.bus.type;
     const number = vfioNumber(vfio);
-    const hasVfio = this.#bindings.hasVfio({ name, bus });
+    const hasVfio = this.#bindings.hasVfio(name);
     const virtual = this.#virtualOf(built);
     return {
       built,
@@ -191,26 +197,11 @@ export class Sysfs {
   }
 
   #remove({ name, built }: SysDevice): void {
-    if (built.vfio.isOpen) refuse(rules.sysfs_remove_open, { device: name });
+    if (built.vfio.openCount > 0) refuse(rules.sysfs_remove_open, { device: name });
     this.#removed.add(name);
   }
 }
 
 const isFunction = (device: SysDevice): device is SysFunction => 'config' in device.model;
-
-function boundOf({ plan, vfio, model }: BuiltDevice): Bound {
-  const { name, bus } = plan;
-  const config = 'config' in model ? (model as PciModel).config : null;
-  const word = (offset: number): string => (config?.read(offset, 2) ?? 0).toString(16).padStart(4, '0');
-  return {
-    name,
-    bus: bus.type,
-    id: config === null ? '' : `${word(HEADER.vendor)}:${word(HEADER.device)}`,
-    classCode: (config?.read(HEADER.revision, 4) ?? 0) >>> 8,
-    get isOpen() {
-      return vfio.isOpen;
-    },
-  };
-}
 
 const vfioNumber = ({ path }: VfioDevice): number => Number(/\d+$/.exec(path)?.[0]);
