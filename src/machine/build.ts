@@ -7,7 +7,7 @@ import type { Events } from '../base/events.js';
 import type { WorkQueue } from '../base/work.js';
 import { Endpoints } from '../bus/endpoints.js';
 import type { MsiSink } from '../bus/mmio.js';
-import type { DeviceModel, PciModel } from '../bus/model.js';
+import type { DeviceModel } from '../bus/model.js';
 import { parsePciName, pciName, PciSegment } from '../bus/pci.js';
 import { setVirtualFunctions } from '../bus/pci-extended.js';
 import { PlatformBus } from '../bus/platform.js';
@@ -23,20 +23,19 @@ import { VtdHardware } from '../hw/vtd/hardware.js';
 import type { Env } from '../iommufd/env.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 import type { OpenFile } from '../mem/task.js';
-import { BareDriver } from '../vfio/bare.js';
 import { ContainerFile } from '../vfio/container.js';
 import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
-import { VfioDevice, type VfioDriver } from '../vfio/driver.js';
+import { VfioDevice } from '../vfio/driver.js';
 import { VfioGroup } from '../vfio/group.js';
 import { VfioGroupFile } from '../vfio/group-file.js';
-import { VfioPciDriver } from '../vfio/pci/driver.js';
 import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { rules } from './machine-rules.js';
 import { makeModel, openStorage, type Made, type Storage } from './models.js';
 import { planMachine, type BusPlan, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
 import type { Topology } from './topology.js';
+import { VfioDrivers } from './vfio-drivers.js';
 
 export interface BuiltUnit {
   readonly name: string;
@@ -166,6 +165,7 @@ class Assembly implements Built {
   readonly #units: ReadonlyMap<UnitPlan, Wired>;
   readonly #into: Surroundings;
   readonly #groups = new Map<number, VfioGroup>();
+  readonly #drivers = new VfioDrivers();
   readonly #bars = new BarSpace();
   /** Of those that can have virtual functions. */
   readonly #storage = new Map<BuiltDevice, Storage>();
@@ -185,15 +185,21 @@ class Assembly implements Built {
     return [...this.#units.values()].map(({ unit }) => unit);
   }
 
-  /** `storage`: of the physical function that it is a virtual one of. */
-  add(plan: DevicePlan, storage = openStorage(plan, this.#into)): BuiltDevice {
+  /** Of a virtual function: the `physical` one, and its storage. */
+  add(
+    plan: DevicePlan,
+    storage = openStorage(plan, this.#into),
+    physical: BuiltDevice | null = null,
+  ): BuiltDevice {
     const { unit, endpoints } = this.#units.get(plan.bus.unit)!;
     const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into, storage);
     endpoints.add(made.model.endpoint);
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
-    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driverOf(plan, made), extension);
+    const driver = this.#drivers.make(plan, made, physical?.plan.name ?? null);
+    const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
+    this.#drivers.add(plan, vfio);
     // Linux' VFIO takes no other device.
     if (plan.coherent) group.register(vfio);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
@@ -210,6 +216,7 @@ class Assembly implements Built {
     unit.driver.remove(iommu);
     this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
     vfio.group?.unregister(vfio);
+    this.#drivers.remove(vfio);
     if (iommu.group.devices.length === 0) {
       this.#groups.delete(plan.groupNumber);
       this.files.delete(vfioGroupPath(plan.groupNumber));
@@ -261,7 +268,7 @@ class Assembly implements Built {
     for (const each of present) this.#remove(each);
     const made: BuiltDevice[] = [];
     for (let index = 0; index < count; index++) {
-      made.push(this.add(this.#virtualPlan(plan, index), this.#storage.get(device)));
+      made.push(this.add(this.#virtualPlan(plan, index), this.#storage.get(device), device));
     }
     this.#virtual.set(device, made);
     setVirtualFunctions((model as PciDevice).config, count);
@@ -283,11 +290,6 @@ class Assembly implements Built {
       virtualFunctions: null,
     };
   }
-}
-
-/** The kernel's driver that has the device. */
-function driverOf({ bus }: DevicePlan, { model }: Made): VfioDriver {
-  return bus.type === 'pci' ? new VfioPciDriver(model as PciModel) : new BareDriver(bus.type);
 }
 
 /** What the driver of its unit is told of a device. */

@@ -32,6 +32,12 @@ function widthAt(offset: number, left: number, most: StoreWidth): StoreWidth {
   return offset % 2 === 0 && left >= 2 ? 2 : 1;
 }
 
+/** At most 4 bytes. */
+export function storeInto(region: Region, offset: number, width: StoreWidth, lo: number): void {
+  if (region.kind === 'registers') return region.store(offset, width, lo, 0);
+  for (let i = 0; i < width; i++) region.image[offset + i] = lo >>> (8 * i);
+}
+
 function storeOne(region: Region, offset: number, view: DataView, at: number, width: StoreWidth): void {
   if (region.kind === 'memory') {
     for (let i = 0; i < width; i++) region.image[offset + i] = view.getUint8(at + i);

@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import type { Env } from '../../iommufd/env.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -13,6 +14,8 @@ import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { fixBars } from './bars.js';
 import { LowPower, pciFeature } from './features.js';
 import { VirtualConfig, type ConfigActions } from './config.js';
+import { hotReset, hotResetInfo, type ResetSet } from './hot-reset.js';
+import { IoEventFds } from './ioeventfd.js';
 import { PciIrqs, type IrqOwner } from './irqs.js';
 import { getInfo, getIrqInfo } from './info.js';
 import { PciRegions } from './regions.js';
@@ -34,6 +37,9 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   readonly irqs: PciIrqs;
   readonly noCommandMemory: boolean;
   readonly regions: PciRegions;
+  /** What is reset with it by a reset of the bus; null: it stands on a root bus. */
+  resetSet: ResetSet | null = null;
+  readonly #ioEventFds: IoEventFds;
   readonly #role: TokenRole;
   readonly #lowPower = new LowPower();
   #config: VirtualConfig | null = null;
@@ -50,6 +56,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.noCommandMemory = this.#role.kind === 'virtual';
     this.irqs = new PciIrqs(model, this);
     this.regions = new PciRegions(model, () => this.isMemoryEnabled);
+    this.#ioEventFds = new IoEventFds(model, this.regions);
   }
 
   /** vfio_pci_core_enable */
@@ -72,6 +79,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.setPowerState(0);
     this.#setCommand(r.PCI_COMMAND_MASTER, 0);
     this.irqs.end();
+    this.#ioEventFds.end();
     this.model.interrupts.sink = null;
     this.#config = null;
     this.model.reset();
@@ -153,8 +161,15 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     fixBars(this.model, virtual);
   }
 
-  ioctl(cmd: number, arg: bigint, user: UserMemory, _file: OpenDevice): number | null {
+  ioctl(cmd: number, arg: bigint, user: UserMemory, { device, isCdev }: OpenDevice): number | null {
+    const context = isCdev ? (device.bound?.context ?? null) : null;
     switch (cmd) {
+      case v.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+        return hotResetInfo(user, arg, this.resetSet, context);
+      case v.VFIO_DEVICE_PCI_HOT_RESET:
+        return hotReset(user, arg, this.resetSet, context);
+      case v.VFIO_DEVICE_IOEVENTFD:
+        return this.#ioEventFds.set(user, arg);
       case v.VFIO_DEVICE_GET_INFO:
         return getInfo(user, arg);
       case v.VFIO_DEVICE_GET_IRQ_INFO:
@@ -170,8 +185,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     }
   }
 
-  regionInfo(index: number): RegionInfo {
-    return this.regions.info(index);
+  regionInfo(index: number, env: Env): RegionInfo {
+    return this.regions.info(index, env.mapsRegisters);
   }
 
   feature(request: FeatureRequest): number | null {
@@ -203,7 +218,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return this.regions.store(user, index, offset, at, count);
   }
 
-  mmap(request: MmapRequest): SharedPages {
-    return this.regions.map(request);
+  mmap(request: MmapRequest, env: Env): SharedPages {
+    return this.regions.map(request, env.mapsRegisters);
   }
 }

@@ -4,12 +4,12 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import type { Region } from '../../bus/region.js';
+import type { Region, StoreWidth } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
 import { InfoCaps } from '../info-caps.js';
-import { loadRegion, storeRegion } from '../region-access.js';
+import { loadRegion, storeInto, storeRegion } from '../region-access.js';
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { BARS, barLength, canMapBar, isMemoryBar } from './bars.js';
 import { rules } from './rules.js';
@@ -47,12 +47,12 @@ export class PciRegions {
   }
 
   /** vfio_pci_ioctl_get_region_info */
-  info(index: number): RegionInfo {
+  info(index: number, mapsRegisters: boolean): RegionInfo {
     const model = this.#model;
     if (index < BARS) {
       const size = barLength(model, index);
       if (size === 0) return { size: 0, flags: 0 };
-      if (!canMapBar(model, index)) return { size, flags: READ_WRITE };
+      if (!this.#canMap(index, mapsRegisters)) return { size, flags: READ_WRITE };
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
@@ -109,8 +109,19 @@ export class PciRegions {
     storeRegion(user, this.#model.regions[bar]!, offset, at, length, 8, rules.store_unreadable);
   }
 
+  /** `mapsRegisters`: stores to registers that are mapped reach the device. */
+  #canMap(bar: number, mapsRegisters: boolean): boolean {
+    const isMemory = this.#model.regions[bar]?.kind === 'memory';
+    return (isMemory || mapsRegisters) && canMapBar(this.#model, bar);
+  }
+
   #answers(bar: number): boolean {
     return this.#isMemoryEnabled() || !isMemoryBar(this.#model, bar);
+  }
+
+  /** A store that no call makes: lost where nothing answers. */
+  storeOne(bar: number, offset: number, width: StoreWidth, lo: number): void {
+    if (this.#answers(bar)) storeInto(this.#model.regions[bar]!, offset, width, lo);
   }
 
   #meetsTable(bar: number, offset: number, length: number): boolean {
@@ -123,12 +134,12 @@ export class PciRegions {
   }
 
   /** vfio_pci_core_mmap */
-  map({ offset, length, shared }: MmapRequest): SharedPages {
+  map({ offset, length, shared }: MmapRequest, mapsRegisters: boolean): SharedPages {
     const index = indexOf(offset);
     if (index >= v.VFIO_PCI_NUM_REGIONS) refuse(rules.map_index, { index });
     if (!shared) refuse(rules.map_private, { index });
     if (index >= v.VFIO_PCI_ROM_REGION_INDEX) refuse(rules.map_kind, { index });
-    if (!canMapBar(this.#model, index)) refuse(rules.map_bar, { index });
+    if (!this.#canMap(index, mapsRegisters)) refuse(rules.map_bar, { index });
     const region = this.#model.regions[index]!;
     const start = withinRegion(offset);
     const size = region.image.length;
