@@ -1,11 +1,11 @@
 /** Which of the kernel's drivers has a device, and what those of several devices share: a bus that is reset as a whole, a token. */
 import type { PciModel } from '../bus/model.js';
 import { parsePciName } from '../bus/pci.js';
-import { BareDriver } from '../vfio/bare.js';
 import type { VfioDevice, VfioDriver } from '../vfio/driver.js';
 import { VfioPciDriver } from '../vfio/pci/driver.js';
 import type { ResetMember } from '../vfio/pci/hot-reset.js';
 import { VfToken, type TokenRole } from '../vfio/pci/token.js';
+import { VfioPlatformDriver } from '../vfio/platform/driver.js';
 import type { Made } from './models.js';
 import type { DevicePlan } from './plan.js';
 
@@ -22,7 +22,7 @@ export class VfioDrivers {
 
   /** `physical`: the name of the function that a virtual one belongs to. */
   make(plan: DevicePlan, { model }: Made, physical: string | null): VfioDriver {
-    if (plan.bus.type !== 'pci') return new BareDriver(plan.bus.type);
+    if (plan.bus.type !== 'pci') return new VfioPlatformDriver(model);
     return new VfioPciDriver(model as PciModel, { role: this.#roleOf(plan, physical) });
   }
 

@@ -5,6 +5,7 @@
 import type { Rule } from '../base/errno.js';
 import type { Region, StoreWidth } from '../bus/region.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
+import type { SharedPages } from '../mem/task.js';
 
 /** Bytes that are copied at once. */
 const CHUNK = 1 << 16;
@@ -73,4 +74,22 @@ export function storeRegion(
     }
     done += part;
   }
+}
+
+/** A piece of the image, as programs map it. Stores to registers are lost while `answers` says no. */
+export function sharedPages(
+  region: Region,
+  start: number,
+  length: number,
+  answers: () => boolean,
+): SharedPages {
+  const bytes = region.image.subarray(start, start + length);
+  const pages = { bytes, opened: () => {}, closed: () => {}, onGone: null };
+  if (region.kind === 'memory') return pages;
+  return {
+    ...pages,
+    store: (offset, width, lo, hi) => {
+      if (answers()) region.store(start + offset, width, lo, hi);
+    },
+  };
 }

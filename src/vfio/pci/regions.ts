@@ -4,12 +4,12 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import type { Region, StoreWidth } from '../../bus/region.js';
+import type { StoreWidth } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
 import { InfoCaps } from '../info-caps.js';
-import { loadRegion, storeInto, storeRegion } from '../region-access.js';
+import { loadRegion, sharedPages, storeInto, storeRegion } from '../region-access.js';
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { BARS, barLength, canMapBar, isMemoryBar } from './bars.js';
 import { rules } from './rules.js';
@@ -144,23 +144,7 @@ export class PciRegions {
     const start = withinRegion(offset);
     const size = region.image.length;
     if (BigInt(start) + length > BigInt(size)) refuse(rules.map_range, { start, length, size });
-    return this.#pages(region, index, start, Number(length));
-  }
-
-  #pages(region: Region, bar: number, start: number, length: number): SharedPages {
-    const pages = {
-      bytes: region.image.subarray(start, start + length),
-      opened: () => {},
-      closed: () => {},
-      onGone: null,
-    };
-    if (region.kind === 'memory') return pages;
-    return {
-      ...pages,
-      store: (offset, width, lo, hi) => {
-        if (this.#answers(bar)) region.store(start + offset, width, lo, hi);
-      },
-    };
+    return sharedPages(region, start, Number(length), () => this.#answers(index));
   }
 }
 
