@@ -67,7 +67,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.resetFunction();
     this.#restore = saveState(model);
     this.#setCommand(r.PCI_COMMAND_INTX_DISABLE, 0);
-    this.#config = new VirtualConfig(model.config, this, model.interrupts.capability.intx);
+    const hasIntx = model.interrupts.capability.intx && !this.noCommandMemory;
+    this.#config = new VirtualConfig(model.config, this, hasIntx);
     model.interrupts.sink = this.irqs;
     this.#countUser(1);
   }
