@@ -116,7 +116,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     random: config.random ?? guessable,
     openBlocks: config.openBlocks ?? noFiles,
     checkStale: config.checkStale ?? false,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
@@ -131,6 +130,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
+    mapsRegisters: config.mapsRegisters ?? true,
     sharedMemory,
     freeSharedMemory: config.freeShared ?? (() => {}),
   };

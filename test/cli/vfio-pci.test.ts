@@ -41,6 +41,6 @@ describe.runIf(hasCompiler)('a driver in user space', () => {
       'VFIO_DEVICE_SET_IRQS, {argsz=24, flags=DATA_EVENTFD|ACTION_TRIGGER, index=MSIX, start=0, count=1}',
     );
     expect(text).toContain('VFIO_DEVICE_GET_REGION_INFO, {argsz=32, flags=0, index=CONFIG');
-    expect(text).toContain('VFIO_DEVICE_RESET)');
+    expect(text).toContain('VFIO_DEVICE_RESET');
   });
 });

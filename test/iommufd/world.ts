@@ -79,6 +79,7 @@ export class World {
       pins: new PinRegistry(),
       limits,
       work: new WorkQueue(),
+      mapsRegisters: true,
       sharedMemory: (length) => new Uint8Array(length),
       freeSharedMemory: () => {},
     };

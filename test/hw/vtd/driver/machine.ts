@@ -106,6 +106,7 @@ export class Machine {
       pins: new PinRegistry(),
       limits: defaultLimits,
       work: new WorkQueue(),
+      mapsRegisters: true,
       sharedMemory: (length) => new Uint8Array(length),
       freeSharedMemory: () => {},
     };
