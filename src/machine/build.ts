@@ -104,6 +104,8 @@ export interface Surroundings {
   readonly random: (length: number) => Uint8Array;
   /** Opens the files of namespaces. */
   readonly openBlocks: OpenBlocks;
+  /** Programs may map registers: what they store there comes back, store by store. */
+  readonly mapsRegisters: boolean;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -199,7 +201,7 @@ class Assembly implements Built {
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
     const own = plan.virtualFunctions === null ? null : new VfToken(this.#into.random(TOKEN_BYTES));
-    const driver = driverOf(made, roleOf(plan, own, physical));
+    const driver = driverOf(made, roleOf(plan, own, physical), this.#into);
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
     const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
@@ -308,8 +310,9 @@ function roleOf(plan: DevicePlan, own: VfToken | null, physical: Physical | null
 }
 
 /** The kernel's driver for it: on PCI vfio-pci. */
-function driverOf({ model }: Made, role: TokenRole): VfioDriver {
-  return model instanceof PciDevice ? new VfioPciDriver(model, { role }) : new BareDriver('platform');
+function driverOf({ model }: Made, role: TokenRole, { mapsRegisters }: Surroundings): VfioDriver {
+  if (!(model instanceof PciDevice)) return new BareDriver('platform');
+  return new VfioPciDriver(model, { role, mapsRegisters });
 }
 
 /** What the driver of its unit is told of a device. */
