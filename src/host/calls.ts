@@ -8,6 +8,7 @@ import type { Injector } from '../base/inject.js';
 import type { WorkQueue } from '../base/work.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
+import { openBlocks } from './block-file.js';
 import { inbox, outboxReply } from './link.js';
 import { allocateShared, descriptorOf, freeShared, Mapping } from './mappings.js';
 import { DEBUG_ROOT, NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
@@ -36,7 +37,12 @@ export interface ServedEngine {
 const isVirtual = (path: string): boolean => path.startsWith('/proc/') || path.startsWith(`${DEBUG_ROOT}/`);
 
 /** What the host gives an engine beside its configuration. */
-export const hostServices = { allocateShared, freeShared };
+export const hostServices = {
+  allocateShared,
+  freeShared,
+  openBlocks,
+  random: (length: number): Uint8Array => crypto.getRandomValues(new Uint8Array(length)),
+};
 
 /** The tables of the server that calls go by. */
 export interface Registry {

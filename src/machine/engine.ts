@@ -43,6 +43,9 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  readonly freeShared?: (memory: Uint8Array) => void;
+  /** Bytes that nobody can guess. Default: of Math.random, for whom there is nobody who would. */
+  readonly random?: (length: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
 }
@@ -96,10 +99,17 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const events = new Events();
   const work = new WorkQueue();
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
-  const openBlocks = config.openBlocks ?? noFiles;
-  const checkStale = config.checkStale ?? false;
-  const mapsRegisters = config.mapsRegisters ?? true;
-  const into = { physical, events, work, sharedMemory, openBlocks, checkStale, mapsRegisters };
+  const into = {
+    physical,
+    events,
+    work,
+    sharedMemory,
+    freeShared: config.freeShared ?? (() => {}),
+    random: config.random ?? guessable,
+    openBlocks: config.openBlocks ?? noFiles,
+    checkStale: config.checkStale ?? false,
+    mapsRegisters: config.mapsRegisters ?? true,
+  };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
@@ -143,6 +153,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   };
   return engine;
 }
+
+const guessable = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
 
 function noFiles(file: string): never {
   throw new TypeError(`nobody is there who opens ${file}`);

@@ -33,6 +33,11 @@ export class VfioGroup {
     return this.container !== null || this.iommufd !== null;
   }
 
+  /** It, or a device of it, is in somebody's hands. */
+  get isOpen(): boolean {
+    return this.#holders > 0 || this.#bound > 0;
+  }
+
   /** The device has got a driver of VFIO's. */
   register(device: VfioDevice): void {
     this.devices.unshift(device);
