@@ -114,7 +114,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     openBlocks: config.openBlocks ?? noFiles,
     mapsRegisters: config.mapsRegisters ?? true,
     checkStale: config.checkStale ?? false,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
