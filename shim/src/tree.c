@@ -113,10 +113,11 @@ void tree_moved(void)
  */
 bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside)
 {
-	size_t length, more = strlen(path);
+	size_t length, more;
 
-	if (!shim.shows_sys || (dir == AT_FDCWD ? !cwd_matters : dir < 0) || more == 0)
+	if (!shim.shows_sys || (dir == AT_FDCWD ? !cwd_matters : dir < 0) || *path == 0)
 		return false;
+	more = strlen(path);
 	if (!name_of(dir, to) || !is_near(to))
 		return false;
 	*inside = tree_has(to);
@@ -180,6 +181,8 @@ static enum path_kind find_missing(const struct path_hit *hit, char *where)
 		while (where[--end] != '/')
 			;
 		where[end] = 0;
+		if (end == shim.tree_length)
+			break;
 		if (sys4(SYS_newfstatat, AT_FDCWD, where, &status, 0) < 0)
 			continue;
 		if (S_ISDIR(status.st_mode) && (status.st_mode & MODE_BITS) != IOASIS_TREE_OURS)

@@ -55,5 +55,5 @@ const number = (name: string, text: string): string => String(parseNumber(name, 
 function parseSwitch(file: string, text: string): string {
   if (/^(?:[yt1]|on)/i.test(text)) return 'Y';
   if (/^(?:[nf0]|of)/i.test(text)) return 'N';
-  refuse(rules.sysfs_choice, { file, text, choices: 'Y, N' });
+  refuse(rules.sysfs_switch, { file, text });
 }

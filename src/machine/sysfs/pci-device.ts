@@ -112,7 +112,7 @@ function describeActions(tree: SysTree, device: SysFunction, actions: PciActions
   );
   tree.attribute(`${path}/reset`, {
     store: (text) => {
-      if (parseNumber('reset', text) !== 1) refuse(rules.sysfs_number, { file: 'reset', text });
+      if (parseNumber('reset', text) !== 1) refuse(rules.sysfs_reset_value, { text });
       if (methods() === '') refuse(rules.sysfs_reset_none, { device: name });
       model.reset();
     },

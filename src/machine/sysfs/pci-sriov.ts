@@ -55,7 +55,7 @@ function setCount(
   count: number,
   { bindings, setNumVfs }: SriovActions,
 ): void {
-  if (count > U16_MAX) refuse(rules.sysfs_number, { file: 'sriov_numvfs', text: String(count) });
+  if (count > U16_MAX) refuse(rules.sysfs_numvfs_value, { count });
   const isAsked = count !== present && count <= built.plan.virtualFunctions!.total;
   if (isAsked && bindings.driverOf(name) === null) refuse(rules.sysfs_numvfs_driver, { device: name });
   if (isAsked && settings.get(ENABLE_SRIOV) === 'N') refuse(rules.sysfs_numvfs_disabled, {});

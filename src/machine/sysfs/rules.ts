@@ -18,6 +18,9 @@ export const rules = catalogue({
   sysfs_resource: ['EIO', '{file} can only be mapped, by whoever has the device through VFIO'],
   sysfs_numvfs_driver: ['ENOENT', '{device} has no driver that could give it virtual functions'],
   sysfs_numvfs_disabled: ['ENOENT', 'vfio_pci.enable_sriov is N'],
+  sysfs_reset_value: ['EINVAL', 'reset takes 1 and nothing else, not "{text}"'],
+  sysfs_numvfs_value: ['EINVAL', 'sriov_numvfs has 16 bits, and {count} more'],
+  sysfs_switch: ['EINVAL', '{file} is Y or N, not "{text}"'],
   sysfs_number: ['EINVAL', '{file} takes a number, not "{text}"'],
   sysfs_choice: ['EINVAL', '{file} takes one of {choices}, not "{text}"'],
 });
