@@ -30,7 +30,7 @@ import { DmaDriver } from '../vfio/dma-driver.js';
 import { VfioDevice, type VfioDriver } from '../vfio/driver.js';
 import { VfioGroup } from '../vfio/group.js';
 import { VfioGroupFile } from '../vfio/group-file.js';
-import { VfioPciDriver } from '../vfio/pci/driver.js';
+import { VfioPciDriver, type VfioPciOptions } from '../vfio/pci/driver.js';
 import { VfToken, type TokenRole } from '../vfio/pci/token.js';
 import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
@@ -104,6 +104,8 @@ export interface Surroundings {
   readonly random: (length: number) => Uint8Array;
   /** Opens the files of namespaces. */
   readonly openBlocks: OpenBlocks;
+  /** Programs may map registers: what they store there comes back, store by store. */
+  readonly mapsRegisters: boolean;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -199,7 +201,8 @@ class Assembly implements Built {
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
     const own = plan.virtualFunctions === null ? null : new VfToken(this.#into.random(TOKEN_BYTES));
-    const driver = driverOf(made, roleOf(plan, own, physical));
+    const { mapsRegisters } = this.#into;
+    const driver = driverOf(made, { role: roleOf(plan, own, physical), mapsRegisters });
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
     const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
@@ -308,8 +311,8 @@ function roleOf(plan: DevicePlan, own: VfToken | null, physical: Physical | null
 }
 
 /** The kernel's driver for it: on PCI vfio-pci. */
-function driverOf({ model }: Made, role: TokenRole): VfioDriver {
-  return model instanceof PciDevice ? new VfioPciDriver(model, { role }) : new BareDriver('platform');
+function driverOf({ model }: Made, options: VfioPciOptions): VfioDriver {
+  return model instanceof PciDevice ? new VfioPciDriver(model, options) : new BareDriver('platform');
 }
 
 /** What the driver of its unit is told of a device. */

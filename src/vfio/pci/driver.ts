@@ -25,6 +25,8 @@ import { matchToken, type TokenRole } from './token.js';
 export interface VfioPciOptions {
   /** What it is in SR-IOV. A virtual function's memory is enabled by its physical function. Default: neither. */
   readonly role?: TokenRole;
+  /** Stores to mapped registers can be caught. Default true. */
+  readonly mapsRegisters?: boolean;
 }
 
 /** PCI_D3hot */
@@ -49,7 +51,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.#role = options.role ?? { kind: 'none' };
     this.noCommandMemory = this.#role.kind === 'virtual';
     this.irqs = new PciIrqs(model, this);
-    this.regions = new PciRegions(model, () => this.isMemoryEnabled);
+    const mapsRegisters = options.mapsRegisters ?? true;
+    this.regions = new PciRegions(model, mapsRegisters, () => this.isMemoryEnabled);
   }
 
   /** vfio_pci_core_enable */

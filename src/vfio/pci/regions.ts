@@ -20,14 +20,16 @@ const FILL = new Uint8Array(4096).fill(0xff);
 
 export class PciRegions {
   readonly #model: PciModel;
+  readonly #mapsRegisters: boolean;
   readonly #isMemoryEnabled: () => boolean;
   /** Which BAR has the table, -1: none; and where. */
   readonly msixBar: number;
   readonly msixStart: number;
   readonly msixEnd: number;
 
-  constructor(model: PciModel, isMemoryEnabled: () => boolean) {
+  constructor(model: PciModel, mapsRegisters: boolean, isMemoryEnabled: () => boolean) {
     this.#model = model;
+    this.#mapsRegisters = mapsRegisters;
     this.#isMemoryEnabled = isMemoryEnabled;
     const { config } = model;
     const at = config.capability(r.PCI_CAP_ID_MSIX);
@@ -52,7 +54,7 @@ export class PciRegions {
     if (index < BARS) {
       const size = barLength(model, index);
       if (size === 0) return { size: 0, flags: 0 };
-      if (!canMapBar(model, index)) return { size, flags: READ_WRITE };
+      if (!this.#canMap(index)) return { size, flags: READ_WRITE };
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
@@ -104,6 +106,11 @@ export class PciRegions {
     return length;
   }
 
+  #canMap(bar: number): boolean {
+    const isCaught = this.#mapsRegisters || this.#model.regions[bar]?.kind === 'memory';
+    return isCaught && canMapBar(this.#model, bar);
+  }
+
   #storePart(user: UserMemory, bar: number, offset: number, at: bigint, length: number): void {
     if (!this.#answers(bar)) return refuseStore(user, bar, at);
     storeRegion(user, this.#model.regions[bar]!, offset, at, length, 8, rules.store_unreadable);
@@ -128,7 +135,7 @@ export class PciRegions {
     if (index >= v.VFIO_PCI_NUM_REGIONS) refuse(rules.map_index, { index });
     if (!shared) refuse(rules.map_private, { index });
     if (index >= v.VFIO_PCI_ROM_REGION_INDEX) refuse(rules.map_kind, { index });
-    if (!canMapBar(this.#model, index)) refuse(rules.map_bar, { index });
+    if (!this.#canMap(index)) refuse(rules.map_bar, { index });
     const region = this.#model.regions[index]!;
     const start = withinRegion(offset);
     const size = region.image.length;
