@@ -20,6 +20,7 @@ import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
 import { deviceNodes, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
+import type { Sysfs } from './sysfs/sysfs.js';
 import type { Topology } from './topology.js';
 
 const rules = catalogue({
@@ -48,6 +49,8 @@ export interface EngineConfig {
   readonly random?: (length: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
+  /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
+  readonly cpus?: string;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -80,6 +83,8 @@ export interface Engine {
   leaks(): LeakReport;
   /** The text of a file below /sys/kernel/debug/ioasis; null: there is none of that name. */
   debugFile(name: string): string | null;
+  /** What programs find below /sys; null without a topology: it is the system's. */
+  readonly sysfs: Sysfs | null;
 }
 
 const NOTHING: Built = {
@@ -107,11 +112,15 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     freeShared: config.freeShared ?? (() => {}),
     random: config.random ?? guessable,
     openBlocks: config.openBlocks ?? noFiles,
-    checkStale: config.checkStale ?? false,
     mapsRegisters: config.mapsRegisters ?? true,
+    checkStale: config.checkStale ?? false,
   };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
+  const sysfs =
+    config.topology === undefined || parts === null
+      ? null
+      : parts.sysfs(built, { cpus: config.cpus ?? '0', physical });
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
@@ -125,7 +134,9 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices: deviceNodes([...built.devices.values()].map(({ plan }) => plan)),
+    get devices() {
+      return sysfs?.devices ?? deviceNodes([]);
+    },
     injector,
     events,
     physical,
@@ -134,7 +145,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     contexts,
     open(path) {
       const device = built.files.get(path);
-      if (device !== undefined) return device(env);
+      if (device !== undefined && sysfs?.has(path) !== false) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const context = new Context(env, ioctls, () => contexts.delete(number));
@@ -150,6 +161,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
       providers: physical.providers.live,
     }),
     debugFile: (name) => parts?.debugFile(engine, name) ?? null,
+    sysfs,
   };
   return engine;
 }

@@ -86,6 +86,10 @@ export class VfioDevice {
     readonly extension: VfioExtension | null = null,
   ) {}
 
+  get isOpen(): boolean {
+    return this.openCount > 0;
+  }
+
   /** Of the drivers of Linux 7.2 only vfio-pci has pasid_attach_ioas. */
   get attachesPasids(): boolean {
     return this.bus === 'pci';

@@ -44,10 +44,13 @@ export class VfioGroup {
     device.group = this;
   }
 
-  /** And has lost it. */
+  /** vfio_device_remove_group: without a device there is no group, and so nothing to have in a container. */
   unregister(device: VfioDevice): void {
-    this.devices.splice(this.devices.indexOf(device), 1);
+    const index = this.devices.indexOf(device);
+    if (index < 0) return;
+    this.devices.splice(index, 1);
     device.group = null;
+    if (this.devices.length === 0) this.leave();
   }
 
   /** vfio_group_fops_open */
