@@ -8,12 +8,16 @@ import type { Injector } from '../base/inject.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, DirectView } from './client.js';
 import { Providers } from './providers.js';
-import { TableStore } from './table-store.js';
+import { CHUNK_BYTES, TableStore, type NearChunk } from './table-store.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
 const FRAME_MASK = 0xfffn;
+/** Of an HPA of tables: where it is in its chunk. */
+const CHUNK_MASK = CHUNK_BYTES - 1;
 /** The high word of every table's HPA is below this. */
-const TABLE_SPACE_HI = 1 << 4;
+export const TABLE_SPACE_HI = 1 << 4;
+/** The largest structure but a table, in words. */
+const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
 const BOUNCE = 1 << 16;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
@@ -22,11 +26,13 @@ const LOAD_TRIES = 8;
 /** What a walk needs of memory. */
 export type EntryMemory = Pick<
   PhysicalMemory,
-  'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
+  'near' | 'block' | 'blockAt' | 'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
 >;
 
 export class PhysicalMemory {
   readonly tables: TableStore;
+  /** {@link TableStore.near}: whoever follows tables looks here before {@link load64}. */
+  readonly near: NearChunk;
   readonly providers = new Providers();
   readonly #windows = new Windows();
   /** The entry that {@link load64} found, as two int32 words. */
@@ -35,6 +41,9 @@ export class PhysicalMemory {
   readonly #entry = new Uint8Array(8);
   readonly #entryWords = new Int32Array(this.#entry.buffer);
   readonly #bounce = new Uint8Array(BOUNCE);
+  /** Index of the first word of what {@link block} found. */
+  blockAt = 0;
+  readonly #copied = new Int32Array(BLOCK_WORDS);
   #found: DirectView | null = null;
   directAt = 0;
   /** Whether the last {@link copy} that failed did so where it reads. */
@@ -42,6 +51,7 @@ export class PhysicalMemory {
 
   constructor(injector: Injector) {
     this.tables = new TableStore(injector);
+    this.near = this.tables.near;
   }
 
   /** GiB of client memory that have HPA; 0 when nothing leaks. */
@@ -125,21 +135,38 @@ export class PhysicalMemory {
 
   /** Loads the 64-bit entry at an 8-byte aligned HPA into {@link loadedHi} and {@link loadedLo}. */
   load64(hi: number, lo: number): boolean {
-    if (hi >>> 0 < TABLE_SPACE_HI) {
-      const frame = (hi << 20) | (lo >>> 12);
-      const words = this.tables.wordsOf(frame);
-      if (words === null) return false;
-      const at = this.tables.wordOf(frame) + ((lo & 0xfff) >>> 2);
-      this.loadedLo = words[at]!;
-      this.loadedHi = words[at + 1]!;
-      return true;
-    }
-    const view = this.direct(hi, lo);
-    if (view !== null && this.#loadDirect(view)) return true;
-    if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
-    this.loadedLo = this.#entryWords[0]!;
-    this.loadedHi = this.#entryWords[1]!;
+    if (hi >>> 0 >= TABLE_SPACE_HI) return this.#loadClient(hi, lo);
+    const { tables } = this;
+    const { near } = tables;
+    const frame = (hi << 20) | (lo >>> 12);
+    if ((frame - near.first) >>> 0 >= near.frames && !tables.approach(frame)) return false;
+    const { words } = near;
+    const at = (lo & CHUNK_MASK) >>> 2;
+    this.loadedLo = words[at]!;
+    this.loadedHi = words[at + 1]!;
     return true;
+  }
+
+  /**
+   * The words of `count` words at an HPA, from index {@link blockAt} on: those of tables themselves, of client memory a copy.
+   * They lie in one frame, and are looked at before the next call. Null: no memory.
+   */
+  block(hi: number, lo: number, count: number): Int32Array | null {
+    if (hi >>> 0 < TABLE_SPACE_HI) {
+      const { tables } = this;
+      const { near } = tables;
+      const frame = (hi << 20) | (lo >>> 12);
+      if ((frame - near.first) >>> 0 >= near.frames && !tables.approach(frame)) return null;
+      this.blockAt = (lo & CHUNK_MASK) >>> 2;
+      return near.words;
+    }
+    for (let at = 0; at < count; at += 2) {
+      if (!this.#loadClient(hi, lo + at * 4)) return null;
+      this.#copied[at] = this.loadedLo;
+      this.#copied[at + 1] = this.loadedHi;
+    }
+    this.blockAt = 0;
+    return this.#copied;
   }
 
   /** Stores a 64-bit entry at an 8-byte aligned HPA. */
@@ -190,6 +217,15 @@ export class PhysicalMemory {
     if (hi >>> 0 < TABLE_SPACE_HI || !windows.find(hi, lo)) return null;
     this.directAt = windows.foundAt;
     return windows.found;
+  }
+
+  #loadClient(hi: number, lo: number): boolean {
+    const view = this.direct(hi, lo);
+    if (view !== null && this.#loadDirect(view)) return true;
+    if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
+    this.loadedLo = this.#entryWords[0]!;
+    this.loadedHi = this.#entryWords[1]!;
+    return true;
   }
 
   /** The owner may store while we load: a low word belongs to the high word that was there before and after it. */
