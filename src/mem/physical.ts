@@ -9,6 +9,7 @@ import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, DirectView } from './client.js';
 import { Providers } from './providers.js';
 import { CHUNK_BYTES, TableStore, type NearChunk } from './table-store.js';
+import type { RunList } from './runs.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
 const FRAME_MASK = 0xfffn;
@@ -16,6 +17,8 @@ const FRAME_MASK = 0xfffn;
 const CHUNK_MASK = CHUNK_BYTES - 1;
 /** The high word of every table's HPA is below this. */
 export const TABLE_SPACE_HI = 1 << 4;
+/** Of a low word: where it is in its window of 1 GiB. */
+const SLOT_MASK = 0x3fff_ffff;
 /** The largest structure but a table, in words. */
 const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
@@ -46,6 +49,7 @@ export class PhysicalMemory {
   readonly #copied = new Int32Array(BLOCK_WORDS);
   #found: DirectView | null = null;
   directAt = 0;
+  #viewHpa = 0;
   /** Whether the last {@link copy} that failed did so where it reads. */
   isSourceGone = false;
 
@@ -131,6 +135,40 @@ export class PhysicalMemory {
       toLo = (toLo + piece) | 0;
     }
     return true;
+  }
+
+  /**
+   * {@link readAt} of many runs by one call, if they are all of one view and the host can do that. False: nothing is known
+   * of what was moved, and they are to be read one by one.
+   */
+  gather(runs: RunList, into: Uint8Array, at: number): boolean {
+    const view = this.#viewOf(runs);
+    return view?.gather?.(this.#viewHpa, runs, into, at) === true && view.alive;
+  }
+
+  /** The same for {@link writeAt}. */
+  scatter(runs: RunList, from: Uint8Array, at: number): boolean {
+    const view = this.#viewOf(runs);
+    return view?.scatter?.(this.#viewHpa, runs, from, at) === true && view.alive;
+  }
+
+  /** And for {@link copy}, of as many bytes as `target` has. */
+  copyRuns(source: RunList, target: RunList): boolean {
+    const to = this.#viewOf(target);
+    const toHpa = this.#viewHpa;
+    const from = this.#viewOf(source);
+    if (from === null || to === null) return false;
+    return from.copyRuns?.(this.#viewHpa, source, to, toHpa, target) === true && from.alive && to.alive;
+  }
+
+  /** The view that the first run lies in, if its bytes are as far apart as their HPAs; {@link #viewHpa} is its first byte. */
+  #viewOf({ words }: RunList): DirectView | null {
+    const hi = words[0]!;
+    const lo = words[1]!;
+    const view = this.direct(hi, lo);
+    if (view === null || this.directAt !== (lo & SLOT_MASK)) return null;
+    this.#viewHpa = hi * 2 ** 32 + ((lo >>> 0) - this.directAt);
+    return view;
   }
 
   /** Loads the 64-bit entry at an 8-byte aligned HPA into {@link loadedHi} and {@link loadedLo}. */
@@ -335,6 +373,7 @@ const FEW = 48;
 
 function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
   if (from === into) into.copyWithin(to, at, at + length);
+  else if (length === from.length) into.set(from, to);
   else if (length > FEW) into.set(from.subarray(at, at + length), to);
   else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

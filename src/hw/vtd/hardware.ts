@@ -6,6 +6,7 @@ import type { Events } from '../../base/events.js';
 import type { EndpointRouter, PageRequestMessage, Translation, Translator } from '../../bus/dma.js';
 import type { Mmio, MsiSink } from '../../bus/mmio.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
+import type { RunList } from '../../mem/runs.js';
 import { cachedSpaces, cachedTranslations, type CachedSpace, type CachedTranslation } from './cached.js';
 import { Caches } from './caches.js';
 import { Abilities, type VtdCapabilities } from './capabilities.js';
@@ -92,6 +93,10 @@ export class VtdHardware implements Translator, Mmio {
 
   translate(request: Translation): boolean {
     return this.#requests.translate(request);
+  }
+
+  translateRuns(request: Translation, length: number, runs: RunList): boolean {
+    return this.#requests.translateRuns(request, length, runs);
   }
 
   pageRequest(message: PageRequestMessage): void {

@@ -60,7 +60,7 @@ export const ENTRY = {
 
 const WAYS = 4;
 const SETS_LG2 = 10;
-const ENTRIES = WAYS << SETS_LG2;
+export const ENTRIES = WAYS << SETS_LG2;
 const SET_MASK = (1 << SETS_LG2) - 1;
 const FRONT_LG2 = 12;
 const FRONT_MASK = (1 << FRONT_LG2) - 1;
@@ -104,6 +104,8 @@ export class Iotlb {
   readonly #counts = [0, 0, 0];
   #nested = 0;
   #live = 0;
+  /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
+  removals = 1;
 
   constructor() {
     for (let at = E_TAG; at < this.words.length; at += 1 << STRIDE_LG2) this.words[at] = NOTHING;
@@ -244,6 +246,7 @@ export class Iotlb {
     this.#byPasid.remove(entry);
     this.#all.remove(entry);
     this.#live -= 1;
+    this.removals = (this.removals + 1) | 0 || 1;
   }
 
   #probe(hi: number, lo: number, am: number, high: number, tag: number): void {

@@ -5,6 +5,7 @@
  */
 import * as dma from '../../bus/dma.js';
 import type { Translation } from '../../bus/dma.js';
+import type { RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
@@ -12,6 +13,7 @@ import type { FaultRecords } from './faults.js';
 import { ENTRY, frontOf, hashOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
 import { Reason, reasonInfo } from './reasons.js';
+import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
 import type { Staleness } from './stale.js';
 import * as bits from './structures.js';
@@ -71,6 +73,7 @@ export class Requests {
   readonly #entries: Int32Array;
   readonly #front: Uint16Array;
   readonly #last: LastSpace;
+  readonly #hits: RunHits;
   readonly #walker: Walker;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
@@ -84,6 +87,7 @@ export class Requests {
     this.#entries = parts.iotlb.words;
     this.#front = parts.iotlb.front;
     this.#last = parts.last;
+    this.#hits = new RunHits(parts.iotlb, parts.last, parts.tables);
     this.#walker = parts.walker;
     this.#staleness = parts.staleness;
     this.#faults = parts.faults;
@@ -130,6 +134,24 @@ export class Requests {
     request.reason = 0;
     request.recoverable = false;
     return true;
+  }
+
+  /** {@link translate} for block after block of `length` bytes; what misses is asked for alone. */
+  translateRuns(request: Translation, length: number, runs: RunList): boolean {
+    for (;;) {
+      const hit = this.#hits.take(request, length, runs);
+      length -= hit;
+      forward(request, hit);
+      if (length === 0 || runs.isFull) return true;
+      if (!this.#resolve(request)) return false;
+      const size = 1 << request.sizeLg2;
+      const room = size - (request.lo & (size - 1));
+      const block = room < length ? room : length;
+      runs.add(request.hpaHi, request.hpaLo, block);
+      length -= block;
+      forward(request, block);
+      if (length === 0 || runs.isFull) return true;
+    }
   }
 
   /** By all that is cached, and then by a walk. */
@@ -266,6 +288,13 @@ export class Requests {
     this.#faults.refused(reason, request, isSilenced);
     return false;
   }
+}
+
+/** Goes on to the byte `length` (below 4 GiB) bytes after. */
+function forward(request: Translation, length: number): void {
+  const next = (request.lo + length) | 0;
+  if (next >>> 0 < request.lo >>> 0) request.hi = (request.hi + 1) | 0;
+  request.lo = next;
 }
 
 /** A completion without permissions; no fault. */
