@@ -5,6 +5,8 @@
  * Addresses are pairs of int32 words; nothing here allocates for a request that succeeds.
  */
 
+import type { RunList } from '../mem/runs.js';
+
 /** {@link Translation.access}, and what an entry permits. */
 export const DMA_READ = 1;
 export const DMA_WRITE = 2;
@@ -63,6 +65,11 @@ export interface Translator {
    * unit has recorded the fault.
    */
   translate(request: Translation): boolean;
+  /**
+   * Answers for `length` (> 0) bytes from an untranslated address on at once: adds where they lie to `runs`, until that is
+   * full. False: the byte after them was refused. Whoever has it asks each block as {@link translate} would.
+   */
+  translateRuns?(request: Translation, length: number, runs: RunList): boolean;
   /** Takes a page request. The answer comes to {@link Endpoint.pageGroupResponse}, at once or later. */
   pageRequest(message: PageRequestMessage): void;
 }

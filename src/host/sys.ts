@@ -220,16 +220,24 @@ export function memlockLimit(pid: number): bigint | null {
   return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);
 }
 
-/** What shim/guard/guard.c offers: ranges in which a SIGBUS leaves a mark and not a corpse. */
+/** A mapping for {@link Guard.gather} and its like: its address, the HPA of its first byte, its length. */
+type Mapping = [address: number, hpa: number, length: number];
+
+/** What shim/guard offers: ranges in which a SIGBUS leaves a mark and not a corpse, and moves of many runs at once. */
 export interface Guard {
   /** By range: how many pages were replaced in it. */
   readonly marks: Int32Array;
   /** The number of the range, or -1 when there is none left. */
   add(address: number, length: number): number;
   remove(range: number): void;
+  /** Moves runs (see mem/runs.ts) within a mapping to, or from, index `at` of bytes. 0: some run lies elsewhere. */
+  gather(...args: [...Mapping, runs: Int32Array, count: number, into: Uint8Array, at: number]): number;
+  scatter(...args: [...Mapping, runs: Int32Array, count: number, from: Uint8Array, at: number]): number;
+  copy(...args: [...Mapping, from: Int32Array, ...Mapping, to: Int32Array, bytes: number]): number;
 }
 
 const GUARD_RANGES = 4096;
+const mapping = ['int64_t', 'int64_t', 'int64_t'] as const;
 
 /** Installs the handler of the library at `path`; null when it is not there. */
 export function loadGuard(path: string): Guard | null {
@@ -241,6 +249,9 @@ export function loadGuard(path: string): Guard | null {
       marks: new Int32Array(koffi.view(BigInt(marks), GUARD_RANGES * 4)),
       add: library.func('guard_add', 'int', ['int64_t', 'int64_t']) as Guard['add'],
       remove: library.func('guard_remove', 'void', ['int']) as Guard['remove'],
+      gather: library.func('guard_gather', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
+      scatter: library.func('guard_scatter', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
+      copy: library.func('guard_copy', 'int', [...mapping, 'void*', ...mapping, 'void*', 'int64_t']),
     };
   } catch {
     return null;
