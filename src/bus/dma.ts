@@ -16,6 +16,8 @@ export const DMA_PRIV = 8;
 
 /** {@link Translation.pasid} of a request without one. */
 export const NO_PASID = -1;
+/** In {@link Endpoint.invalidateDeviceTlb}: whatever the PASID. */
+export const ALL_PASIDS = -2;
 
 /** Address types of PCIe (AT field). */
 export const AT_UNTRANSLATED = 0;
@@ -84,9 +86,9 @@ export interface Endpoint {
   readonly name: string;
   readonly sourceId: number;
   /**
-   * Drops translations from the device's own cache: those of `pasid` (of the requester id alone: {@link NO_PASID}) in
-   * the aligned block of `1 << sizeLg2` bytes around the address; 64 is everything. False: the device did not answer,
-   * as one that is gone or has no such cache.
+   * Drops translations from the device's own cache: those of `pasid` (of the requester id alone: {@link NO_PASID}; of
+   * every PASID, not those of the requester id alone: {@link ALL_PASIDS}) in the aligned block of `1 << sizeLg2` bytes
+   * around the address; 64 is everything. False: the device did not answer, as one that is gone or has no such cache.
    */
   invalidateDeviceTlb(pasid: number, hi: number, lo: number, sizeLg2: number): boolean;
   pageGroupResponse(pasid: number, group: number, code: number): void;

@@ -6,6 +6,8 @@
 import type { Events } from '../base/events.js';
 import { joinWords } from '../base/words.js';
 import {
+  ALL_PASIDS,
+  NO_PASID,
   AT_TRANSLATED,
   AT_TRANSLATION_REQUEST,
   DMA_EXEC,
@@ -75,11 +77,13 @@ export class TranslationCache implements Resolver {
     return this.#pass(slot, request);
   }
 
-  /** Drops what `pasid` has in the aligned block of `1 << sizeLg2` bytes around the address. */
+  /** Drops what `pasid`, or with {@link ALL_PASIDS} every PASID, has in the aligned block of `1 << sizeLg2` bytes around the address. */
   invalidate(pasid: number, hi: number, lo: number, sizeLg2: number): void {
     for (let slot = 0; slot < ENTRIES; slot++) {
       const own = this.#sizeLg2[slot]!;
-      if (own === EMPTY || this.#pasid[slot] !== pasid) continue;
+      const owner = this.#pasid[slot]!;
+      const isMeant = pasid === ALL_PASIDS ? owner !== NO_PASID : owner === pasid;
+      if (own === EMPTY || !isMeant) continue;
       const shared = Math.max(own, sizeLg2);
       if (sameBlock(this.#hi[slot]!, this.#lo[slot]!, hi, lo, shared)) this.#sizeLg2[slot] = EMPTY;
     }

@@ -4,7 +4,7 @@
  * with its head on it (FSTS_REG.IQE) until software has cleared the error; a device that did not answer makes the next
  * wait fail (ITE).
  */
-import { NO_PASID, type EndpointRouter } from '../../bus/dma.js';
+import { ALL_PASIDS, NO_PASID, type EndpointRouter } from '../../bus/dma.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import type { Abilities } from './capabilities.js';
 import type { Caches } from './caches.js';
@@ -22,6 +22,7 @@ const IH = 1 << 6;
 const AM_MASK = 0x3f;
 const DTLB_S = 1 << 0;
 const PASID_DTLB_S = 1 << 11;
+const PASID_DTLB_G = 1 << 0;
 const RESPONSE_PASID_PRESENT = 1 << 4;
 const PASID_MASK = 0xfffff;
 const STOPPED = reg.FSTS_IQE | reg.FSTS_ITE;
@@ -174,7 +175,10 @@ export class InvalidationQueue {
     };
     rows[qi.QI_PASID_DEVICE_TLB] = {
       reserved: can.throttles ? [0, 0, 0x7fe, 0] : [0xf000, 0xfff0_0000 | 0, 0x7fe, 0],
-      run: (w) => this.#deviceTlb(w[0]! >>> 16, w[1]! & PASID_MASK, w, PASID_DTLB_S),
+      run: (w) => {
+        const pasid = (w[2]! & PASID_DTLB_G) === 0 ? w[1]! & PASID_MASK : ALL_PASIDS;
+        return this.#deviceTlb(w[0]! >>> 16, pasid, w, PASID_DTLB_S);
+      },
     };
     rows[qi.QI_INTERRUPT_ENTRY] = { reserved: [0x07ff_f1e0, -1 << 16, -1, -1], run: () => DONE };
     rows[qi.QI_WAIT] = { reserved: [0xffff_f100 | 0, 0, 3, 0], run: (w) => this.#wait(w) };

@@ -199,6 +199,12 @@ describe('device TLB', () => {
     expect(withPasid.device.told).toEqual([`drop pasid 9 ${expected}`]);
   });
 
+  test('of every PASID, whatever the descriptor names', () => {
+    const world = started();
+    world.submit(8n | (BigInt(SOURCE) << 16n) | (9n << 32n), 0x1234_5000n | 1n);
+    expect(world.device.told).toEqual(['drop pasid -2 0x12345000 2^12']);
+  });
+
   test('a device that does not answer: the next wait fails, and says who', () => {
     const world = started();
     const status = world.table();

@@ -2,6 +2,7 @@
 import { catalogue } from '../../../base/errno.js';
 
 export const rules = catalogue({
+  vtd_no_width: ['EINVAL', '{unit} has no address width for its stages: SAGAW {sagaw}'],
   vtd_hw_info_type: ['EOPNOTSUPP', '{unit} has no hardware information of type {type}'],
 
   // Kernel-managed tables

@@ -111,8 +111,10 @@ export class VtdUnit implements Unit {
     this.events = events;
     this.segment = segment;
     this.#vectors = vectors;
-    this.#arena = memory.tables.openArena();
     this.capabilities = new Capabilities(mmio.read64(CAP_REG), mmio.read64(ECAP_REG));
+    const { agaw, sagaw } = this.capabilities;
+    if (agaw < 0) refuse(rules.vtd_no_width, { unit: name, sagaw });
+    this.#arena = memory.tables.openArena();
     this.domainIds = new DomainIds(this.capabilities.domainIds);
     this.queue = new InvalidationQueue(memory, mmio, events, this.#arena);
     this.queue.onIdle = () => this.#takeInterrupts();
