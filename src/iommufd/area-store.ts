@@ -7,10 +7,11 @@
  * first time that somebody asks for it and is from then on the only truth about it; never both.
  */
 import { IntervalMap } from '../base/interval-map.js';
-import { highWord, joinWords, lowWord } from '../base/words.js';
+import { joinWords } from '../base/words.js';
 import type { Payer } from './accounting.js';
 import { Area } from './area.js';
 import type { AccountMode } from './context.js';
+import type { MapRequest } from './in-place.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Pages } from './pages.js';
 import { U64_MAX, pageOffset } from './units.js';
@@ -86,14 +87,14 @@ export class AreaStore {
     this.index.insert(area.iova, area.last, (area.slot << 1) | MADE);
   }
 
-  /** Notes an area that shows user memory from `address` on. */
-  note(iova: bigint, last: bigint, address: bigint, payer: Payer, mode: AccountMode, prot: number): void {
+  /** Notes an area that shows the user memory that was asked for. */
+  note(request: MapRequest, payer: Payer, mode: AccountMode): void {
     const slot = this.#takeSlot();
-    this.#slots[slot] = this.#originOf(payer, mode, prot);
+    this.#slots[slot] = this.#originOf(payer, mode, request.prot);
     if (2 * slot >= this.#addresses.length) this.#grow();
-    this.#addresses[2 * slot] = highWord(address);
-    this.#addresses[2 * slot + 1] = lowWord(address);
-    this.index.insert(iova, last, slot << 1);
+    this.#addresses[2 * slot] = request.addressHi;
+    this.#addresses[2 * slot + 1] = request.addressLo;
+    this.index.insertWords(request.iovaHi, request.iovaLo, request.lastHi, request.lastLo, slot << 1);
   }
 
   #originOf(payer: Payer, mode: AccountMode, prot: number): Origin {
