@@ -3,8 +3,8 @@
  * only *noted*: a row of the index, two words of address and an {@link Origin} that it shares with its neighbours,
  * because a million objects with page arrays are a load on the collector and on the CPU's caches.
  *
- * Invariant: a slot holds an Origin (the area is noted, and the words are its address) or an Area, which is made the
- * first time that somebody asks for it and is from then on the only truth about it; never both.
+ * Invariant: a slot in use holds an Origin (the area is noted, and the words are its address) or an Area, which is made
+ * the first time that somebody asks for it and is from then on the only truth about it; never both.
  */
 import { IntervalMap } from '../base/interval-map.js';
 import { joinWords } from '../base/words.js';
@@ -116,17 +116,17 @@ export class AreaStore {
 
   remove(area: Area): void {
     this.index.remove(area.iova);
+    this.#slots[area.slot] = undefined;
     this.#freeSlot(area.slot);
   }
 
-  /** Removes the area under the cursor, which is only noted. */
+  /** Removes the area under the cursor, which is only noted. Its slot is left as it is: nobody looks, and it is far away. */
   removeNoted(): void {
     this.#freeSlot(this.index.curValue >> 1);
     this.index.removeCurrent();
   }
 
   #freeSlot(slot: number): void {
-    this.#slots[slot] = undefined;
     this.#freeSlots.push(slot);
     this.table.context.areas -= 1;
   }
