@@ -90,7 +90,9 @@ export class AreaStore {
   /** Notes an area that shows the user memory that was asked for. */
   note(request: MapRequest, payer: Payer, mode: AccountMode): void {
     const slot = this.#takeSlot();
-    this.#slots[slot] = this.#originOf(payer, mode, request.prot);
+    const origin = this.#originOf(payer, mode, request.prot);
+    // A slot that is used again mostly has it, and a look at what is far away is cheaper than a store there.
+    if (this.#slots[slot] !== origin) this.#slots[slot] = origin;
     if (2 * slot >= this.#addresses.length) this.#grow();
     this.#addresses[2 * slot] = request.addressHi;
     this.#addresses[2 * slot + 1] = request.addressLo;
