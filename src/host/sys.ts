@@ -46,9 +46,16 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** Maps `length` bytes of `fd` (-1: anonymous, private). The bytes stay mapped for ever, see {@link remap}. */
 export function map(length: number, fd = -1): Block {
+  const block = tryMap(length, fd);
+  if (block === null) throw new Error(`cannot map ${length} bytes: errno ${koffi.errno()}`);
+  return block;
+}
+
+/** {@link map}, or null where a process has all the mappings that it may have. */
+export function tryMap(length: number, fd: number): Block | null {
   const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
   const address = mmapNative(0, length, PROT_READ | PROT_WRITE, flags, fd, 0) as number;
-  if (address === -1) throw new Error(`cannot map ${length} bytes: errno ${koffi.errno()}`);
+  if (address === -1) return null;
   const buffer = koffi.view(BigInt(address), length);
   return { address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
 }
@@ -79,10 +86,10 @@ export function unmapAt(block: Block): void {
 /** Memory that the kernel has mapped at `address`. */
 export const viewOf = (address: number, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
 
-/** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
-export function remap(block: Block, fd: number): void {
+/** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. False: what was there still is. */
+export function remap(block: Block, fd: number): boolean {
   const flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED);
-  mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0);
+  return mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0) !== -1;
 }
 
 /** Maps what may not be mapped at a place of our choice: the address, for {@link memcpy} only. */

@@ -30,10 +30,14 @@ export class Call extends UserMemory {
 
   /** Takes an id for `object`, which everybody sees once the call succeeds; until then it can be undone. */
   reserve<T extends IommufdObject>(object: T): T {
-    this.context.objects.reserve(this, object);
-    (this.#made ??= []).push(object);
+    const { objects } = this.context;
+    objects.reserve(this, object);
+    if (this.#made === null) this.#made = [object];
+    else this.#made.push(object);
     this.tx.onAbort(() => {
-      if (!object.published) this.#forget(object);
+      if (object.published) return;
+      this.#forget(object);
+      objects.abort(object);
     });
     return object;
   }

@@ -28,20 +28,20 @@ export class ObjectTable {
     }
   }
 
-  /** Takes the lowest free id for `object`; when the call fails the id is free again. */
-  reserve<T extends IommufdObject>(call: Call, object: T): T {
+  /** Takes the lowest free id for `object`, which is then published or aborted. */
+  reserve(call: Call, object: IommufdObject): void {
     this.checkRoom(call, object.type);
     call.alloc(`${object.type} id`);
     const id = this.#ids.reserve();
     if (id === null) refuse(rules.object_ids, {});
     this.#reserved += 1;
     object.id = id;
-    call.tx.onAbort(() => {
-      if (object.published) return;
-      this.#ids.abort(id);
-      this.#reserved -= 1;
-    });
-    return object;
+  }
+
+  /** The call that reserved the object has failed: its id is free again. */
+  abort(object: IommufdObject): void {
+    this.#ids.abort(object.id);
+    this.#reserved -= 1;
   }
 
   /** Makes a reserved object visible. From here on it can only be destroyed. */
