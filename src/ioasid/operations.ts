@@ -1,9 +1,14 @@
 /** What can be done with an ioasid; which kind takes which operation is `legality.ts`' to say. */
 import { Errno, refuse, type Rule } from '../base/errno.js';
-import { IOMMU_READ, IOMMU_WRITE } from '../hw/unit.js';
 import type { Call } from '../iommufd/call.js';
+import { MapRequest } from '../iommufd/in-place.js';
 import { checkEntries, invalidateTable } from '../iommufd/invalidate.js';
 import { mapUserPages } from '../iommufd/map.js';
+import {
+  IOMMU_IOAS_MAP_FIXED_IOVA,
+  IOMMU_IOAS_MAP_READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE,
+} from '../wire/uapi/iommufd.gen.js';
 import * as uapi from '../wire/uapi/ioasid.js';
 import type { Ioasid, KernelIoasid, OwnedIoasid } from './ioasid.js';
 import { checkLegal, numberOfKind, operationsOf, type IoasidOperation } from './legality.js';
@@ -31,10 +36,10 @@ export function mapIoasid(call: Call, cmd: uapi.MapIoasid): void {
   const { ioas } = target(call, ioasid, 'map', rules.map) as KernelIoasid;
   if ((flags & KNOWN) === 0) refuse(rules.map_access, { flags });
   if (iova + length > TOP) refuse(rules.map_wraps, { iova, length });
-  const prot =
-    ((flags & uapi.IOASID_READ) !== 0 ? IOMMU_READ : 0) |
-    ((flags & uapi.IOASID_WRITE) !== 0 ? IOMMU_WRITE : 0);
-  mapUserPages(call, ioas.table, { address: user_va, length, iova, prot });
+  const access =
+    ((flags & uapi.IOASID_READ) !== 0 ? IOMMU_IOAS_MAP_READABLE : 0) |
+    ((flags & uapi.IOASID_WRITE) !== 0 ? IOMMU_IOAS_MAP_WRITEABLE : 0);
+  mapUserPages(call, ioas.table, MapRequest.of(access | IOMMU_IOAS_MAP_FIXED_IOVA, user_va, length, iova));
 }
 
 export function unmapIoasid(call: Call, cmd: uapi.UnmapIoasid): void {
