@@ -59,6 +59,15 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
       return () => w.openGroup(it);
     },
   ],
+  group_bind: [
+    'EBUSY',
+    (w) => {
+      const { group: it, vfio } = w.newDevice();
+      w.openGroup(it);
+      const fd = w.openDevice(vfio);
+      return () => w.bindFile(fd);
+    },
+  ],
   group_ioctl: ['ENOTTY', onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GET_API_VERSION, 0n))],
   group_read: ['EINVAL', onGroup((w, fd) => w.client.read(fd, 8))],
   group_write: ['EINVAL', onGroup((w, fd) => w.client.write(fd, new Uint8Array(8)))],
