@@ -34,16 +34,12 @@ const MOST_PAGES = ENTRIES;
 
 export class RunHits {
   readonly #iotlb: Iotlb;
-  readonly #entries: Int32Array;
-  readonly #front: Uint16Array;
   readonly #last: LastSpace;
   readonly #tables: TableStore;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
   constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
     this.#iotlb = iotlb;
-    this.#entries = iotlb.words;
-    this.#front = iotlb.front;
     this.#last = last;
     this.#tables = tables;
   }
@@ -54,27 +50,19 @@ export class RunHits {
     if (request.sourceId !== source || request.pasid !== pasid) return 0;
     const { access } = request;
     const { moves } = this.#tables;
-    const { removals } = this.#iotlb;
-    const entries = this.#entries;
-    const front = this.#front;
+    const { words: entries, front, removals } = this.#iotlb;
     const adjacent = this.#adjacent;
     let { hi, lo } = request;
     let left = length;
-    const { words } = runs;
-    /** The run in hand: where it begins, its bytes; of its entries the first, how many pages, what may be done to all. */
-    let to = runs.count * STRIDE;
-    let runHi = 0;
-    let runLo = 0;
-    let run = 0;
+    const { words, count } = runs;
+    // The run in hand: where it begins, its bytes; of its entries the first, how many pages, what may be done to all.
+    let to = count > 0 ? (count - 1) * STRIDE : 0;
+    let runHi = words[to]!;
+    let runLo = words[to + R_LO]!;
+    let run = count > 0 ? words[to + R_LENGTH]! : 0;
     let first = 0;
     let pages = 0;
     let rights = 0;
-    if (to > 0) {
-      to -= STRIDE;
-      runHi = words[to]!;
-      runLo = words[to + R_LO]!;
-      run = words[to + R_LENGTH]!;
-    }
     while (left > 0) {
       const at = front[frontOf((hi << 20) | (lo >>> 12), hash)]! << STRIDE_LG2;
       const mask = entries[at | E_MASK]!;
@@ -86,9 +74,8 @@ export class RunHits {
         entries[at | E_SEEN] !== moves ||
         (access & ~(flags & RIGHTS)) !== 0 ||
         (lo & INTERRUPT_MASK) === INTERRUPT_LO
-      ) {
+      )
         break;
-      }
       const row = at >>> (STRIDE_LG2 - ADJACENT_LG2);
       let more = 1;
       let allowed = flags;
@@ -117,14 +104,9 @@ export class RunHits {
       } else {
         if (run > 0) {
           if (pages > 1) this.#keep(first, pages, rights);
-          words[to] = runHi;
-          words[to + R_LO] = runLo;
-          words[to + R_LENGTH] = run;
-          to += STRIDE;
-        }
-        if (to === RUNS_END) {
+          to = put(words, to, runHi, runLo, run);
           run = 0;
-          break;
+          if (to === RUNS_END) break;
         }
         runHi = hpaHi;
         runLo = hpaLo;
@@ -134,16 +116,12 @@ export class RunHits {
         rights = allowed;
       }
       left = (left - block) | 0;
-      const next = (lo + block) | 0;
-      if (next >>> 0 < lo >>> 0) hi = (hi + 1) | 0;
-      lo = next;
+      lo = (lo + block) | 0;
+      if (lo >>> 0 < block) hi = (hi + 1) | 0;
     }
     if (run > 0) {
       if (pages > 1) this.#keep(first, pages, rights);
-      words[to] = runHi;
-      words[to + R_LO] = runLo;
-      words[to + R_LENGTH] = run;
-      to += STRIDE;
+      to = put(words, to, runHi, runLo, run);
     }
     runs.count = to / STRIDE;
     runs.bytes += length - left;
@@ -157,4 +135,12 @@ export class RunHits {
     adjacent[row | A_MOVES] = this.#tables.moves;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
+}
+
+/** Writes a run; where the next one goes. */
+function put(words: Int32Array, at: number, hi: number, lo: number, length: number): number {
+  words[at] = hi;
+  words[at + R_LO] = lo;
+  words[at + R_LENGTH] = length;
+  return at + STRIDE;
 }
