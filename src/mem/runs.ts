@@ -9,21 +9,19 @@ const R_HI = 0;
 const R_LO = 1;
 const R_LENGTH = 2;
 const STRIDE = 3;
+export const RUN = { R_LO, R_LENGTH, STRIDE } as const;
 /** So many scattered pages are 1 MiB. */
-const MOST = 256;
+export const MOST_RUNS = 256;
 
 export class RunList {
-  readonly words = new Int32Array(MOST * STRIDE);
+  readonly words = new Int32Array(MOST_RUNS * STRIDE);
   count = 0;
   /** Sum of the lengths. */
   bytes = 0;
-  /** The byte after the last run. */
-  #endHi = 0;
-  #endLo = 0;
 
   /** Whether the next run may find no place. */
   get isFull(): boolean {
-    return this.count === MOST;
+    return this.count === MOST_RUNS;
   }
 
   clear(): void {
@@ -33,23 +31,29 @@ export class RunList {
 
   add(hi: number, lo: number, length: number): void {
     const { words } = this;
-    let at = this.count * STRIDE;
-    if (lo === this.#endLo && hi === this.#endHi && at > 0) {
-      at -= STRIDE;
-      words[at + R_LENGTH] = (words[at + R_LENGTH]! + length) | 0;
-    } else {
-      words[at] = hi;
-      words[at + R_LO] = lo;
-      words[at + R_LENGTH] = length;
-      this.count += 1;
-    }
+    const at = this.count * STRIDE;
     this.bytes += length;
-    this.#endLo = (lo + length) | 0;
-    this.#endHi = (hi + carry(lo, length)) | 0;
+    if (at > 0 && this.#isNext(at - STRIDE, hi, lo)) {
+      words[at - STRIDE + R_LENGTH] = words[at - STRIDE + R_LENGTH]! + length;
+      return;
+    }
+    words[at] = hi;
+    words[at + R_LO] = lo;
+    words[at + R_LENGTH] = length;
+    this.count += 1;
+  }
+
+  /** Whether the byte at an HPA follows the run at `at`. */
+  #isNext(at: number, hi: number, lo: number): boolean {
+    const { words } = this;
+    const first = words[at + R_LO]!;
+    const length = words[at + R_LENGTH]!;
+    return lo === ((first + length) | 0) && hi === words[at]! + carry(first, length);
   }
 
   /** Takes away the first `length` bytes. */
   drop(length: number): void {
+    if (length === this.bytes) return this.clear();
     const { words } = this;
     this.bytes -= length;
     let at = 0;
@@ -98,7 +102,11 @@ export function writeRuns(memory: PhysicalMemory, runs: RunList, from: Uint8Arra
 export function copyRuns(memory: PhysicalMemory, source: RunList, target: RunList): number {
   const from = source.words;
   const to = target.words;
-  if (source.count + target.count > 2 && memory.copyRuns(source, target)) return target.bytes;
+  if (source.count + target.count === 2) {
+    const isDone = memory.copy(from[0]!, from[R_LO]!, to[0]!, to[R_LO]!, target.bytes);
+    return isDone ? target.bytes : 0;
+  }
+  if (memory.copyRuns(source, target)) return target.bytes;
   let done = 0;
   let fromRun = 0;
   let toRun = 0;

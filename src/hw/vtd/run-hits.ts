@@ -5,7 +5,7 @@
  */
 import * as dma from '../../bus/dma.js';
 import type { Translation } from '../../bus/dma.js';
-import type { RunList } from '../../mem/runs.js';
+import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
@@ -13,11 +13,14 @@ import type { LastSpace } from './last-space.js';
 // An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
 const { DMA_EXEC, DMA_READ, DMA_WRITE } = dma;
 const { E_FLAGS, E_HIGH, E_HPA_HI, E_HPA_LO, E_MASK, E_SEEN, E_TAG, STRIDE_LG2 } = ENTRY;
+const { R_LENGTH, R_LO, STRIDE } = RUN;
+const RUNS_END = MOST_RUNS * STRIDE;
 const RIGHTS = DMA_READ | DMA_WRITE | DMA_EXEC;
 const INTERRUPT_LO = 0xfee0_0000 | 0;
 const INTERRUPT_MASK = -1 << 20;
 const PAGE_LG2 = 12;
-const PAGE_MASK = (1 << PAGE_LG2) - 1;
+const PAGE_SIZE = 1 << PAGE_LG2;
+const PAGE_MASK = PAGE_SIZE - 1;
 /** Of a page: `E_MASK`. */
 const ONE_PAGE = -1;
 
@@ -31,16 +34,12 @@ const MOST_PAGES = ENTRIES;
 
 export class RunHits {
   readonly #iotlb: Iotlb;
-  readonly #entries: Int32Array;
-  readonly #front: Uint16Array;
   readonly #last: LastSpace;
   readonly #tables: TableStore;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
   constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
     this.#iotlb = iotlb;
-    this.#entries = iotlb.words;
-    this.#front = iotlb.front;
     this.#last = last;
     this.#tables = tables;
   }
@@ -51,16 +50,16 @@ export class RunHits {
     if (request.sourceId !== source || request.pasid !== pasid) return 0;
     const { access } = request;
     const { moves } = this.#tables;
-    const { removals } = this.#iotlb;
-    const entries = this.#entries;
-    const front = this.#front;
+    const { words: entries, front, removals } = this.#iotlb;
     const adjacent = this.#adjacent;
     let { hi, lo } = request;
     let left = length;
-    /** The run in hand: where it begins, its bytes; its first entry, its pages, what may be done to them. */
-    let runHi = 0;
-    let runLo = 0;
-    let run = 0;
+    const { words, count } = runs;
+    // The run in hand: where it begins, its bytes; of its entries the first, how many pages, what may be done to all.
+    let to = count > 0 ? (count - 1) * STRIDE : 0;
+    let runHi = words[to]!;
+    let runLo = words[to + R_LO]!;
+    let run = count > 0 ? words[to + R_LENGTH]! : 0;
     let first = 0;
     let pages = 0;
     let rights = 0;
@@ -75,36 +74,39 @@ export class RunHits {
         entries[at | E_SEEN] !== moves ||
         (access & ~(flags & RIGHTS)) !== 0 ||
         (lo & INTERRUPT_MASK) === INTERRUPT_LO
-      ) {
+      )
         break;
-      }
-      const row = (at >>> STRIDE_LG2) << ADJACENT_LG2;
+      const row = at >>> (STRIDE_LG2 - ADJACENT_LG2);
       let more = 1;
       let allowed = flags;
-      if (
+      let room = PAGE_SIZE - (lo & PAGE_MASK);
+      let within = lo & PAGE_MASK;
+      // Predictions, not calculations, so that the next page does not wait until this one is loaded.
+      if (mask !== ONE_PAGE) {
+        within = lo & ~(mask << PAGE_LG2);
+        room = (0 - (mask << PAGE_LG2) - within) | 0;
+      } else if (
         adjacent[row | A_REMOVALS] === removals &&
         adjacent[row | A_MOVES] === moves &&
         (access & ~adjacent[row | A_RIGHTS]!) === 0
       ) {
         more = adjacent[row]!;
         allowed = adjacent[row | A_RIGHTS]!;
+        room = ((more << PAGE_LG2) - within) | 0;
       }
-      // A prediction, not a calculation, so that the next page does not wait until this one is loaded.
-      const size = mask === ONE_PAGE ? more << PAGE_LG2 : (0 - (mask << PAGE_LG2)) | 0;
-      const within = mask === ONE_PAGE ? lo & PAGE_MASK : lo & (size - 1);
-      const room = (size - within) | 0;
       const block = room < left ? room : left;
       const hpaHi = entries[at | E_HPA_HI]!;
       const hpaLo = entries[at | E_HPA_LO]! | within;
-      if (run > 0 && hpaLo === ((runLo + run) | 0) && hpaHi === runHi && mask === ONE_PAGE) {
+      if (hpaLo === ((runLo + run) | 0) && hpaHi === runHi && run > 0) {
         run = (run + block) | 0;
-        pages = (pages + more) | 0;
+        pages = mask === ONE_PAGE && pages > 0 ? (pages + more) | 0 : 0;
         rights &= allowed;
       } else {
         if (run > 0) {
           if (pages > 1) this.#keep(first, pages, rights);
-          runs.add(runHi, runLo, run);
-          if (runs.isFull) return length - left;
+          to = put(words, to, runHi, runLo, run);
+          run = 0;
+          if (to === RUNS_END) break;
         }
         runHi = hpaHi;
         runLo = hpaLo;
@@ -114,14 +116,15 @@ export class RunHits {
         rights = allowed;
       }
       left = (left - block) | 0;
-      const next = (lo + block) | 0;
-      if (next >>> 0 < lo >>> 0) hi = (hi + 1) | 0;
-      lo = next;
+      lo = (lo + block) | 0;
+      if (lo >>> 0 < block) hi = (hi + 1) | 0;
     }
     if (run > 0) {
       if (pages > 1) this.#keep(first, pages, rights);
-      runs.add(runHi, runLo, run);
+      to = put(words, to, runHi, runLo, run);
     }
+    runs.count = to / STRIDE;
+    runs.bytes += length - left;
     return length - left;
   }
 
@@ -132,4 +135,12 @@ export class RunHits {
     adjacent[row | A_MOVES] = this.#tables.moves;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
+}
+
+/** Writes a run; where the next one goes. */
+function put(words: Int32Array, at: number, hi: number, lo: number, length: number): number {
+  words[at] = hi;
+  words[at + R_LO] = lo;
+  words[at + R_LENGTH] = length;
+  return at + STRIDE;
 }
