@@ -13,7 +13,8 @@ const programs: Readonly<Record<string, string>> = {
   order: 'what was closed before a call has been let go when the call is served',
   wakes: 'no wake-up is lost between calls that are some microseconds apart',
   reused: 'a number that was a token’s is not taken for it any more',
-  confined: 'a seccomp filter leaves the calls of threads that have a channel, and refuses others with ENODEV',
+  confined:
+    'a seccomp filter leaves the calls of threads that have a channel, and refuses others with ENODEV',
 };
 
 describe.each(ways)('memory reached by way of $memory, rings: $rings', (way) => {
