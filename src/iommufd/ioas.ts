@@ -21,7 +21,7 @@ import type { HwptPaging } from './hwpt.js';
 import { MapRequest, type UnmapRequest } from './in-place.js';
 import { IoPagetable } from './io-pagetable.js';
 import { mapFilePages, mapUserPages } from './map.js';
-import { IommufdObject } from './object.js';
+import { IommufdObject, Unmade } from './object.js';
 import type { AddressRange } from './reserved.js';
 import { U64_MAX } from './units.js';
 import { rules } from './rules.js';
@@ -57,8 +57,9 @@ export class Ioas extends IommufdObject {
 /** IOMMU_IOAS_ALLOC. */
 export function ioasAlloc(call: Call, cmd: IommuIoasAlloc): void {
   if (cmd.flags !== 0) refuse(rules.ioas_alloc_flags, { flags: cmd.flags });
-  const ioas = call.reserve(new Ioas(call.context));
-  cmd.out_ioas_id = ioas.id;
+  const { context } = call;
+  context.unusedIoas ??= new Unmade('IOAS', () => new Ioas(context));
+  cmd.out_ioas_id = call.reserveUnmade(context.unusedIoas);
   call.respond(iommu_ioas_alloc, cmd, true);
 }
 

@@ -18,6 +18,17 @@ export type ObjectType =
   | 'IOASID'
   | 'SELFTEST';
 
+/**
+ * Stands in the table for every object of one kind that nobody has asked for since it came: it is made when somebody
+ * does. Until then an id is all that it costs, and the collector has nothing to move.
+ */
+export class Unmade {
+  constructor(
+    readonly type: ObjectType,
+    readonly make: () => IommufdObject,
+  ) {}
+}
+
 export abstract class IommufdObject {
   abstract readonly type: ObjectType;
   /** Given by the table when the object is reserved; 0 before. */
