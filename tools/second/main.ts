@@ -8,11 +8,13 @@ import { Random } from '../differential/random.js';
 import { CACHED, differences } from './differences.js';
 import { OurSide } from './ours.js';
 import { QemuSide } from './qemu.js';
+import { QueueComparison, queueDifferences } from './queue.js';
 import { buildScene, DATA, type Mode, type Scene } from './scenes.js';
 import { MEMORY_BYTES, MEMORY_FIRST_FRAME, type Access, type Outcome, type Side } from './side.js';
 
 const SEEDS = [1, 2];
 const SCENES = 20;
+const DESCRIPTORS = 150;
 const HAW = 48;
 const FRAME = 4096;
 /** QEMU's properties that make a unit of each kind. */
@@ -74,6 +76,25 @@ class Comparison {
     }
   }
 
+  /** The same for `count` invalidation descriptors. */
+  async runQueue(mode: Mode, seed: number, count: number, tally: Tally): Promise<void> {
+    const queue = new QueueComparison(mode, this.ours, this.qemu);
+    await this.#bring();
+    await queue.start();
+    const random = new Random(seed, -1);
+    for (let index = 0; index < count; index += 1) {
+      const found = await queue.run(random);
+      tally.accesses += 1;
+      if (found.ours === found.theirs) tally.equal += 1;
+      else {
+        const row = queueDifferences.find(({ explains }) => explains(found, mode));
+        const words = found.words.map(hex).join(' ');
+        if (row !== undefined) note(tally, row.name);
+        else tally.unexplained.push(`${mode} ${words}: ioasis ${found.ours}; QEMU ${found.theirs}`);
+      }
+    }
+  }
+
   async #judge(scene: Scene, access: Access, ours: Outcome, theirs: Outcome, tally: Tally): Promise<void> {
     tally.accesses += 1;
     if (ours.data !== null) tally.moved += 1;
@@ -127,8 +148,15 @@ function note({ byDifference }: Tally, name: string): void {
   byDifference.set(name, (byDifference.get(name) ?? 0) + 1);
 }
 
-function print(mode: Mode, seed: number, { accesses, equal, moved, byDifference, unexplained }: Tally): void {
-  const lines = [`${mode}, seed ${seed}: ${equal} of ${accesses} equal, ${moved} moved data`];
+const newTally = (): Tally => ({ accesses: 0, equal: 0, moved: 0, byDifference: new Map(), unexplained: [] });
+
+function print(
+  run: string,
+  what: string,
+  { accesses, equal, moved, byDifference, unexplained }: Tally,
+): void {
+  const share = moved === 0 ? '' : `, ${moved} moved data`;
+  const lines = [`${run}: ${equal} of ${accesses} ${what} equal${share}`];
   for (const [name, count] of byDifference) lines.push(`  ${count} ${name}`);
   for (const line of unexplained) lines.push(`  WITHOUT A REASON ${line}`);
   process.stdout.write(`${lines.join('\n')}\n`);
@@ -142,19 +170,24 @@ async function main(): Promise<number> {
   for (const mode of Object.keys(FEATURES) as Mode[]) {
     const both = await Comparison.start(FEATURES[mode]);
     for (const seed of seeds) {
-      const tally: Tally = { accesses: 0, equal: 0, moved: 0, byDifference: new Map(), unexplained: [] };
+      const tally = newTally();
       for (let index = 0; index < SCENES; index += 1) {
         const scene = buildScene(mode, both.ours.memory, new Random(seed, index));
         await both.run(scene, tally);
         scene.free();
       }
-      print(mode, seed, tally);
-      for (const name of tally.byDifference.keys()) seen.add(name);
-      wrong += tally.unexplained.length;
+      const queue = newTally();
+      await both.runQueue(mode, seed, DESCRIPTORS, queue);
+      print(`${mode}, seed ${seed}`, 'accesses', tally);
+      print(`${mode}, seed ${seed}`, 'invalidations', queue);
+      for (const { byDifference, unexplained } of [tally, queue]) {
+        for (const name of byDifference.keys()) seen.add(name);
+        wrong += unexplained.length;
+      }
     }
     await both.qemu.end();
   }
-  const rows = [...differences, CACHED].filter(({ name }) => seen.has(name));
+  const rows = [...differences, CACHED, ...queueDifferences].filter(({ name }) => seen.has(name));
   process.stdout.write(rows.map(({ name, why }) => `${name}: ${why}\n`).join(''));
   return wrong === 0 ? 0 : 1;
 }

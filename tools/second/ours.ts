@@ -1,6 +1,7 @@
 /** ioasis' VT-d unit with as much memory as the other side has, at the same addresses, and one DMA engine a requester. */
 import { Events } from '#ioasis/base/events.js';
 import { Injector } from '#ioasis/base/inject.js';
+import type { Endpoint } from '#ioasis/bus/dma.js';
 import { DmaEngine } from '#ioasis/dev/dma-engine.js';
 import { VtdHardware } from '#ioasis/hw/vtd/hardware.js';
 import type { VtdCapabilities } from '#ioasis/hw/vtd/capabilities.js';
@@ -21,6 +22,10 @@ import {
 const BLOCK_LG2 = 22;
 const BLOCK_FRAMES = 1 << (BLOCK_LG2 - 12);
 
+function answering(sourceId: number): Endpoint {
+  return { name: 'device', sourceId, invalidateDeviceTlb: () => true, pageGroupResponse: () => undefined };
+}
+
 export class OurSide implements Side {
   readonly memory = new PhysicalMemory(new Injector());
   readonly unit: VtdHardware;
@@ -40,7 +45,8 @@ export class OurSide implements Side {
       memory,
       capabilities,
       messages: { message: () => undefined },
-      endpoints: { endpoint: () => null },
+      // QEMU's devices have no cache, and nothing waits for their answer.
+      endpoints: { endpoint: (sourceId) => answering(sourceId) },
       events: new Events(),
     });
     const translator = this.unit;

@@ -197,7 +197,10 @@ class Builder {
     const isWrite = random.chance(50);
     const source = random.pick<number>(isWrite ? WRITERS : READERS);
     const iova = this.#iova(random.pick(this.#ranges.get(source)!)) & ~BigInt(ACCESS_BYTES - 1);
-    return { source, isWrite, iova };
+    // The largest pages begin at HPA 0, and a PC has firmware at the end of its first MiB.
+    const inGiga = iova & (GIGA - 1n);
+    const isFirmware = inGiga >= 0xa_0000n && inGiga < 0x10_0000n;
+    return { source, isWrite, iova: isFirmware ? iova | 0x10_0000n : iova };
   }
 
   #iova(range: Range): bigint {

@@ -102,7 +102,7 @@ export class Iotlb {
   readonly #all = new Chains(ENTRIES, 0);
   /** Live entries by size. */
   readonly #counts = [0, 0, 0];
-  #nested = 0;
+  #withFirst = 0;
   #live = 0;
   /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
   removals = 1;
@@ -149,8 +149,10 @@ export class Iotlb {
     const kind = (tag >>> KIND_SHIFT) & 3;
     this.#all.add(entry, 0);
     this.#byDomain.add(entry, mix(tag & DID_MASK));
-    if (kind !== KIND_SECOND) this.#byPasid.add(entry, pasidKey(high, tag));
-    if (kind === KIND_NESTED) this.#nested += 1;
+    if (kind !== KIND_SECOND) {
+      this.#byPasid.add(entry, pasidKey(high, tag));
+      this.#withFirst += 1;
+    }
     this.#counts[size]! += 1;
     this.#live += 1;
     this.front[frontOf(frame, hash)] = entry;
@@ -168,12 +170,12 @@ export class Iotlb {
   }
 
   /**
-   * Second-stage translations of `1 << am` pages; and all nested ones of the domain, because nothing in them says which
-   * second-stage page they went through.
+   * Second-stage translations of `1 << am` pages; and all nested and first-stage ones of the domain (section 6.5.2.3):
+   * nothing in a nested one says which second-stage page it went through.
    */
   flushDomainPages(did: number, hi: number, lo: number, am: number): void {
     if (am <= PROBED_AM) this.#probe(hi, lo, am, 0, tagLow(did, KIND_SECOND, 0));
-    if (am > PROBED_AM || this.#nested > 0) this.#flushDomain(did, hi, lo, am);
+    if (am > PROBED_AM || this.#withFirst > 0) this.#flushDomain(did, hi, lo, am);
   }
 
   /** First-stage and nested translations of one PASID. */
@@ -240,7 +242,7 @@ export class Iotlb {
     const entry = at >>> STRIDE_LG2;
     const sizeMask = words[at + E_MASK]!;
     this.#counts[sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 1 : 2]! -= 1;
-    if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) === KIND_NESTED) this.#nested -= 1;
+    if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) !== KIND_SECOND) this.#withFirst -= 1;
     words[at + E_TAG] = NOTHING;
     this.#byDomain.remove(entry);
     this.#byPasid.remove(entry);
@@ -261,7 +263,7 @@ export class Iotlb {
     }
   }
 
-  /** `am` -1: all of the domain; else second-stage entries of the range and all nested ones. */
+  /** `am` -1: all of the domain; else second-stage entries of the range and all others. */
   #flushDomain(did: number, hi: number, lo: number, am: number): void {
     const chain = this.#byDomain;
     for (let entry = chain.first(mix(did)); entry >= 0;) {
@@ -270,9 +272,7 @@ export class Iotlb {
       const tag = this.words[at + E_TAG]!;
       if ((tag & DID_MASK) !== did) continue;
       const kind = (tag >>> KIND_SHIFT) & 3;
-      const gone =
-        am < 0 || kind === KIND_NESTED || (kind === KIND_SECOND && this.#isInRange(at, hi, lo, am));
-      if (gone) this.#remove(at);
+      if (am < 0 || kind !== KIND_SECOND || this.#isInRange(at, hi, lo, am)) this.#remove(at);
     }
   }
 
