@@ -1,6 +1,5 @@
 /* Opening by name: a path of the engine's becomes a token, a path of the tree is opened there. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -15,12 +14,13 @@
 /* The checks that Linux makes before a driver's open, in its order; then the daemon decides. */
 static long open_ours(const struct path_hit *hit, int flags)
 {
+	const char *name = hit->kind == PATH_TREE ? hit->path + shim.tree_length : hit->path;
 	struct call call = {
 		.request = { .op = IOASIS_OP_OPEN,
 			     .cmd = (uint32_t)flags,
 			     .fd = -1,
-			     .carried = (uint32_t)hit->length },
-		.carry = hit->path,
+			     .carried = (uint32_t)strlen(name) },
+		.carry = name,
 	};
 	long fd;
 
@@ -50,13 +50,37 @@ static long open_marker(const struct path_hit *hit, int flags)
 	return sys4(SYS_openat, AT_FDCWD, where, flags | O_NOFOLLOW, 0);
 }
 
+/* Nothing is made in a tree, and a file without a reader or a writer is not opened for one, whoever asks. */
+static long open_in_tree(const struct path_hit *hit, int flags, unsigned mode)
+{
+	static const unsigned wanted[] = { 0444, 0222, 0666, 0666 };
+	struct stat status;
+	long error;
+
+	if (!tree_has(hit->path) || (flags & O_PATH))
+		return sys4(SYS_openat, AT_FDCWD, hit->path, flags, mode);
+	error = sys4(SYS_newfstatat, AT_FDCWD, hit->path, &status, 0);
+	if (error == -ENOENT && (flags & O_CREAT))
+		return -EACCES;
+	if (error < 0 || !S_ISREG(status.st_mode))
+		return error < 0 ? error : sys4(SYS_openat, AT_FDCWD, hit->path, flags & ~O_CREAT, 0);
+	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+		return -EEXIST;
+	if (flags & O_DIRECTORY)
+		return -ENOTDIR;
+	for (unsigned bits = wanted[flags & O_ACCMODE], way = 0444; way; way = way == 0444 ? 0222 : 0)
+		if ((bits & way) && !(status.st_mode & way))
+			return -EACCES;
+	return hit->live ? open_ours(hit, flags) : sys4(SYS_openat, AT_FDCWD, hit->path, flags & ~O_CREAT, 0);
+}
+
 /* Opens what `hit` found; `path` is for a file that turns out not to be special. */
 static long open_hit(const struct path_hit *hit, int dir, const char *path, int flags, unsigned mode)
 {
 	long fd;
 
 	if (hit->kind == PATH_TREE)
-		return sys4(SYS_openat, AT_FDCWD, hit->path, flags, mode);
+		return open_in_tree(hit, flags, mode);
 	if (flags & O_PATH)
 		return hit->kind == PATH_DEVICE ? open_marker(hit, flags) : sys4(SYS_openat, dir, path, flags, mode);
 	fd = open_ours(hit, flags);
@@ -244,16 +268,6 @@ FOPEN(fopen64)
 FREOPEN(freopen)
 FREOPEN(freopen64)
 
-/* Where `path` is in the tree, or NULL; a device stays at its marker, of which callers here ask only the name. */
-#define IN_TREE(path, hit) (path_find(AT_FDCWD, path, hit) == PATH_TREE ? (hit)->path : (path))
-
-EXPORT DIR *opendir(const char *path)
-{
-	struct path_hit hit;
-
-	return NEXT(opendir)(IN_TREE(path, &hit));
-}
-
 static long access_at(int dir, const char *path, int mode, int flags)
 {
 	struct path_hit hit;
@@ -353,8 +367,10 @@ static long readlink_at(int dir, const char *path, char *buf, size_t size)
 	kind = path_find(dir, path, &hit);
 	if (kind == PATH_DEVICE)
 		return hit.trailing_slash ? -ENOTDIR : -EINVAL;
-	return kind == PATH_TREE ? sys4(SYS_readlinkat, AT_FDCWD, hit.path, buf, size) :
-				   sys4(SYS_readlinkat, dir, path, buf, size);
+	if (kind == PATH_TREE)
+		return sys4(SYS_readlinkat, AT_FDCWD, hit.path, buf, size);
+	got = sys4(SYS_readlinkat, dir, path, buf, size);
+	return shim.shows_sys ? tree_strip_link(buf, got) : got;
 }
 
 EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
@@ -382,8 +398,8 @@ EXPORT ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t siz
 /* The name without the tree in front of it, in a buffer as realpath hands out. */
 static char *without_tree(char *resolved)
 {
-	if (resolved && strncmp(resolved, shim.tree, shim.tree_length) == 0 && resolved[shim.tree_length] == '/')
-		memmove(resolved, resolved + shim.tree_length, strlen(resolved + shim.tree_length) + 1);
+	if (resolved)
+		tree_strip(resolved);
 	return resolved;
 }
 
@@ -420,17 +436,20 @@ EXPORT char *__realpath_chk(const char *path, char *resolved, size_t room)
 }
 
 /* A device of ours has no extended attributes; ls asks for them. */
-#define NO_ATTRIBUTES(name, parameters, arguments, answer)                                                   \
+#define ATTRIBUTES(name, parameters, arguments, answer)                                                      \
 	EXPORT ssize_t name parameters                                                                       \
 	{                                                                                                    \
 		struct path_hit hit;                                                                         \
-		if (path_find(AT_FDCWD, path, &hit) != PATH_DEVICE)                                          \
-			return NEXT(name) arguments;                                                         \
-		RETURN(ssize_t, answer);                                                                     \
+		enum path_kind kind = path_find(AT_FDCWD, path, &hit);                                       \
+		if (kind == PATH_DEVICE)                                                                     \
+			RETURN(ssize_t, answer);                                                             \
+		if (kind == PATH_TREE)                                                                       \
+			path = hit.path;                                                                     \
+		return NEXT(name) arguments;                                                                 \
 	}
 #define GETXATTR_PARAMETERS (const char *path, const char *attribute, void *value, size_t size)
 #define LISTXATTR_PARAMETERS (const char *path, char *list, size_t size)
-NO_ATTRIBUTES(getxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
-NO_ATTRIBUTES(lgetxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
-NO_ATTRIBUTES(listxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)
-NO_ATTRIBUTES(llistxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)
+ATTRIBUTES(getxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
+ATTRIBUTES(lgetxattr, GETXATTR_PARAMETERS, (path, attribute, value, size), -ENODATA)
+ATTRIBUTES(listxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)
+ATTRIBUTES(llistxattr, LISTXATTR_PARAMETERS, (path, list, size), 0)

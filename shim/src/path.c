@@ -20,20 +20,22 @@ static bool starts_with(const char *text, const char *prefix)
 }
 
 /*
- * Writes the absolute `path` without empty, "." and ".." parts. False when it does not fit. Parts that are links
- * to directories are not looked at: below /dev nobody goes up through one.
+ * Writes the absolute `path` without empty, "." and ".." parts. False when it does not fit. A part that is a link to a
+ * directory is looked at only below /sys and before "..": elsewhere nobody goes up through one.
  */
 static bool normalise(const char *path, struct path_hit *hit)
 {
 	char *out = hit->path;
 	size_t used = 0;
 
-	hit->trailing_slash = false;
+	hit->length = 1;
+	hit->trailing_slash = hit->from_tree = false;
 	while (*path) {
 		size_t part = strcspn(path + 1, "/");
 
 		hit->trailing_slash = part == 0 || (part == 1 && path[1] == '.');
 		if (part == 2 && path[1] == '.' && path[2] == '.') {
+			hit->from_tree |= tree_settle(out, &used);
 			while (used > 0 && out[--used] != '/')
 				;
 			hit->trailing_slash = true;
@@ -75,18 +77,6 @@ static long read_marker(const char *name, char *where, size_t room, char mark[MA
 	if (got >= 0)
 		mark[got] = 0;
 	return got;
-}
-
-/* A directory of the tree hides the system's own if it is sticky, or if the system has none. */
-static bool tree_rules(const char *in_tree, const char *in_system)
-{
-	struct stat status;
-
-	if (sys4(SYS_newfstatat, AT_FDCWD, in_tree, &status, AT_SYMLINK_NOFOLLOW) < 0)
-		return false;
-	if (!S_ISDIR(status.st_mode) || (status.st_mode & S_ISVTX))
-		return true;
-	return sys3(SYS_faccessat, AT_FDCWD, in_system, F_OK) < 0;
 }
 
 static enum path_kind look_up_process_file(struct path_hit *hit)
@@ -162,12 +152,9 @@ static enum path_kind look_up(struct path_hit *hit)
 		return PATH_ASK;
 	if (got == -ENOENT && starts_with(hit->path, "/sys/") && asked_below(hit))
 		return PATH_ASK;
-	if (got < 0 && got != -EINVAL)
+	if (got >= 0 && starts_with(mark, IOASIS_MARK_SYSTEM))
 		return PATH_PLAIN;
-	if (got == -EINVAL && !tree_rules(where, hit->path))
-		return PATH_PLAIN;
-	memcpy(hit->path, where, strlen(where) + 1);
-	return PATH_TREE;
+	return tree_find(hit);
 }
 
 /* A number that was passed for a path is the kernel's to refuse. */
@@ -176,18 +163,40 @@ static bool may_be_text(const char *path)
 	return (uintptr_t)path >= 4096 && (uintptr_t)path <= INTPTR_MAX;
 }
 
-/* By its name alone: costs nothing for a path that is not below /dev, /sys or /proc. */
+/* What is the system's, but was looked for from the tree, gets its absolute name there. */
+static enum path_kind find_absolute(const char *path, bool from_tree, struct path_hit *hit)
+{
+	bool fits = normalise(path, hit);
+
+	if (fits)
+		hit->kind = look_up(hit);
+	else if (hit->length == 0)
+		memcpy(hit->path, "/", 2);
+	if (hit->kind == PATH_PLAIN && (from_tree || hit->from_tree) && (fits || hit->length == 0))
+		hit->kind = PATH_TREE;
+	return hit->kind;
+}
+
+/* A relative name, where it matters. */
+static enum path_kind find_relative(int dir, const char *path, struct path_hit *hit)
+{
+	char name[PATH_ROOM];
+	bool inside;
+
+	return tree_absolute(dir, path, name, &inside) ? find_absolute(name, inside, hit) : PATH_PLAIN;
+}
+
+/* By its name alone: costs nothing for a path that is not below /dev, /sys or /proc, nor relative to one that is. */
 enum path_kind path_find(int dir, const char *path, struct path_hit *hit)
 {
-	(void)dir;
 	hit->kind = PATH_PLAIN;
-	if (!may_be_text(path) || path[0] != '/')
+	hit->live = false;
+	if (!may_be_text(path))
 		return PATH_PLAIN;
 	shim_start();
-	if (shim.tree_length == 0 || !normalise(path, hit))
-		return PATH_PLAIN;
-	hit->kind = look_up(hit);
-	return hit->kind;
+	if (path[0] != '/')
+		return find_relative(dir, path, hit);
+	return shim.tree_length == 0 ? PATH_PLAIN : find_absolute(path, false, hit);
 }
 
 bool path_may_be_ours(long error)
@@ -224,8 +233,7 @@ static bool absolute_name(int dir, const char *path, char *to)
 	to[got] = '/';
 	memcpy(to + got + 1, base, strlen(base) + 1);
 	/* A directory of the tree stands for the one it was taken for. */
-	if (strncmp(to, shim.tree, shim.tree_length) == 0 && to[shim.tree_length] == '/')
-		memmove(to, to + shim.tree_length, strlen(to + shim.tree_length) + 1);
+	tree_strip(to);
 	return true;
 }
 

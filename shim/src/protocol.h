@@ -20,6 +20,19 @@
 #define IOASIS_TREE_SUFFIX ".tree"
 #define IOASIS_MARK_DEVICE "char:"
 #define IOASIS_MARK_ASK "ask:"
+/* A link that only lists a name: what is there is the system's. */
+#define IOASIS_MARK_SYSTEM "system:"
+/* There while the tree's part of /sys is not complete. */
+#define IOASIS_SYS_PENDING "pending"
+/*
+ * Directories below /sys and /dev by their mode. OURS: what is not in it does not exist. SHARED: what is not in it is the
+ * system's. SYSTEM: it is the system's own, but for what is in it.
+ */
+#define IOASIS_TREE_OURS 0755
+#define IOASIS_TREE_SHARED 01755
+#define IOASIS_TREE_SYSTEM 0700
+/* The nanoseconds of a file's time of modification: the daemon has its content. */
+#define IOASIS_LIVE_NSEC 15625000
 /* The daemon's answer to OPEN for a file that is not special after all. */
 #define IOASIS_NOT_SPECIAL 38
 
@@ -40,6 +53,7 @@ enum ioasis_op {
 	IOASIS_OP_RINGS = 13,	/* gets a descriptor: of the memory of this image's rings (cmd 0), of its bell (cmd 1) */
 	IOASIS_OP_CUT = 14,	/* arg, count: addresses that are not what they were; only after a HOLD */
 	IOASIS_OP_STORE = 15,	/* to registers: token: mapping id; arg: offset in it; cmd: width; count: value */
+	IOASIS_OP_SEEK = 16,	/* offset; cmd: whence. The answer is the position */
 };
 
 enum ioasis_verb {

@@ -69,8 +69,15 @@ void shim_start(void)
 	shim.lends = sys3(SYS_faccessat, -100, marker, 0) == 0;
 	memcpy(marker + shim.tree_length, "/traps", sizeof("/traps"));
 	shim.traps = sys3(SYS_faccessat, -100, marker, 0) == 0;
+	memcpy(marker + shim.tree_length, "/" IOASIS_SYS_PENDING, sizeof("/" IOASIS_SYS_PENDING));
+	shim.sys_pending = sys3(SYS_faccessat, -100, marker, 0) == 0;
+	memcpy(marker + shim.tree_length, "/sys/bus", sizeof("/sys/bus"));
+	shim.shows_sys = shim.sys_pending || sys3(SYS_faccessat, -100, marker, 0) == 0;
+	tree_moved();
 	lent_start(getenv("IOASIS_LENT"));
 	tokens_possible = inherited_token();
+	if (tokens_possible)
+		stream_follow_stdout();
 }
 
 void *next_function(void **cached, const char *name)

@@ -44,6 +44,8 @@ struct shim_setup {
 	size_t tree_length;	/* 0: no daemon, everything goes where it went */
 	bool lends;
 	bool traps;		/* registers can be mapped */
+	bool shows_sys;		/* the tree has a /sys, or will have one */
+	bool sys_pending;
 };
 extern struct shim_setup shim;
 void shim_start(void);
@@ -106,18 +108,34 @@ struct path_hit {
 	enum path_kind kind;
 	bool trailing_slash;	/* or something below it: it is no directory */
 	bool below;
+	bool from_tree;		/* ".." led through it */
+	bool live;		/* of PATH_TREE: the daemon has its content */
 	unsigned major, minor, mode;
 	size_t length;
-	char path[PATH_ROOM];	/* normalised; for PATH_TREE the path in the tree */
+	char path[PATH_ROOM];	/* normalised; for PATH_TREE what to use instead: in the tree or not */
 };
 enum path_kind path_find(int dir, const char *path, struct path_hit *hit);
 enum path_kind path_find_slowly(int dir, const char *path, struct path_hit *hit);
 bool path_may_be_ours(long error);
 void path_marker_stat(const struct path_hit *hit, struct stat *status);
 
+/* tree.c */
+bool tree_has(const char *path);
+void tree_strip(char *name);
+long tree_strip_link(char *buf, long got);
+bool tree_holds(int fd);
+void tree_moved(void);
+bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside);
+bool tree_settle(char *path, size_t *length);
+enum path_kind tree_find(struct path_hit *hit);
+
 /* files.c */
 long open_at(int dir, const char *path, int flags, unsigned mode);
 int token_of_path(const char *path, uint64_t *inode);
+
+/* stream.c */
+bool stream_is_wanted(int fd);
+void stream_follow_stdout(void);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;

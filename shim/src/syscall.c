@@ -59,6 +59,8 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_transfer(IOASIS_OP_READ, nr, (int)a, (void *)b, (size_t)c, d));
 	case SYS_pwrite64:
 		RETURN(long, do_transfer(IOASIS_OP_WRITE, nr, (int)a, (void *)b, (size_t)c, d));
+	case SYS_lseek:
+		RETURN(long, do_lseek((int)a, b, (int)c));
 	case SYS_mmap:
 		RETURN(long, do_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f));
 	case SYS_munmap:

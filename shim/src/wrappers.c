@@ -293,6 +293,24 @@ EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
 
 ALIAS("sendfile") ssize_t sendfile64(int out, int in, off64_t *at, size_t count);
 
+/* Only the daemon knows positions. */
+long do_lseek(int fd, int64_t offset, int whence)
+{
+	struct call call = { .request = { .op = IOASIS_OP_SEEK, .cmd = (uint32_t)whence, .fd = fd } };
+
+	if (!OURS(fd, &call.request.token))
+		return sys3(SYS_lseek, fd, offset, whence);
+	call.request.offset = (uint64_t)offset;
+	return channel_call(&call);
+}
+
+EXPORT off_t lseek(int fd, off_t offset, int whence)
+{
+	RETURN(off_t, do_lseek(fd, offset, whence));
+}
+
+ALIAS("lseek") off64_t lseek64(int fd, off64_t offset, int whence);
+
 /* Of a pipe this is refused for a reason of its own. */
 static long do_fallocate(int fd, int mode, int64_t offset, int64_t length)
 {
@@ -378,6 +396,8 @@ long do_dup3(int from, int to, int flags)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
 	tokens_closed();
+	if (to == 1)
+		stream_follow_stdout();
 	return result;
 }
 

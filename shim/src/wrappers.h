@@ -10,6 +10,7 @@ bool can_read_word(const void *at);
 long do_ioctl(int fd, unsigned long cmd, void *arg);
 long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset);
 long do_fcntl(int fd, int cmd, long arg);
+long do_lseek(int fd, int64_t offset, int whence);
 long do_close(int fd);
 long do_dup3(int from, int to, int flags);
 long do_close_range(unsigned first, unsigned last, unsigned flags);

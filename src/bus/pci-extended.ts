@@ -99,7 +99,7 @@ export interface SriovPlan {
 const SRIOV_BYTES = 0x40;
 const SRIOV_CONTROL = 0x08;
 const SRIOV_COUNT = 0x10;
-const SRIOV_BARS = 0x24;
+export const SRIOV_BARS = 0x24;
 const VF_ENABLE = 1;
 const VF_MEMORY = 1 << 3;
 const PAGES_4K = 1;

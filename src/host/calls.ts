@@ -8,10 +8,14 @@ import type { Injector } from '../base/inject.js';
 import type { WorkQueue } from '../base/work.js';
 import type { OpenFile, Task } from '../mem/task.js';
 import type { Call } from './call.js';
+import { openBlocks } from './block-file.js';
 import { inbox, outboxReply } from './link.js';
 import { allocateShared, descriptorOf, freeShared, Mapping } from './mappings.js';
 import { DEBUG_ROOT, NO_OFFSET, NOT_SPECIAL, Op, request, TokenKind } from './protocol.js';
 import * as sys from './sys.js';
+import type { SysFile } from '../machine/sysfs/tree.js';
+import { openForReading, wantsToWrite, WritableSysFile } from './sys-file.js';
+import type { Shown, SysTree } from './sys-tree.js';
 import type { Token } from './tokens.js';
 import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
 import { FailNthFile, openStatus, openText, parseProcessPath } from './virtual-files.js';
@@ -30,13 +34,28 @@ export interface ServedEngine {
   leaks?(): Readonly<Record<string, number>>;
   /** The text of a file below {@link DEBUG_ROOT}, by its name there; null: there is none. */
   debugFile?(name: string): string | null;
+  /** What it shows below /sys, if anything. */
+  readonly sysfs?: ServedSysfs | null;
+}
+
+/** A machine's /sys. */
+export interface ServedSysfs extends Shown {
+  /** What is read and written at `path`; null: nothing. */
+  file(path: string): SysFile | null;
+  /** Something was written. */
+  refresh(): void;
 }
 
 /** Files that are no devices: nothing of them is traced, and no failure is injected there. */
-const isVirtual = (path: string): boolean => path.startsWith('/proc/') || path.startsWith(`${DEBUG_ROOT}/`);
+const isVirtual = (path: string): boolean => path.startsWith('/proc/') || path.startsWith('/sys/');
 
 /** What the host gives an engine beside its configuration. */
-export const hostServices = { allocateShared, freeShared };
+export const hostServices = {
+  allocateShared,
+  freeShared,
+  openBlocks,
+  random: (length: number): Uint8Array => crypto.getRandomValues(new Uint8Array(length)),
+};
 
 /** The tables of the server that calls go by. */
 export interface Registry {
@@ -55,6 +74,8 @@ export interface CallOptions {
   readonly engine: ServedEngine;
   readonly tracer: Tracer | null;
   readonly selftest: boolean;
+  /** What programs find below /sys; null: the system's. */
+  readonly tree: SysTree | null;
   /** A bug of ours was met; the text says where. */
   readonly onBug: (text: string) => void;
 }
@@ -82,6 +103,7 @@ export class Calls {
       case Op.READ:
       case Op.WRITE:
       case Op.MMAP:
+      case Op.SEEK:
         return this.#fileCall(call);
       case Op.OPEN:
         return this.#open(call, length);
@@ -113,7 +135,8 @@ export class Calls {
     const { view } = inbox;
     const op = view.getUint32(request.op, true);
     const arg = view.getBigUint64(request.arg, true);
-    const traced = this.#options.tracer === null ? null : this.#traceBefore(call, token, op, arg);
+    const isTraced = this.#options.tracer !== null && op !== Op.SEEK;
+    const traced = !isTraced ? null : this.#traceBefore(call, token, op, arg);
     call.epoch = view.getUint32(op === Op.IOCTL ? request.offset : request.cmd, true);
     call.begin(arg, view.getUint32(request.carried, true), op === Op.IOCTL || op === Op.READ);
     let result = 0;
@@ -123,6 +146,7 @@ export class Calls {
     try {
       if (op === Op.IOCTL) result = token.file.ioctl(view.getUint32(request.cmd, true), arg, call);
       else if (op === Op.MMAP) [result, mapping] = this.#map(call, token);
+      else if (op === Op.SEEK) result = seek(token);
       else result = transfer(call, token, op === Op.READ);
     } catch (error) {
       thrown = error;
@@ -241,7 +265,9 @@ export class Calls {
     const left = call.client.failNth.get(call.tid);
     if (left !== undefined && !isVirtual(path)) this.#options.engine.injector.arm(left);
     try {
-      file = isVirtual(path) ? this.#openVirtual(call, path) : this.#options.engine.open(path, flags, call);
+      file = isVirtual(path)
+        ? this.#openVirtual(call, path, flags)
+        : this.#options.engine.open(path, flags, call);
     } catch (error) {
       thrown = error;
     }
@@ -261,11 +287,12 @@ export class Calls {
   }
 
   /** A file of ours, a descriptor, -errno, or null: the system's own file will do. */
-  #openVirtual(call: Call, path: string): OpenFile | number | null {
-    if (!path.startsWith('/proc/')) {
+  #openVirtual(call: Call, path: string, flags: number): OpenFile | number | null {
+    if (path.startsWith(`${DEBUG_ROOT}/`)) {
       const text = this.#options.engine.debugFile?.(path.slice(DEBUG_ROOT.length + 1)) ?? null;
       return text === null ? -sys.Errno.ENOENT : openText('ioasis', text);
     }
+    if (path.startsWith('/sys/')) return this.#openSysFile(path, flags);
     const asked = parseProcessPath(path, call.client.pid, call.tid);
     const client = asked === null ? undefined : this.#registry.clientOf(asked.pid);
     if (asked === null || client === undefined) return null;
@@ -276,6 +303,17 @@ export class Calls {
     const { lockedVm, pinnedVm } = account;
     if (lockedVm === 0 && pinnedVm === 0 && heldPages === 0) return null;
     return openStatus(asked.pid, { lockedVm, pinnedVm: pinnedVm - heldPages });
+  }
+
+  #openSysFile(path: string, flags: number): OpenFile | number {
+    const { sysfs } = this.#options.engine;
+    const file = sysfs?.file(path) ?? null;
+    if (file === null || !sysfs) return -sys.Errno.ENOENT;
+    if (!wantsToWrite(flags)) return openForReading(path, file);
+    return new WritableSysFile(path, file, () => {
+      sysfs.refresh();
+      this.#options.tree?.show(sysfs);
+    });
   }
 
   #identify(call: Call): void {
@@ -356,6 +394,12 @@ export class Calls {
       ...explain(thrown, errno),
     });
   }
+}
+
+function seek({ file }: Token): number {
+  const { view } = inbox;
+  const offset = Number(view.getBigInt64(request.offset, true));
+  return file.seek?.(offset, view.getUint32(request.cmd, true)) ?? -sys.Errno.ESPIPE;
 }
 
 /** read and write, with an offset where the file knows offsets. */

@@ -25,6 +25,7 @@ export const Op = {
   RINGS: 13,
   CUT: 14,
   STORE: 15,
+  SEEK: 16,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6, HOLD: 7 } as const;
@@ -35,6 +36,21 @@ export const Flag = { CLOEXEC: 1, HAS_FD: 2, REGISTERS: 4 } as const;
 export const TREE_SUFFIX = '.tree';
 export const MARK_DEVICE = 'char:';
 export const MARK_ASK = 'ask:';
+/** A name that the tree only lists: what is there is the system's. */
+export const MARK_SYSTEM = 'system:';
+/** There while what the tree has of /sys is not complete. */
+export const SYS_PENDING = 'pending';
+/** Directories of the tree below /sys and /dev, by their mode. */
+export const TreeMode = {
+  /** What is not in it does not exist. */
+  OURS: 0o755,
+  /** What is not in it is the system's. */
+  SHARED: 0o1755,
+  /** It is the system's itself, but for what is in it. */
+  SYSTEM: 0o700,
+} as const;
+/** The time of modification of a file whose content the daemon has: its nanoseconds say so. A 64th of a second is exact. */
+export const LIVE_NSEC = 15625000;
 /** Files of the engine about itself lie here; what they say is made when they are opened. */
 export const DEBUG_ROOT = '/sys/kernel/debug/ioasis';
 

@@ -15,10 +15,10 @@ export function openStatus(pid: number, account: MmAccount): number {
 }
 
 /** A file of its own that says `text`; a descriptor, or -errno. */
-export function openText(name: string, text: string): number {
+export function openText(name: string, text: string | Uint8Array): number {
   const fd = sys.memfdCreate(name, MFD_CLOEXEC);
   if (fd < 0) return fd;
-  const bytes = new TextEncoder().encode(text);
+  const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text;
   sys.pwrite(fd, bytes, bytes.length, 0);
   return fd;
 }

@@ -2,12 +2,12 @@
  * The engine's thread: makes the tree and the socket, says so, loads the engine, and serves until it is woken to stop.
  * Imports that are not needed to listen come after that: a program can start while they are on their way.
  */
-import { chmodSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { Events, MachineEvent } from '../base/events.js';
 import type { FaultKind } from '../base/inject.js';
 import type { MemoryMode } from './address-space.js';
-import type { hostServices, ServedEngine } from './calls.js';
+import type { hostServices, ServedEngine, ServedSysfs } from './calls.js';
 import { deviceNodes } from '../machine/devices.js';
 import type { DevicePlan } from '../machine/plan.js';
 import type { Topology } from '../machine/topology.js';
@@ -15,6 +15,7 @@ import { TREE_SUFFIX } from './protocol.js';
 import type { Report } from './server.js';
 import * as sys from './sys.js';
 import type { TraceRecord } from './trace.js';
+import type { SysTree } from './sys-tree.js';
 import { makeTree } from './tree.js';
 
 /** What the main thread tells the engine's thread at its start. */
@@ -102,13 +103,28 @@ async function makeEngine(options: WorkerOptions): Promise<ServedEngine> {
     ) as Promise<EngineModule>,
     import('./calls.js'),
   ]);
-  return createEngine({ ...(options.config as object), mapsRegisters: options.traps }, services);
+  return createEngine({ ...(withCpus(options.config) as object), mapsRegisters: options.traps }, services);
+}
+
+/** A machine has the processors of ours. */
+function withCpus(config: unknown): unknown {
+  if ((config as { topology?: unknown } | null)?.topology === undefined) return config;
+  return { cpus: readFileSync('/sys/devices/system/cpu/online', 'latin1').trim(), ...(config as object) };
 }
 
 async function plannedDevices(topology: Topology | undefined): Promise<readonly DevicePlan[]> {
   if (topology === undefined) return [];
   const { planMachine } = await import('../machine/plan.js');
   return planMachine(topology).devices;
+}
+
+/** Whoever looks below /sys waits until the server answers. */
+async function showSysfs(sysfs: ServedSysfs): Promise<SysTree> {
+  const { SysTree: Tree } = await import('./sys-tree.js');
+  const tree = new Tree(root, sysfs.devices);
+  tree.show(sysfs);
+  tree.complete();
+  return tree;
 }
 
 /** Null: this thread was started in advance, and nobody needs it. */
@@ -121,12 +137,14 @@ const selftest = config?.selftest === true;
 const inspect = config?.inspect === true || config?.topology !== undefined;
 // Which devices there are is known without the engine only where the engine is our own.
 const foreign = options.engineModule === null ? null : await makeEngine(options);
-makeTree(options.socket + TREE_SUFFIX, {
+const root = options.socket + TREE_SUFFIX;
+makeTree(root, {
   devices: foreign?.devices ?? deviceNodes(await plannedDevices(config?.topology)),
   selftest,
   lend,
   traps: options.traps && (foreign !== null || config?.topology !== undefined),
   inspect,
+  sys: foreign === null ? config?.topology !== undefined : Boolean(foreign.sysfs),
 });
 const wake = sys.eventfd(0, sys.O_CLOEXEC | sys.O_NONBLOCK);
 const listener = listenAt(options.socket);
@@ -135,12 +153,14 @@ const engine = foreign ?? (await makeEngine(options));
 const { enabled } = engine.injector;
 for (const kind of Object.keys(enabled) as FaultKind[]) enabled[kind] = failKinds?.includes(kind) ?? true;
 const tracer = options.trace ? (record: TraceRecord): void => post({ kind: 'trace', record }) : null;
+const tree = engine.sysfs ? await showSysfs(engine.sysfs) : null;
 const { Server } = await import('./server.js');
 const warn = (text: string): void => post({ kind: 'warning', text });
 const server = new Server({
   engine,
   tracer,
   selftest,
+  tree,
   listener,
   wake,
   memory,

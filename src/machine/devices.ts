@@ -16,7 +16,7 @@ const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor:
 /** Anybody may open a container: it is nothing before a group is in it. */
 const container: DeviceNode = { path: CONTAINER_PATH, mode: 0o666, major: 10, minor: 196 };
 /** And VFIO dynamic majors of its own, for devices and for groups. */
-const VFIO_DEVICE_MAJOR = 511;
+export const VFIO_DEVICE_MAJOR = 511;
 const VFIO_GROUP_MAJOR = 510;
 
 /** Where the file of the device is that is number `index` in the topology. */
@@ -29,17 +29,21 @@ export const vfioGroupPath = (group: number): string => `/dev/vfio/${group}`;
 interface Grouped {
   readonly groupNumber: number;
   readonly coherent: boolean;
+  /** Of its file below /dev/vfio/devices; null: VFIO does not have it. Default: its place among the devices. */
+  readonly vfioNumber?: number | null;
 }
 
 /** The device files of a machine with these devices, in the order of the topology. */
 export function deviceNodes(devices: readonly Grouped[]): readonly DeviceNode[] {
   const nodes = [iommufd];
-  devices.forEach((_, minor) => {
+  devices.forEach(({ vfioNumber }, index) => {
+    if (vfioNumber === null) return;
+    const minor = vfioNumber ?? index;
     nodes.push({ path: vfioPath(minor), mode: 0o600, major: VFIO_DEVICE_MAJOR, minor });
   });
   if (devices.length > 0) nodes.push(container);
   // A group none of whose devices VFIO takes is none to it.
-  const taken = devices.filter(({ coherent }) => coherent);
+  const taken = devices.filter(({ coherent, vfioNumber }) => coherent && vfioNumber !== null);
   for (const group of new Set(taken.map(({ groupNumber }) => groupNumber))) {
     nodes.push({ path: vfioGroupPath(group), mode: 0o600, major: VFIO_GROUP_MAJOR, minor: group });
   }

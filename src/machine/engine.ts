@@ -20,6 +20,7 @@ import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
 import { deviceNodes, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
+import type { Sysfs } from './sysfs/sysfs.js';
 import type { Topology } from './topology.js';
 
 const rules = catalogue({
@@ -43,8 +44,13 @@ export interface EngineConfig {
   readonly limits?: Partial<Limits>;
   /** Memory that programs can map, for registers of devices. Default: memory that nobody can. */
   readonly sharedMemory?: SharedMemory;
+  readonly freeShared?: (memory: Uint8Array) => void;
+  /** Bytes that nobody can guess. Default: of Math.random, for whom there is nobody who would. */
+  readonly random?: (length: number) => Uint8Array;
   /** Opens the files of namespaces. Default: a topology that names one cannot be built. */
   readonly openBlocks?: OpenBlocks;
+  /** Processors that are online, as a list: what /sys says that devices are near to. Default: `0`. */
+  readonly cpus?: string;
 }
 
 /** What is alive in the machine; all zero when nothing leaks. */
@@ -77,6 +83,8 @@ export interface Engine {
   leaks(): LeakReport;
   /** The text of a file below /sys/kernel/debug/ioasis; null: there is none of that name. */
   debugFile(name: string): string | null;
+  /** What programs find below /sys; null without a topology: it is the system's. */
+  readonly sysfs: Sysfs | null;
 }
 
 const NOTHING: Built = {
@@ -96,11 +104,23 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
   const events = new Events();
   const work = new WorkQueue();
   const sharedMemory = config.sharedMemory ?? ((length: number) => new Uint8Array(length));
-  const openBlocks = config.openBlocks ?? noFiles;
-  const checkStale = config.checkStale ?? false;
-  const into = { physical, events, work, sharedMemory, openBlocks, checkStale };
+  const into = {
+    physical,
+    events,
+    work,
+    sharedMemory,
+    freeShared: config.freeShared ?? (() => {}),
+    random: config.random ?? guessable,
+    openBlocks: config.openBlocks ?? noFiles,
+    mapsRegisters: config.mapsRegisters ?? true,
+    checkStale: config.checkStale ?? false,
+  };
   const built =
     config.topology === undefined || parts === null ? NOTHING : parts.build(config.topology, into);
+  const sysfs =
+    config.topology === undefined || parts === null
+      ? null
+      : parts.sysfs(built, { cpus: config.cpus ?? '0', physical });
   const unitTables = physical.tables.liveBlocks - pasidTablesOf(built);
   const env: Env = {
     injector,
@@ -108,14 +128,15 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
   const contexts = new Map<number, Context>();
   let lastContext = 0;
   const engine: Engine = {
-    devices: deviceNodes([...built.devices.values()].map(({ plan }) => plan)),
+    get devices() {
+      return sysfs?.devices ?? deviceNodes([]);
+    },
     injector,
     events,
     physical,
@@ -124,7 +145,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     contexts,
     open(path) {
       const device = built.files.get(path);
-      if (device !== undefined) return device(env);
+      if (device !== undefined && sysfs?.has(path) !== false) return device(env);
       if (path !== '/dev/iommu') refuse(rules.open_path, { path });
       const number = ++lastContext;
       const context = new Context(env, ioctls, () => contexts.delete(number));
@@ -140,9 +161,13 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
       providers: physical.providers.live,
     }),
     debugFile: (name) => parts?.debugFile(engine, name) ?? null,
+    sysfs,
   };
   return engine;
 }
+
+const guessable = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, () => Math.floor(Math.random() * 256));
 
 function noFiles(file: string): never {
   throw new TypeError(`nobody is there who opens ${file}`);

@@ -55,6 +55,8 @@ export interface OpenFile {
   /** A file with positions has both: the same, at `offset`, or where it is null where the last one ended. */
   readAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
   writeAt?(offset: bigint | null, at: bigint, count: number, task: Task): number;
+  /** Moves that position as lseek(2) does, and returns it. */
+  seek?(offset: number, whence: number): number;
   mmap(request: MmapRequest, task: Task): SharedPages;
   /** The last descriptor of this file is gone. */
   release(): void;

@@ -1,7 +1,8 @@
 /**
  * A topology from a file, or all that is wrong with the file: each complaint with its line and column.
  */
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { tryPlan, type Problem } from '../machine/plan.js';
 import type { Topology } from '../machine/topology.js';
@@ -41,14 +42,47 @@ export function parseTopology(text: string, file: string): Topology {
     );
   }
   const topology: Topology = result.data;
-  const { problems } = tryPlan(topology);
+  const found: Problem[] = [];
+  const resolved = withFiles(topology, dirname(file), found);
+  const problems = [...tryPlan(topology).problems, ...found];
   if (problems.length > 0)
     throw failure(
       file,
       text,
       problems.map((problem) => complaintOf(problem, parsed)),
     );
-  return topology;
+  return resolved;
+}
+
+/** Files of namespaces are named as seen from the folder of the topology. */
+function withFiles(topology: Topology, folder: string, problems: Problem[]): Topology {
+  if (topology.devices === undefined) return topology;
+  const devices = Object.entries(topology.devices).map(([name, device]) => {
+    if (device.namespaces === undefined) return [name, device] as const;
+    const namespaces = device.namespaces.map((namespace, index) => {
+      if (namespace.file === undefined) return namespace;
+      const file = resolve(folder, namespace.file);
+      const wrong = whyNoStore(file, namespace.size !== undefined);
+      const path = ['devices', name, 'namespaces', index, 'file'];
+      if (wrong !== null)
+        problems.push({ path, text: `expected a file to keep blocks in: ${file} ${wrong}` });
+      return { ...namespace, file };
+    });
+    return [name, { ...device, namespaces }] as const;
+  });
+  return { ...topology, devices: Object.fromEntries(devices) };
+}
+
+/** Null: blocks can be kept there. */
+function whyNoStore(file: string, canBeMade: boolean): string | null {
+  try {
+    if (!statSync(file).isFile()) return 'is none';
+    accessSync(file, constants.R_OK | constants.W_OK);
+    return null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' && canBeMade ? null : whyUnreadable(error as NodeJS.ErrnoException);
+  }
 }
 
 function whyUnreadable({ code, message }: NodeJS.ErrnoException): string {

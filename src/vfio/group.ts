@@ -33,16 +33,24 @@ export class VfioGroup {
     return this.container !== null || this.iommufd !== null;
   }
 
+  /** It, or a device of it, is in somebody's hands. */
+  get isOpen(): boolean {
+    return this.#holders > 0 || this.#bound > 0;
+  }
+
   /** The device has got a driver of VFIO's. */
   register(device: VfioDevice): void {
     this.devices.unshift(device);
     device.group = this;
   }
 
-  /** And has lost it. */
+  /** vfio_device_remove_group: without a device there is no group, and so nothing to have in a container. */
   unregister(device: VfioDevice): void {
-    this.devices.splice(this.devices.indexOf(device), 1);
+    const index = this.devices.indexOf(device);
+    if (index < 0) return;
+    this.devices.splice(index, 1);
     device.group = null;
+    if (this.devices.length === 0) this.leave();
   }
 
   /** vfio_group_fops_open */

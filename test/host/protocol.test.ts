@@ -27,7 +27,9 @@ const named: Record<string, number> = {
   IOASIS_CHUNK: protocol.CHUNK,
   IOASIS_FIRST_TERMINAL: protocol.FIRST_TERMINAL,
   IOASIS_NOT_SPECIAL: protocol.NOT_SPECIAL,
+  IOASIS_LIVE_NSEC: protocol.LIVE_NSEC,
 };
+for (const [name, value] of Object.entries(protocol.TreeMode)) named[`IOASIS_TREE_${name}`] = value;
 for (const [name, value] of Object.entries(protocol.Op)) named[`IOASIS_OP_${name}`] = value;
 for (const [name, value] of Object.entries(protocol.Verb)) named[`IOASIS_VERB_${name}`] = value;
 for (const [name, value] of Object.entries(protocol.Flag)) named[`IOASIS_${name}`] = value;

@@ -62,7 +62,7 @@ describe('setNumVfs', () => {
     expect(errnoOf(() => m.setNumVfs(PF, 4))).toBe('sriov_range');
     m.setNumVfs(PF, 2);
     expect(errnoOf(() => m.setNumVfs(PF, 3))).toBe('sriov_busy');
-    m.device(VFS[1]!).vfio.openCount = 1;
+    m.device(VFS[1]!).vfio.group!.open();
     expect(errnoOf(() => m.setNumVfs(PF, 0))).toBe('sriov_in_use');
   });
 });

@@ -61,6 +61,20 @@ describe('a file is refused at the line and column, with what was expected', () 
       '1:53: expected another segment: a has segment 0',
     ],
     ['devices:\n  0000:00:01.0:', '2:16: expected members of a device, or {} for none, found nothing'],
+    ['devices: { 0000:00:01.0: { model: gpu } }', '1:35: expected dma-test, ioat, nvme, found gpu'],
+    ['devices: { p: { model: nvme } }', '1:24: expected a PCI address for nvme'],
+    [
+      'devices: { 0000:00:01.0: { model: nvme, namespaces: [{ size: 3X }] } }',
+      '1:62: expected bytes, or a number with K, M, G or T behind it, found 3X',
+    ],
+    [
+      'devices: { 0000:00:01.0: { model: nvme, namespaces: [{ file: /nowhere/x }] } }',
+      '1:62: expected a file to keep blocks in: /nowhere/x not found',
+    ],
+    [
+      'devices: { 0000:00:01.0: { model: nvme, namespaces: [{ file: /, size: 1M }] } }',
+      '1:62: expected a file to keep blocks in: / is none',
+    ],
     ['devices: { 0000:00:01.0: { bus: x } }', '1:33: expected the name of a bus: there are none'],
     [
       'buses: { p: { type: pci, segment: 1 } }\ndevices: { 0000:00:01.0: { bus: p } }',

@@ -18,9 +18,13 @@ const selftests = 'tools/testing/selftests';
 /** What is unpacked of the source's 1.8 GB: the test programs and what they and the declarations need. */
 const sourceParts = [
   'Makefile',
+  'drivers/dma/idxd/registers.h',
+  'drivers/dma/ioat/hw.h',
+  'drivers/dma/ioat/registers.h',
   'drivers/iommu/generic_pt',
   'drivers/iommu/iommufd',
   'include/linux/generic_pt',
+  'include/linux/pci_ids.h',
   'include/uapi',
   'tools/arch',
   'tools/include',

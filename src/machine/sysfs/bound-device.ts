@@ -1,0 +1,61 @@
+/** A device and its group as drivers get and lose it: VFIO's group knows those that VFIO has; one of the kernel's claims. */
+import { refuse } from '../../base/errno.js';
+import type { PciModel } from '../../bus/model.js';
+import { HEADER } from '../../bus/pci-config.js';
+import type { VfioGroup } from '../../vfio/group.js';
+import type { BuiltDevice } from '../build.js';
+import { isVfio, type Bound, type Driver } from './bindings.js';
+import { rules } from './rules.js';
+
+/** The owner of groups with a device that the kernel itself uses. */
+const kernel = {};
+
+export class BoundDevice implements Bound {
+  readonly name: string;
+  readonly bus: 'pci' | 'platform';
+  readonly id: string;
+  readonly classCode: number;
+  readonly #device: BuiltDevice;
+  /** Null: VFIO takes no such device. */
+  readonly #group: VfioGroup | null;
+
+  constructor(device: BuiltDevice) {
+    const { plan, model, vfio } = device;
+    this.name = plan.name;
+    this.bus = plan.bus.type;
+    this.#device = device;
+    this.#group = vfio.group;
+    const config = 'config' in model ? (model as PciModel).config : null;
+    const word = (offset: number): string => (config?.read(offset, 2) ?? 0).toString(16).padStart(4, '0');
+    this.id = config === null ? '' : `${word(HEADER.vendor)}:${word(HEADER.device)}`;
+    this.classCode = (config?.read(HEADER.revision, 4) ?? 0) >>> 8;
+  }
+
+  get isOpen(): boolean {
+    return this.#device.vfio.openCount > 0;
+  }
+
+  join(driver: Driver): void {
+    const { vfio, iommu } = this.#device;
+    if (isVfio(driver)) return this.#group?.register(vfio);
+    const { group } = iommu;
+    if (group.isOwned && !claimed.has(group)) {
+      refuse(rules.sysfs_bind_group, { group: group.id, device: this.name, driver: driver.name });
+    }
+    group.claimDmaOwner(kernel);
+    claimed.set(group, (claimed.get(group) ?? 0) + 1);
+  }
+
+  leave(driver: Driver): void {
+    const { vfio, iommu } = this.#device;
+    if (isVfio(driver)) return this.#group?.unregister(vfio);
+    const { group } = iommu;
+    group.releaseDmaOwner();
+    const left = claimed.get(group)! - 1;
+    if (left === 0) claimed.delete(group);
+    else claimed.set(group, left);
+  }
+}
+
+/** Groups that {@link kernel} owns, and for how many devices. */
+const claimed = new WeakMap<object, number>();
