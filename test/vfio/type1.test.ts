@@ -88,11 +88,11 @@ describe('locked memory', () => {
   });
 });
 
-describe('dirty pages', () => {
-  const bitmapOf = (w: ContainerWorld, at: bigint, words: number): bigint[] => [
-    ...new BigUint64Array(w.client.memory.load(at, 8 * words).slice().buffer),
-  ];
+const bitmapOf = (w: ContainerWorld, at: bigint, words: number): bigint[] => [
+  ...new BigUint64Array(w.client.memory.load(at, 8 * words).slice().buffer),
+];
 
+describe('dirty pages', () => {
   test('are all that a device could have written: every page of every mapping, again and again', () => {
     const w = new ContainerWorld();
     const { containerFd: fd } = w.inContainer();
