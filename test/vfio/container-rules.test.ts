@@ -51,6 +51,15 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
       return () => w.openGroup(it);
     },
   ],
+  group_bind: [
+    'EBUSY',
+    (w) => {
+      const { group: it, vfio } = w.newDevice();
+      w.openGroup(it);
+      const fd = w.openDevice(vfio);
+      return () => w.bindFile(fd);
+    },
+  ],
   group_open: [
     'EBUSY',
     (w) => {
