@@ -115,6 +115,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     freeShared: config.freeShared ?? (() => {}),
     random: config.random ?? guessable,
     openBlocks: config.openBlocks ?? noFiles,
+    mapsRegisters: config.mapsRegisters ?? true,
     checkStale: config.checkStale ?? false,
   };
   const built =
@@ -130,7 +131,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
-    mapsRegisters: config.mapsRegisters ?? true,
     sharedMemory,
     freeSharedMemory: config.freeShared ?? (() => {}),
   };

@@ -8,7 +8,6 @@ export const rules = catalogue({
   type1_ioctl: ['ENOTTY', 'type1 has no ioctl {cmd}'],
 
   // A group comes into a container with an IOMMU, or VFIO_SET_IOMMU
-  type1_attach_nesting: ['EINVAL', 'a nesting container has a group already, and takes one'],
   type1_attach_vaddr: ['EBUSY', '{count} mappings have no user address now, and may be needed'],
   type1_attach_aperture: [
     'EINVAL',

@@ -19,6 +19,7 @@ import { PAGE_SIZE, U64_MAX } from '../iommufd/units.js';
 import type { Task } from '../mem/task.js';
 import { IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID } from '../wire/uapi/iommufd.gen.js';
 import { Nesting } from './nesting/nesting.js';
+import { rules as nestingRules } from './nesting/rules.js';
 import { rules } from './type1-rules.js';
 
 interface Type1Domain {
@@ -99,7 +100,7 @@ export class Type1 {
     const [device] = group.devices;
     invariant(device !== undefined, 'a group has a device');
     call.alloc('vfio_domain');
-    if (this.nesting !== null && this.#domains.length > 0) refuse(rules.type1_attach_nesting, {});
+    if (this.nesting !== null && this.#domains.length > 0) refuse(nestingRules.nesting_groups, {});
     const flags = this.nesting === null ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_PASID;
     const domain = device.unit.allocPaging(device, flags, null);
     call.tx.onAbort(() => domain.free());

@@ -79,7 +79,6 @@ export class World {
       pins: new PinRegistry(),
       limits,
       work: new WorkQueue(),
-      mapsRegisters: true,
       sharedMemory: (length) => new Uint8Array(length),
       freeSharedMemory: () => {},
     };

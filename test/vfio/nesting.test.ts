@@ -33,7 +33,8 @@ const errnoOf = (act: () => unknown): string => {
 };
 
 beforeEach(() => {
-  machine = createMachine({ topology: { vfioNesting: true } });
+  const devices = { '0000:00:01.0': {}, '0000:00:02.0': {} };
+  machine = createMachine({ topology: { vfioNesting: true, devices } });
   const { client } = machine;
   container = client.open('/dev/vfio/vfio');
   group = client.open('/dev/vfio/0');
@@ -289,6 +290,13 @@ test('R35, R36: the chain of GET_INFO says what can be bound, and by which paylo
     layouts: 3,
   });
   expect(found!.cap_reg).not.toBe(0n);
+});
+
+test('the container takes one group', () => {
+  const { client } = machine;
+  const other = client.open('/dev/vfio/1');
+  const fd = store(new Uint8Array(new Int32Array([container]).buffer));
+  expect(errnoOf(() => client.ioctl(other, v.VFIO_GROUP_SET_CONTAINER, fd))).toBe('EINVAL');
 });
 
 test('without the option of the topology there is none of it', () => {

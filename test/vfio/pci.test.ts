@@ -45,8 +45,7 @@ describe('what a PCI device says of itself', () => {
 describe('BARs', () => {
   test('where nobody catches stores only memory can be mapped', () => {
     const w = new PciWorld();
-    Object.assign(w.env, { mapsRegisters: false });
-    const { fd } = w.openPci();
+    const { fd } = w.openPci({ mapsRegisters: false });
     expect(w.regionInfo(fd, 0)).toMatchObject({ size: 0x4000n, flags: READ | WRITE });
     expect(w.regionInfo(fd, 2)).toMatchObject({ flags: READ | WRITE | MMAP });
     const map = (offset: bigint) => w.client.mmap(fd, { offset, length: 4096n, shared: true, exec: false });

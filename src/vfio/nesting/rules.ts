@@ -5,6 +5,8 @@ export const rules = catalogue({
   nesting_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
   nesting_size: ['EINVAL', 'argsz {argsz} is below {least}'],
 
+  nesting_groups: ['EINVAL', 'a nesting container has a group already, and takes one'],
+
   // VFIO_IOMMU_PASID_REQUEST
   pasid_flags: ['EINVAL', 'flags {flags} is neither ALLOC nor FREE'],
   pasid_range: ['EINVAL', '{min} to {max} is no range of PASIDs'],

@@ -106,7 +106,6 @@ export class Machine {
       pins: new PinRegistry(),
       limits: defaultLimits,
       work: new WorkQueue(),
-      mapsRegisters: true,
       sharedMemory: (length) => new Uint8Array(length),
       freeSharedMemory: () => {},
     };
