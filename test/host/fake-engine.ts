@@ -83,14 +83,14 @@ class Registers {
   }
 
   store(offset: number, width: 1 | 2 | 4 | 8, lo: number, hi: number): void {
-    const view = this.#view;
-    if (width === 1) view.setUint8(offset, lo);
-    else if (width === 2) view.setUint16(offset, lo, true);
-    else view.setInt32(offset, lo, true);
-    if (width === 8) view.setInt32(offset + 4, hi, true);
-    view.setUint32(WIDTH, width, true);
-    view.setUint32(OFFSET, offset, true);
-    view.setUint32(COUNT, view.getUint32(COUNT, true) + 1, true);
+    const image = this.#view;
+    if (width === 1) image.setUint8(offset, lo);
+    else if (width === 2) image.setUint16(offset, lo, true);
+    else image.setInt32(offset, lo, true);
+    if (width === 8) image.setInt32(offset + 4, hi, true);
+    image.setUint32(WIDTH, width, true);
+    image.setUint32(OFFSET, offset, true);
+    image.setUint32(COUNT, image.getUint32(COUNT, true) + 1, true);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * `npm run conformance`: the iommu test programs of Linux itself, compiled as they are, on ioasis, as root and as an
- * ordinary user. Prints a table; fails when a test does not do what it does on Linux.
+ * `npm run conformance`: the iommufd and VFIO test programs of Linux itself, compiled as they are, on ioasis, as root and
+ * as an ordinary user. Prints a table; fails when a test does not do what it does on Linux.
  * `npm run conformance -- --write` puts the table into README.md.
  */
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,6 +16,8 @@ import { compile, type Programs } from './programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
 import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
 import { currentUser, withOrdinaryUser, type User } from './users.js';
+import { runVfio } from './vfio.js';
+import { compileVfio, type VfioPrograms } from './vfio-programs.js';
 
 interface Expected {
   /** The release that was recorded, as `7.2`. */
@@ -26,6 +28,10 @@ interface Expected {
 /** On Linux in an emulated guest the longest suite takes 8 seconds. */
 const timeoutMs = 10 * 60_000;
 const sweptSuite = 'iommufd_fail_nth';
+/** Of all programs only those of one folder. */
+const only = (folder: 'iommufd' | 'vfio'): boolean => process.argv.includes(`--only=${folder}`);
+/** Copy storms move 64 GiB in each IOMMU mode; in one is enough to see them work. */
+const oneStorm = process.argv.includes('--one-storm');
 const readmePath = join(repoRoot, 'README.md');
 
 const expected = JSON.parse(
@@ -83,11 +89,21 @@ function printFailures(verdicts: readonly Verdict[]): void {
   }
 }
 
-async function runAll(programs: Programs, hugePages: boolean): Promise<SuiteRun[]> {
+async function runAll(
+  programs: Programs,
+  vfioPrograms: VfioPrograms,
+  hugePages: boolean,
+): Promise<SuiteRun[]> {
   const runs: SuiteRun[] = [];
   const all = async (user: User): Promise<void> => {
-    for (const suite of Object.keys(expected.suites))
-      runs.push(await runSuite(suite, user, programs, hugePages));
+    if (!only('vfio')) {
+      for (const suite of Object.keys(expected.suites))
+        runs.push(await runSuite(suite, user, programs, hugePages));
+    }
+    if (only('iommufd')) return;
+    const vfio = await runVfio(vfioPrograms, user, !oneStorm);
+    for (const { verdicts } of vfio) printFailures(verdicts);
+    runs.push(...vfio);
   };
   if (process.getuid?.() === 0) {
     await all(currentUser('root'));
@@ -113,15 +129,18 @@ function checkReadme(runs: readonly SuiteRun[], table: string, full: boolean): s
 
 async function main(): Promise<number> {
   const programs = compile(Object.keys(expected.suites));
+  const vfioPrograms = compileVfio();
   console.log(`test programs of Linux ${programs.version}`);
   const [runs, hugePages] = await withHugePages(async (available) => {
     if (!available) console.log('this machine has no (or too few) huge pages');
-    return [await runAll(programs, available), available] as const;
+    return [await runAll(programs, vfioPrograms, available), available] as const;
   });
   const table = markdown(runs, programs.version);
   console.log(`\n${table}\n`);
   const sum = count(runs.flatMap((run) => run.verdicts));
-  const full = hugePages && runs.length === 4 && programs.version.startsWith(`${expected.linux}.`);
+  const users = new Set(runs.map(({ user }) => user)).size;
+  const everything = users === 2 && !only('iommufd') && !only('vfio') && !oneStorm;
+  const full = hugePages && everything && programs.version.startsWith(`${expected.linux}.`);
   const stale = checkReadme(runs, table, full);
   if (stale !== null) {
     console.log(stale);

@@ -9,6 +9,8 @@ export interface SuiteRun {
   readonly verdicts: readonly Verdict[];
   /** For iommufd_fail_nth: a sweep a test. */
   readonly sweeps: readonly Sweep[];
+  /** For VFIO's programs: what a storm of copies has moved. */
+  readonly bytes?: number;
 }
 
 const begin = '<!-- conformance: begin -->';
@@ -36,8 +38,16 @@ export function markdown(runs: readonly SuiteRun[], linux: string): string {
     lines.push(`| ${suite} | ${user} | ${verdicts.length} | ${passed} | ${failed} | ${why} |`);
   }
   const swept = runs.filter((run) => run.sweeps.length > 0);
+  const storms = runs.filter((run) => (run.bytes ?? 0) > 0);
+  if (storms.length > 0) lines.push('', ...stormLine(storms));
   if (swept.length > 0) lines.push('', ...sweepTable(swept));
   return lines.join('\n');
+}
+
+function stormLine(storms: readonly SuiteRun[]): string[] {
+  const gib = (run: SuiteRun): string => `${(run.bytes ?? 0) / 2 ** 30} GiB`;
+  const each = storms.map((run) => `${run.suite.replace(/^.*\//, '')} (${run.user}) ${gib(run)}`);
+  return [`Copied by DMA in the storms of \`vfio_pci_driver_test\`: ${each.join(', ')}.`];
 }
 
 /** A row a test, a column a user: how many points failed one by one, at how many different sites. */

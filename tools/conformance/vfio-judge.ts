@@ -1,0 +1,62 @@
+/**
+ * What a VFIO test program printed, as verdicts. With the devices that it is given here no test has a reason to skip, but
+ * for want of huge pages, so any other skip is a failure.
+ */
+import type { Tap, TapTest } from '../lib/tap.js';
+import type { Verdict } from './judge.js';
+
+/** As the library of the test programs calls them; a name before those that it begins with. */
+const modes = [
+  'vfio_type1v2_iommu',
+  'vfio_type1_iommu',
+  'iommufd_compat_type1v2',
+  'iommufd_compat_type1',
+  'iommufd',
+];
+
+/** What the test prints when mmap has no huge pages for it. */
+const NO_MEMORY = 'mmap() failed: ';
+
+export function judgeVfio(tap: Tap, ending: string): Verdict[] {
+  const verdicts = tap.tests.map(verdictOf);
+  const missing = Math.max(0, (tap.planned ?? 1) - verdicts.length);
+  for (let n = 0; n < missing; n++) {
+    const name = `test ${verdicts.length + 1} of ${tap.planned ?? '?'}`;
+    verdicts.push({ name, verdict: 'failed', why: 'did not run', output: tap.rest });
+  }
+  const status = verdicts.some(({ verdict }) => verdict === 'failed') ? 1 : 0;
+  if (ending === `status ${status}`) return verdicts;
+  const why = `ended with ${ending}, not with status ${status}`;
+  return [...verdicts, { name: 'the end', verdict: 'failed', why, output: tap.rest }];
+}
+
+function verdictOf({ name, outcome, reason, output }: TapTest): Verdict {
+  if (outcome === 'pass') return { name, verdict: 'passed', why: '', output: [] };
+  if (outcome === 'fail') return { name, verdict: 'failed', why: 'failed', output };
+  if (name.includes('_hugetlb_') && reason.startsWith(NO_MEMORY)) {
+    const size = name.includes('_1gb') ? '1 GiB' : '2 MiB';
+    return { name, verdict: 'skipped', why: `no huge pages of ${size} on this machine`, output: [] };
+  }
+  return { name, verdict: 'failed', why: `skipped: ${reason}`, output };
+}
+
+/** By IOMMU mode, in order; the empty name is for tests that have none. */
+export function byMode(verdicts: readonly Verdict[]): Map<string, Verdict[]> {
+  const groups = new Map<string, Verdict[]>();
+  for (const verdict of verdicts) {
+    const variant = verdict.name.split('.')[1] ?? '';
+    const mode = modes.find((each) => variant === each || variant.startsWith(`${each}_`)) ?? '';
+    groups.set(mode, [...(groups.get(mode) ?? []), verdict]);
+  }
+  return groups;
+}
+
+/** Of storms that passed: they say how many copies of which size they start, and then check that all are done. */
+export function bytesMoved(tests: readonly TapTest[]): number {
+  let bytes = 0;
+  for (const { outcome, output } of tests) {
+    const storm = /^Kicking off (\d+) memcpys of size 0x([0-9a-f]+)$/m.exec(output.join('\n'));
+    if (outcome === 'pass' && storm !== null) bytes += Number(storm[1]) * parseInt(storm[2]!, 16);
+  }
+  return bytes;
+}
