@@ -33,11 +33,11 @@ const rules = {
 
 /** The struct of the call under way; calls do not overlap. */
 const bytes = new Uint8Array(SIZE);
-const eventView = new DataView(bytes.buffer);
-const setA = (value: number): void => eventView.setUint32(4, value, true);
-const b = (): bigint => eventView.getBigUint64(8, true);
-const c = (): bigint => eventView.getBigUint64(16, true);
-const d = (): bigint => eventView.getBigUint64(24, true);
+const view = new DataView(bytes.buffer);
+const setA = (value: number): void => view.setUint32(4, value, true);
+const b = (): bigint => view.getBigUint64(8, true);
+const c = (): bigint => view.getBigUint64(16, true);
+const d = (): bigint => view.getBigUint64(24, true);
 
 interface Shared {
   live: number;
