@@ -30,4 +30,6 @@ export interface ConfigSpace {
 
 export interface PciModel extends DeviceModel {
   readonly config: ConfigSpace;
+  /** Type bits of each BAR where configuration space has no BARs: of a virtual function. */
+  readonly barTypes?: readonly number[] | undefined;
 }

@@ -26,7 +26,7 @@ export const HEADER = {
   interruptPin: 0x3d,
 } as const;
 
-export const COMMAND_MEMORY = 1 << 1;
+const COMMAND_MEMORY = 1 << 1;
 export const COMMAND_MASTER = 1 << 2;
 const COMMAND_PARITY = 1 << 6;
 const COMMAND_SERR = 1 << 8;
@@ -193,6 +193,10 @@ function place(chain: Chain, id: number, length: number, at: number | null, end:
   return offset;
 }
 
+/** What a BAR says of itself in its lowest bits. */
+export const typeBits = ({ is64, isPrefetchable }: BarKind): number =>
+  (is64 ? BAR_64 : 0) | (isPrefetchable ? BAR_PREFETCHABLE : 0);
+
 /** A base address register at `offset`, of the header or of the SR-IOV capability. */
 export function defineBar(
   registers: Registers,
@@ -201,7 +205,7 @@ export function defineBar(
   { is64, isPrefetchable }: BarKind,
 ): void {
   invariant(size >= 16 && Number.isInteger(Math.log2(size)), `a BAR of ${size} bytes`);
-  const flags = (is64 ? BAR_64 : 0) | (isPrefetchable ? BAR_PREFETCHABLE : 0);
+  const flags = typeBits({ is64, isPrefetchable });
   registers.define(offset, 4, { reset: flags, writable: (-size & ~BAR_FLAGS) >>> 0 });
   if (is64) registers.define(offset + 4, 4, { writable: 0xffff_ffff });
 }

@@ -20,6 +20,7 @@ import {
   HEADER,
   PciConfig,
   STATUS_INTERRUPT,
+  typeBits,
   type BarKind,
   type PciIdentity,
 } from '../bus/pci-config.js';
@@ -102,6 +103,11 @@ export abstract class PciDevice implements PciModel, Endpoint {
 
   get endpoint(): Endpoint {
     return this;
+  }
+
+  get barTypes(): readonly number[] | undefined {
+    if (!this.place.isVirtual) return undefined;
+    return this.description.bars.map((bar) => (bar === null ? 0 : typeBits(bar.kind)));
   }
 
   /** Requests of its own may go out. */

@@ -54,6 +54,10 @@ export class IommuGroup {
     return this.#claims > 0;
   }
 
+  isOwnedBy(owner: object): boolean {
+    return this.#owner === owner;
+  }
+
   /** Whether its requester id or a PASID has a domain. */
   get isAttached(): boolean {
     return this.#handles.size > 0;

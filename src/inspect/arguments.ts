@@ -2,7 +2,7 @@
  * The argument of an ioctl, before and after: what went in, and what came out of it.
  * Invariant: every byte shown was in the caller's struct; nothing is shown that the caller's size leaves out.
  */
-import type { IoctlInfo } from '../wire/ioctls.js';
+import type { IoctlInfo } from '../wire/ioctl-rows.js';
 import { printStruct } from '../wire/print.js';
 import type { Struct } from '../wire/struct.js';
 

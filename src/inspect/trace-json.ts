@@ -59,7 +59,7 @@ function bytesObject(bytes: Uint8Array | null): Record<string, unknown> {
 function ioctlObject(record: TraceRecord): Record<string, unknown> {
   const { cmd, arg, before, after, errno } = record;
   const request = { request: hex(BigInt(cmd)), arg: hex(arg) };
-  const info = findIoctl(cmd, before ?? new Uint8Array());
+  const info = findIoctl(cmd, before ?? new Uint8Array(), record.file);
   if (info === undefined) return request;
   const named = { ...request, name: info.name };
   if (info.struct === null || before === null) return named;

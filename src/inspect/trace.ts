@@ -61,7 +61,7 @@ function describeFd(fd: number, { file }: TraceRecord, ink: Ink): string {
 
 function ioctlArguments(record: TraceRecord): string[] {
   const { before, after, cmd, arg, errno } = record;
-  const info = findIoctl(cmd, before ?? new Uint8Array());
+  const info = findIoctl(cmd, before ?? new Uint8Array(), record.file);
   if (info === undefined) return [hex(BigInt(cmd)), hex(arg)];
   if (info.struct === null) return [info.name, printValue(cmd, Number(arg))];
   if (before === null) return [info.name, hex(arg)];

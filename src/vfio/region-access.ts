@@ -5,6 +5,7 @@
 import type { Rule } from '../base/errno.js';
 import type { Region, StoreWidth } from '../bus/region.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
+import type { SharedPages } from '../mem/task.js';
 
 /** Bytes that are copied at once. */
 const CHUNK = 1 << 16;
@@ -30,6 +31,12 @@ function widthAt(offset: number, left: number, most: StoreWidth): StoreWidth {
   if (most === 8 && offset % 8 === 0 && left >= 8) return 8;
   if (offset % 4 === 0 && left >= 4) return 4;
   return offset % 2 === 0 && left >= 2 ? 2 : 1;
+}
+
+/** At most 4 bytes. */
+export function storeInto(region: Region, offset: number, width: StoreWidth, lo: number): void {
+  if (region.kind === 'registers') return region.store(offset, width, lo, 0);
+  for (let i = 0; i < width; i++) region.image[offset + i] = lo >>> (8 * i);
 }
 
 function storeOne(region: Region, offset: number, view: DataView, at: number, width: StoreWidth): void {
@@ -67,4 +74,22 @@ export function storeRegion(
     }
     done += part;
   }
+}
+
+/** A piece of the image, as programs map it. Stores to registers are lost while `answers` says no. */
+export function sharedPages(
+  region: Region,
+  start: number,
+  length: number,
+  answers: () => boolean,
+): SharedPages {
+  const bytes = region.image.subarray(start, start + length);
+  const pages = { bytes, opened: () => {}, closed: () => {}, onGone: null };
+  if (region.kind === 'memory') return pages;
+  return {
+    ...pages,
+    store: (offset, width, lo, hi) => {
+      if (answers()) region.store(start + offset, width, lo, hi);
+    },
+  };
 }

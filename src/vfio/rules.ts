@@ -41,15 +41,6 @@ export const rules = catalogue({
   detach_pasid_size: ['EINVAL', 'argsz {argsz} is below {least}, which a PASID needs'],
   detach_pasid_unreadable: ['EFAULT', 'the {length} bytes of the PASID at {at} cannot be read'],
 
-  // A device without regions
-  bare_region: ['EINVAL', 'the device has no region {index}'],
-  bare_read: ['EINVAL', 'the device has nothing to read at {position}'],
-  bare_write: ['EINVAL', 'the device has nothing to write at {position}'],
-  bare_mmap: ['EINVAL', 'the device has nothing to map'],
-  info_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
-  info_size: ['EINVAL', 'argsz {argsz} is below {least}'],
-  info_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
-
   // IOASIS_DMA
   dma_size_unreadable: ['EFAULT', 'the size field at {at} cannot be read'],
   dma_size: ['EINVAL', 'size {size} is below {least}'],

@@ -2,7 +2,9 @@
  * The uAPI as a C header, made from the same declarations that the engine decodes with: for programs on a machine
  * whose own <linux/iommufd.h> is older. Offsets in it are explicit: every gap is a named padding field.
  */
-import { ioctlTable, type IoctlInfo } from './ioctls.js';
+import { deviceIoctlTable } from './device-ioctls.js';
+import type { IoctlInfo } from './ioctl-rows.js';
+import { ioctlTable } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
 import { declared as ioasis } from './uapi/ioasis.js';
 import { declared as ioasisDma } from './uapi/ioasis-dma.js';
@@ -89,12 +91,13 @@ function printEnum(tag: string, members: Readonly<Record<string, number>>): stri
 
 /** An ioctl's number is built by _IO, since its upper bits differ from one processor to another. */
 function literal(name: string, value: number): string {
-  if (ioctlTable.get(value)?.name === name) return `_IO(0x${(value >> 8).toString(16)}, ${value & 0xff})`;
+  const isCall = ioctlTable.get(value)?.name === name || deviceIoctlTable.get(value)?.name === name;
+  if (isCall) return `_IO(0x${(value >> 8).toString(16)}, ${value & 0xff})`;
   if (value <= 0xff) return String(value);
   return `0x${value.toString(16)}${value > 0x7fffffff ? 'U' : ''}`;
 }
 
-const ioctls = [...ioctlTable.values()];
+const ioctls = [...ioctlTable.values(), ...deviceIoctlTable.values()];
 
 function printStruct(struct: Struct<any>, all: readonly Struct<any>[]): string {
   const ioctl = ioctls.find((info) => info.struct === struct);

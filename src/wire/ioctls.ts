@@ -1,64 +1,14 @@
 /**
- * Every ioctl of `/dev/iommu` as people read it: its name, its struct, the last field that a caller must supply,
+ * Every ioctl of `/dev/iommu` and of a VFIO container as people read it: its name, its struct, the last field that a caller must supply,
  * and what the numbers in its fields are called. The engine does not use this; it is for traces and tools.
  */
+import { deviceIoctlTable } from './device-ioctls.js';
+import { named, row, type Hints, type IoctlInfo, type Names, type Pointer, type Row } from './ioctl-rows.js';
 import type { Struct } from './struct.js';
 import * as ioasis from './uapi/ioasis.js';
-import * as dma from './uapi/ioasis-dma.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
 import * as vfio from './uapi/vfio.gen.js';
-
-/** Short names of values: `{ WRITEABLE: 2 }`. */
-export type Names = Readonly<Record<string, number>>;
-
-/** What a u64 field that holds a client address points at. */
-export interface Pointer {
-  /** The field that says how long it is. */
-  readonly length: string;
-  /** What that field counts. `bitmap`: bytes of IOVA, of which every page_size take one bit. */
-  readonly unit: 'bytes' | 'elements' | 'bitmap';
-  /** What one element is: one struct, or the one that the value of field `by` selects; null for plain bytes. */
-  readonly element:
-    Struct<any> | null | { readonly by: string; readonly of: Readonly<Record<number, Struct<any>>> };
-}
-
-export interface IoctlInfo {
-  readonly name: string;
-  /** Null where the argument is no pointer: nothing, or a number that `enums.arg` names. */
-  readonly struct: Struct<any> | null;
-  /** Fields past this one may be left out by a caller with a smaller struct; '' without a struct. */
-  readonly lastMandatory: string;
-  /** By field: names of its bits. */
-  readonly flags: Readonly<Record<string, Names>>;
-  /** By field: names of its values. */
-  readonly enums: Readonly<Record<string, Names>>;
-  readonly pointers: Readonly<Record<string, Pointer>>;
-  /** Where a field selects an arm of a C union: the ioctl as that arm has it. */
-  readonly variants: { readonly field: string; readonly by: ReadonlyMap<number, IoctlInfo> } | null;
-}
-
-type Hints = Partial<Pick<IoctlInfo, 'flags' | 'enums' | 'pointers' | 'variants'>>;
-type Row = readonly [number: number, info: IoctlInfo];
-
-function row(
-  name: string,
-  number: number,
-  struct: Struct<any>,
-  lastMandatory: string,
-  hints: Hints = {},
-): Row {
-  return [
-    number,
-    { name, struct, lastMandatory, flags: {}, enums: {}, pointers: {}, variants: null, ...hints },
-  ];
-}
-
-/** Those of `constants` that begin with `prefix`, by the rest of their name. */
-function named(constants: Names, prefix: string): Names {
-  const found = Object.entries(constants).filter(([name]) => name.startsWith(prefix));
-  return Object.fromEntries(found.map(([name, value]) => [name.slice(prefix.length), value]));
-}
 
 /** ioasis' own begin with this; they keep their whole name, so that nobody takes them for Linux'. */
 function ownNamed(prefix: string): Names {
@@ -346,48 +296,6 @@ const vfioRows: readonly Row[] = [
   }),
 ];
 
-const dmaConstants: Names = dma.declared.constants;
-const dmaFlags: Names = {
-  PASID: dma.IOASIS_DMA_PASID,
-  PRIV: dma.IOASIS_DMA_PRIV,
-  EXEC: dma.IOASIS_DMA_EXEC,
-  ATS: dma.IOASIS_DMA_ATS,
-  PRI: dma.IOASIS_DMA_PRI,
-};
-const dmaStates: Names = {
-  PENDING: dma.IOASIS_DMA_PENDING,
-  DONE: dma.IOASIS_DMA_DONE,
-  FAULTED: dma.IOASIS_DMA_FAULTED,
-  FAILED: dma.IOASIS_DMA_FAILED,
-};
-
-const deviceRows: readonly Row[] = [
-  row('VFIO_DEVICE_GET_INFO', vfio.VFIO_DEVICE_GET_INFO, vfio.vfio_device_info, 'num_irqs', {
-    flags: { flags: named(vfioConstants, 'VFIO_DEVICE_FLAGS_') },
-  }),
-  row('VFIO_DEVICE_BIND_IOMMUFD', vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.vfio_device_bind_iommufd, 'out_devid', {
-    flags: { flags: named(vfioConstants, 'VFIO_DEVICE_BIND_FLAG_') },
-  }),
-  row(
-    'VFIO_DEVICE_ATTACH_IOMMUFD_PT',
-    vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT,
-    vfio.vfio_device_attach_iommufd_pt,
-    'pt_id',
-    { flags: { flags: { PASID: vfio.VFIO_DEVICE_ATTACH_PASID } } },
-  ),
-  row(
-    'VFIO_DEVICE_DETACH_IOMMUFD_PT',
-    vfio.VFIO_DEVICE_DETACH_IOMMUFD_PT,
-    vfio.vfio_device_detach_iommufd_pt,
-    'flags',
-    { flags: { flags: { PASID: vfio.VFIO_DEVICE_DETACH_PASID } } },
-  ),
-  row('IOASIS_DMA', dma.IOASIS_DMA, dma.ioasis_dma, 'out_old', {
-    flags: { flags: dmaFlags, out_fault_access: named(dmaConstants, 'IOASIS_DMA_ACCESS_') },
-    enums: { op: named(dmaConstants, 'IOASIS_DMA_OP_'), out_state: dmaStates },
-  }),
-];
-
 /** By ioctl number. */
 export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...ioasRows,
@@ -395,12 +303,18 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...viommuRows,
   testRow(),
   ...vfioRows,
-  ...deviceRows,
 ]);
 
-/** The row for `number`; where a field of the struct selects an arm, the row of the arm that `bytes` selects. */
-export function findIoctl(number: number, bytes: Uint8Array): IoctlInfo | undefined {
-  const info = ioctlTable.get(number);
+/**
+ * The row for `number`; where a field of the struct selects an arm, the row of the arm that `bytes` selects. Some numbers
+ * are one call of a device and another one of a container: `file`, as /proc/PID/fd names it, says which.
+ */
+export function findIoctl(number: number, bytes: Uint8Array, file = ''): IoctlInfo | undefined {
+  const isDevice = file.startsWith('/dev/vfio/devices/') || file === '[vfio-device]';
+  const info =
+    (isDevice ? deviceIoctlTable.get(number) : null) ??
+    ioctlTable.get(number) ??
+    deviceIoctlTable.get(number);
   if (info?.variants == null || info.struct === null) return info;
   const { field, by } = info.variants;
   if (bytes.length < info.struct.endOf(field)) return info;

@@ -2,7 +2,8 @@
  * Ioctl arguments for people: `{size=40, flags=FIXED_IOVA|READABLE, ioas_id=1, user_va=0x7f00, ...}`. Numbers that
  * have names show them; 64-bit fields are addresses and lengths and are hexadecimal; reserved zeros stay out.
  */
-import { findIoctl, type IoctlInfo, type Names } from './ioctls.js';
+import type { IoctlInfo, Names } from './ioctl-rows.js';
+import { findIoctl } from './ioctls.js';
 import type { Struct } from './struct.js';
 
 /** Fields that carry nothing while they are zero. */

@@ -142,15 +142,16 @@ describe('attaching', () => {
 });
 
 test.each([
-  ['pci', 24, v.VFIO_DEVICE_FLAGS_PCI, [0, 0]],
-  ['pci', 16, v.VFIO_DEVICE_FLAGS_PCI, [9, 9]],
-  ['platform', 24, v.VFIO_DEVICE_FLAGS_PLATFORM, [9, 9]],
+  ['pci', 24, v.VFIO_DEVICE_FLAGS_PCI | v.VFIO_DEVICE_FLAGS_RESET, [0, 0]],
+  ['pci', 16, v.VFIO_DEVICE_FLAGS_PCI | v.VFIO_DEVICE_FLAGS_RESET, [9, 9]],
+  ['platform', 24, v.VFIO_DEVICE_FLAGS_PLATFORM | v.VFIO_DEVICE_FLAGS_RESET, [9, 9]],
 ] as const)('GET_INFO of a %s device with argsz %i', (bus, argsz, flags, tail) => {
   const w = new VfioWorld();
   const { fd } = w.bound(bus);
   const values = { argsz, cap_offset: 9, pad: 9, num_regions: 9, num_irqs: 9 };
   const info = w.deviceCall(fd, v.VFIO_DEVICE_GET_INFO, v.vfio_device_info, values);
-  expect(info).toEqual({ argsz, flags, num_regions: 0, num_irqs: 0, cap_offset: tail[0], pad: tail[1] });
+  const [num_regions, num_irqs] = bus === 'pci' ? [9, 5] : [0, 0];
+  expect(info).toEqual({ argsz, flags, num_regions, num_irqs, cap_offset: tail[0], pad: tail[1] });
   w.end();
 });
 

@@ -88,6 +88,27 @@ const physical = (w: PciWorld): PciDevice => {
   return w.newPci({ role: { kind: 'physical', own } });
 };
 
+const HOT_INFO = v.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
+const HOT_RESET = v.VFIO_DEVICE_PCI_HOT_RESET;
+
+/** With a device that stands below a port. */
+const onBus =
+  (prepare: (w: PciWorld, device: Opened) => () => unknown): Case[1] =>
+  (w) => {
+    const device = w.openPci();
+    device.driver.resetSet = [w.memberOf(device, 0x100)];
+    return prepare(w, device);
+  };
+
+/** The same, opened through its group. */
+const grouped =
+  (prepare: (w: PciWorld, fd: number) => () => unknown): Case[1] =>
+  (w) => {
+    const device = w.newPci();
+    device.driver.resetSet = [w.memberOf(device, 0x100)];
+    return prepare(w, w.openThroughGroup(device.vfio).fd);
+  };
+
 const enterLowPower = (w: PciWorld, { fd }: Opened): unknown => {
   const flags = v.VFIO_DEVICE_FEATURE_SET | v.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY;
   return w.deviceCall(fd, v.VFIO_DEVICE_FEATURE, v.vfio_device_feature, { argsz: 8, flags });
@@ -204,6 +225,82 @@ const pciCases: Readonly<Record<keyof typeof pciRules, Case>> = {
   single_no_bool: ['EINVAL', irqs(BOOL | TRIGGER, ERR)],
   single_no_eventfd: ['EINVAL', irqs(EVENTFD | TRIGGER, REQ)],
   single_eventfd: ['EINVAL', irqs(EVENTFD | TRIGGER, REQ, [-2])],
+  hot_info_unreadable: ['EFAULT', raw(HOT_INFO, (w) => edge(w, 11))],
+  hot_info_size: ['EINVAL', raw(HOT_INFO, (w) => w.put(v.vfio_pci_hot_reset_info, { argsz: 11 }))],
+  hot_info_root: ['ENODEV', raw(HOT_INFO, (w) => w.put(v.vfio_pci_hot_reset_info, { argsz: 20 }))],
+  hot_info_devices_unwritable: [
+    'EFAULT',
+    onBus((w, { fd }) => {
+      const at = edge(w, 12);
+      w.client.memory.write(at, new Uint8Array(new Uint32Array([20, 0, 0]).buffer));
+      return () => w.client.ioctl(fd, HOT_INFO, at);
+    }),
+  ],
+  hot_info_unwritable: [
+    'EFAULT',
+    onBus((w, { fd }) => {
+      const at = w.putReadOnly(v.vfio_pci_hot_reset_info, { argsz: 12 });
+      return () => w.client.ioctl(fd, HOT_INFO, at);
+    }),
+  ],
+  hot_info_room: [
+    'ENOSPC',
+    onBus((w, { fd }) => {
+      const at = w.put(v.vfio_pci_hot_reset_info, { argsz: 19 });
+      return () => w.client.ioctl(fd, HOT_INFO, at);
+    }),
+  ],
+  hot_reset_unreadable: ['EFAULT', raw(HOT_RESET, (w) => edge(w, 11))],
+  hot_reset_size: ['EINVAL', raw(HOT_RESET, (w) => w.put(v.vfio_pci_hot_reset, { argsz: 11 }))],
+  hot_reset_flags: ['EINVAL', raw(HOT_RESET, (w) => w.put(v.vfio_pci_hot_reset, { argsz: 12, flags: 1 }))],
+  hot_reset_way: ['EINVAL', raw(HOT_RESET, (w) => w.put(v.vfio_pci_hot_reset, { argsz: 16, count: 1 }))],
+  hot_reset_root: ['ENODEV', raw(HOT_RESET, (w) => w.put(v.vfio_pci_hot_reset, { argsz: 12 }))],
+  hot_reset_not_owned: [
+    'EINVAL',
+    onBus((w, device) => {
+      const other = w.newPci();
+      device.driver.resetSet = [...device.driver.resetSet!, w.memberOf(other, 0x101)];
+      return () => w.deviceCall(device.fd, HOT_RESET, v.vfio_pci_hot_reset, { argsz: 12 });
+    }),
+  ],
+  hot_reset_groups: ['EINVAL', grouped((w, fd) => () => w.hotReset(fd, [1, 2]))],
+  hot_reset_groups_unreadable: [
+    'EFAULT',
+    grouped((w, fd) => {
+      const at = edge(w, 12);
+      w.client.memory.write(at, new Uint8Array(new Uint32Array([16, 0, 1]).buffer));
+      return () => w.client.ioctl(fd, HOT_RESET, at);
+    }),
+  ],
+  hot_reset_group_fd: ['EBADF', grouped((w, fd) => () => w.hotReset(fd, [99]))],
+  hot_reset_group_kind: ['EINVAL', grouped((w, fd) => () => w.hotReset(fd, [w.fd]))],
+  ioeventfd_unreadable: ['EFAULT', raw(v.VFIO_DEVICE_IOEVENTFD, (w) => edge(w, 27))],
+  ioeventfd_size: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { argsz: 27 }))],
+  ioeventfd_flags: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { flags: 16 | 4 }))],
+  ioeventfd_width: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { flags: 6 }))],
+  ioeventfd_fd: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { fd: -2 }))],
+  ioeventfd_region: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { offset: CONFIG }))],
+  ioeventfd_range: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { offset: 0x3ffdn }))],
+  ioeventfd_table: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { offset: 0x1ffdn }))],
+  ioeventfd_wide: ['EINVAL', open((w, { fd }) => w.ioeventfd(fd, { flags: 8 }))],
+  ioeventfd_exists: [
+    'EEXIST',
+    open(
+      (w, { fd }) => w.ioeventfd(fd, { fd: w.eventfds(1).fds[0]! }),
+      (w, { fd }) => w.ioeventfd(fd, { fd: w.eventfds(1).fds[0]! }),
+    ),
+  ],
+  ioeventfd_none: ['ENODEV', open((w, { fd }) => w.ioeventfd(fd, { fd: -1 }))],
+  ioeventfd_most: [
+    'ENOSPC',
+    open(
+      (w, { fd }) => w.ioeventfd(fd, { fd: w.eventfds(1).fds[0]!, data: 1000n }),
+      (w, { fd }) => {
+        const event = w.eventfds(1).fds[0]!;
+        for (let data = 0n; data < 1000n; data++) w.ioeventfd(fd, { fd: event, data });
+      },
+    ),
+  ],
   low_power_twice: ['EINVAL', open(enterLowPower, enterLowPower)],
   low_power_unreadable: ['EFAULT', raw(v.VFIO_DEVICE_FEATURE, (w) => featureAtEdge(w, 4, 16))],
   low_power_eventfd: [

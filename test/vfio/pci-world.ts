@@ -1,5 +1,9 @@
 /** A world with a PCI device behind the mock IOMMU, its file bound, and everything that can be asked of it. */
+import { ContainerFile } from '../../src/vfio/container.js';
 import { VfioDevice } from '../../src/vfio/driver.js';
+import { VfioGroupFile } from '../../src/vfio/group-file.js';
+import { VfioGroup } from '../../src/vfio/group.js';
+import type { ResetMember } from '../../src/vfio/pci/hot-reset.js';
 import { VfioPciDriver, type VfioPciOptions } from '../../src/vfio/pci/driver.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
@@ -15,6 +19,8 @@ export interface PciDevice {
   readonly driver: VfioPciDriver;
   readonly vfio: VfioDevice;
 }
+
+const concat = (a: Uint8Array, b: Uint8Array): Uint8Array => Uint8Array.from([...a, ...b]);
 
 export class PciWorld extends VfioWorld {
   #made = 0;
@@ -40,6 +46,35 @@ export class PciWorld extends VfioWorld {
     const fd = this.openDevice(made.vfio);
     this.bindFile(fd);
     return { ...made, fd };
+  }
+
+  /** By way of its group, which is in a container; the descriptors of all three. */
+  openThroughGroup(vfio: VfioDevice): { fd: number; groupFd: number; containerFd: number } {
+    const group = new VfioGroup(vfio.device.group);
+    group.register(vfio);
+    const containerFd = this.client.installFd(new ContainerFile(this.env))!;
+    const groupFd = this.client.installFd(new VfioGroupFile(this.env, group))!;
+    const at = this.client.memory.store(new Uint8Array(new Int32Array([containerFd]).buffer));
+    this.client.ioctl(groupFd, v.VFIO_GROUP_SET_CONTAINER, at);
+    this.client.ioctl(containerFd, v.VFIO_SET_IOMMU, BigInt(v.VFIO_TYPE1v2_IOMMU));
+    const name = this.client.memory.store(new TextEncoder().encode(`${vfio.device.name}\0`));
+    return { fd: this.client.ioctl(groupFd, v.VFIO_GROUP_GET_DEVICE_FD, name), groupFd, containerFd };
+  }
+
+  memberOf({ vfio, driver }: PciDevice, rid: number): ResetMember {
+    return { segment: 0, rid, vfio, resetFunction: () => driver.resetFunction() };
+  }
+
+  hotReset(fd: number, groups: readonly number[]): number {
+    const header = new Uint8Array(new Uint32Array([12 + 4 * groups.length, 0, groups.length]).buffer);
+    const fds = new Uint8Array(new Int32Array(groups).buffer);
+    return this.client.ioctl(fd, v.VFIO_DEVICE_PCI_HOT_RESET, this.client.memory.store(concat(header, fds)));
+  }
+
+  /** Stores 4 bytes at 24 of BAR 0 unless told otherwise. */
+  ioeventfd(fd: number, values: Partial<v.VfioDeviceIoeventfd>): unknown {
+    const all = { flags: 4, offset: 24n, fd: -1, ...values };
+    return this.deviceCall(fd, v.VFIO_DEVICE_IOEVENTFD, v.vfio_device_ioeventfd, all);
   }
 
   regionInfo(fd: number, index: number, values: Partial<v.VfioRegionInfo> = {}): v.VfioRegionInfo {

@@ -14,6 +14,7 @@ import {
   type Translation,
   type Translator,
 } from '../../src/bus/dma.js';
+import { Interrupts } from '../../src/bus/interrupts.js';
 import { DmaEngine } from '../../src/dev/dma-engine.js';
 import { IOMMU_NO_PASID } from '../../src/hw/group.js';
 import { PageRequestFlags, reportDeviceFault } from '../../src/hw/iopf.js';
@@ -21,16 +22,18 @@ import { MockDevice } from '../../src/hw/mock/device.js';
 import { MockDomain } from '../../src/hw/mock/domain.js';
 import { MockUnit } from '../../src/hw/mock/unit.js';
 import { PageResponseCode, type DmaDevice, type PageResponse } from '../../src/hw/unit.js';
-import { BareDriver } from '../../src/vfio/bare.js';
 import { DmaDriver } from '../../src/vfio/dma-driver.js';
 import { VfioDeviceFile } from '../../src/vfio/device-file.js';
-import { VfioDevice, type VfioBus } from '../../src/vfio/driver.js';
+import { VfioDevice, type VfioBus, type VfioDriver } from '../../src/vfio/driver.js';
+import { VfioPciDriver } from '../../src/vfio/pci/driver.js';
+import { VfioPlatformDriver } from '../../src/vfio/platform/driver.js';
 import { VfioGroup } from '../../src/vfio/group.js';
 import type { Struct } from '../../src/wire/struct.js';
 import { MOCK_FLAGS_DEVICE_PASID } from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
 import { World, type WorldOptions } from '../iommufd/world.js';
+import { TestModel } from './test-model.js';
 
 const codes = {
   [PageResponseCode.SUCCESS]: PRG_SUCCESS,
@@ -93,6 +96,20 @@ export interface DeviceOptions {
   readonly maxPasids?: number;
 }
 
+function driverOf(bus: VfioBus, engine: DmaEngine): VfioDriver {
+  if (bus === 'pci') return new VfioPciDriver(new TestModel(engine));
+  const interrupts = new Interrupts({ intx: false, msi: 0, msix: 0 });
+  const { name } = engine;
+  return new VfioPlatformDriver({
+    name,
+    endpoint: engine,
+    regions: [],
+    interrupts,
+    pending: 0,
+    reset: () => {},
+  });
+}
+
 export class VfioWorld extends World {
   #devices = 0;
 
@@ -120,7 +137,7 @@ export class VfioWorld extends World {
     unit.engines.set(device, engine);
     const path = `/dev/vfio/devices/vfio${this.#devices}`;
     this.#devices += 1;
-    const vfio = new VfioDevice(path, bus, device, new BareDriver(bus), new DmaDriver(engine));
+    const vfio = new VfioDevice(path, bus, device, driverOf(bus, engine), new DmaDriver(engine));
     const group = new VfioGroup(device.group);
     group.register(vfio);
     return { vfio, engine, device, group };

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { deviceIoctlTable } from '../../src/wire/device-ioctls.js';
 import { findIoctl, ioctlTable } from '../../src/wire/ioctls.js';
 import { printIoctl, printStruct, printValue } from '../../src/wire/print.js';
 import type { Struct } from '../../src/wire/struct.js';
@@ -14,20 +15,22 @@ function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
   return bytes;
 }
 
-describe('the table of ioctls', () => {
-  test('has all 21 of iommufd, the test ioctl, 11 of VFIO and one of ioasis, under their own names', () => {
-    const names = [...ioctlTable].map(([number, { name }]) => [name, number]);
+const all = [...ioctlTable, ...deviceIoctlTable];
+
+describe('the tables of ioctls', () => {
+  test('have all 21 of iommufd, the test ioctl, 7 of a container, 13 of a device and one of ioasis, under their own names', () => {
+    const names = all.map(([number, { name }]) => [name, number]);
     expect(names.filter(([name]) => String(name).startsWith('IOMMU_')).length).toBe(22);
-    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(11);
+    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(20);
     const constants: Record<string, number> = { ...allConstants, ...ownIoctls.constants };
     for (const [name, number] of names) expect(constants[String(name)]).toBe(number);
     const commands = Object.keys(allConstants).filter((name) => name.startsWith('IOMMUFD_CMD_'));
     expect(commands.length - 1).toBe(21);
   });
 
-  // The fourth argument of IOCTL_OP in drivers/iommu/iommufd/main.c, and minsz in vfio_compat.c and device_cdev.c: in bytes.
-  test('knows the least size that Linux takes of each', () => {
-    const least = [...ioctlTable.values()].map(({ name, struct, lastMandatory }) => [
+  // The fourth argument of IOCTL_OP in drivers/iommu/iommufd/main.c, and minsz in vfio_compat.c and drivers/vfio: in bytes.
+  test('know the least size that Linux takes of each', () => {
+    const least = all.map(([, { name, struct, lastMandatory }]) => [
       name,
       struct === null ? 0 : struct.endOf(lastMandatory),
     ]);
@@ -62,6 +65,15 @@ describe('the table of ioctls', () => {
       VFIO_IOMMU_UNMAP_DMA: 24,
       VFIO_IOMMU_DIRTY_PAGES: 8,
       VFIO_DEVICE_GET_INFO: 16,
+      VFIO_DEVICE_GET_REGION_INFO: 32,
+      VFIO_DEVICE_GET_IRQ_INFO: 16,
+      VFIO_DEVICE_SET_IRQS: 20,
+      VFIO_DEVICE_RESET: 0,
+      VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: 12,
+      VFIO_DEVICE_PCI_HOT_RESET: 12,
+      VFIO_DEVICE_IOEVENTFD: 28,
+      VFIO_DEVICE_FEATURE: 8,
+      VFIO_MIG_GET_PRECOPY_INFO: 24,
       VFIO_DEVICE_BIND_IOMMUFD: 16,
       VFIO_DEVICE_ATTACH_IOMMUFD_PT: 12,
       VFIO_DEVICE_DETACH_IOMMUFD_PT: 8,
@@ -69,8 +81,8 @@ describe('the table of ioctls', () => {
     });
   });
 
-  test('names only fields that the struct has, and never without a name', () => {
-    const rows = [...ioctlTable.values()].flatMap((info) => [info, ...(info.variants?.by.values() ?? [])]);
+  test('name only fields that the struct has, and never without a name', () => {
+    const rows = all.flatMap(([, info]) => [info, ...(info.variants?.by.values() ?? [])]);
     for (const info of rows.filter(({ struct }) => struct !== null)) {
       const fields = Object.keys((info.struct as Struct<any>).fields);
       const hints = { ...info.flags, ...info.enums };
@@ -94,6 +106,17 @@ describe('the table of ioctls', () => {
     expect(views.every((info) => info?.struct?.view != null)).toBe(true);
     // MOCK_DOMAIN_FLAGS has its own arm, and so has each other op: 23 ops, 23 structs.
     expect(new Set(views.map((info) => info?.struct)).size).toBe(ops.length);
+  });
+
+  test('tell a device from a container, which uses the same numbers', () => {
+    const number = vfio.VFIO_DEVICE_FEATURE;
+    expect(number).toBe(vfio.VFIO_IOMMU_DIRTY_PAGES);
+    const bytes = encoded(vfio.vfio_device_feature, { argsz: 8, flags: vfio.VFIO_DEVICE_FEATURE_SET | 3 });
+    expect(findIoctl(number, bytes, '/dev/vfio/vfio')?.name).toBe('VFIO_IOMMU_DIRTY_PAGES');
+    for (const file of ['/dev/vfio/devices/vfio3', '[vfio-device]']) {
+      const info = findIoctl(number, bytes, file)!;
+      expect(printStruct(info.struct!, bytes, info)).toBe('{argsz=8, flags=SET|LOW_POWER_ENTRY}');
+    }
   });
 
   test('falls back to the common head for an op it does not know, and for too few bytes', () => {

@@ -6,7 +6,7 @@ export const BARS = 6;
 const PAGE = 4096;
 
 const registerOf = (model: PciModel, bar: number): number =>
-  model.config.read(r.PCI_BASE_ADDRESS_0 + bar * 4, 4);
+  model.barTypes?.[bar] ?? model.config.read(r.PCI_BASE_ADDRESS_0 + bar * 4, 4);
 
 /** pci_resource_len; 0 where there is none, or only the upper half of the one before. */
 export const barLength = (model: PciModel, bar: number): number => model.regions[bar]?.image.length ?? 0;

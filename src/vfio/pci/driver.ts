@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import type { Env } from '../../iommufd/env.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -13,6 +14,8 @@ import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { fixBars } from './bars.js';
 import { LowPower, pciFeature } from './features.js';
 import { VirtualConfig, type ConfigActions } from './config.js';
+import { hotReset, hotResetInfo, type ResetSet } from './hot-reset.js';
+import { IoEventFds } from './ioeventfd.js';
 import { PciIrqs, type IrqOwner } from './irqs.js';
 import { getInfo, getIrqInfo } from './info.js';
 import { PciRegions } from './regions.js';
@@ -25,8 +28,6 @@ import { matchToken, type TokenRole } from './token.js';
 export interface VfioPciOptions {
   /** What it is in SR-IOV. A virtual function's memory is enabled by its physical function. Default: neither. */
   readonly role?: TokenRole;
-  /** Stores to mapped registers can be caught. Default true. */
-  readonly mapsRegisters?: boolean;
 }
 
 /** PCI_D3hot */
@@ -36,6 +37,9 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   readonly irqs: PciIrqs;
   readonly noCommandMemory: boolean;
   readonly regions: PciRegions;
+  /** What is reset with it by a reset of the bus; null: it stands on a root bus. */
+  resetSet: ResetSet | null = null;
+  readonly #ioEventFds: IoEventFds;
   readonly #role: TokenRole;
   readonly #lowPower = new LowPower();
   #config: VirtualConfig | null = null;
@@ -51,8 +55,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.#role = options.role ?? { kind: 'none' };
     this.noCommandMemory = this.#role.kind === 'virtual';
     this.irqs = new PciIrqs(model, this);
-    const mapsRegisters = options.mapsRegisters ?? true;
-    this.regions = new PciRegions(model, mapsRegisters, () => this.isMemoryEnabled);
+    this.regions = new PciRegions(model, () => this.isMemoryEnabled);
+    this.#ioEventFds = new IoEventFds(model, this.regions);
   }
 
   /** vfio_pci_core_enable */
@@ -63,7 +67,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.resetFunction();
     this.#restore = saveState(model);
     this.#setCommand(r.PCI_COMMAND_INTX_DISABLE, 0);
-    this.#config = new VirtualConfig(model.config, this, model.interrupts.capability.intx);
+    const hasIntx = model.interrupts.capability.intx && !this.noCommandMemory;
+    this.#config = new VirtualConfig(model.config, this, hasIntx);
     model.interrupts.sink = this.irqs;
     this.#countUser(1);
   }
@@ -75,6 +80,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.setPowerState(0);
     this.#setCommand(r.PCI_COMMAND_MASTER, 0);
     this.irqs.end();
+    this.#ioEventFds.end();
     this.model.interrupts.sink = null;
     this.#config = null;
     this.model.reset();
@@ -156,8 +162,15 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     fixBars(this.model, virtual);
   }
 
-  ioctl(cmd: number, arg: bigint, user: UserMemory, _file: OpenDevice): number | null {
+  ioctl(cmd: number, arg: bigint, user: UserMemory, { device, isCdev }: OpenDevice): number | null {
+    const context = isCdev ? (device.bound?.context ?? null) : null;
     switch (cmd) {
+      case v.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+        return hotResetInfo(user, arg, this.resetSet, context);
+      case v.VFIO_DEVICE_PCI_HOT_RESET:
+        return hotReset(user, arg, this.resetSet, context);
+      case v.VFIO_DEVICE_IOEVENTFD:
+        return this.#ioEventFds.set(user, arg);
       case v.VFIO_DEVICE_GET_INFO:
         return getInfo(user, arg);
       case v.VFIO_DEVICE_GET_IRQ_INFO:
@@ -173,8 +186,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     }
   }
 
-  regionInfo(index: number): RegionInfo {
-    return this.regions.info(index);
+  regionInfo(index: number, env: Env): RegionInfo {
+    return this.regions.info(index, env.mapsRegisters);
   }
 
   feature(request: FeatureRequest): number | null {
@@ -206,7 +219,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return this.regions.store(user, index, offset, at, count);
   }
 
-  mmap(request: MmapRequest): SharedPages {
-    return this.regions.map(request);
+  mmap(request: MmapRequest, env: Env): SharedPages {
+    return this.regions.map(request, env.mapsRegisters);
   }
 }

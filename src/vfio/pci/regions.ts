@@ -4,12 +4,12 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import type { Region } from '../../bus/region.js';
+import type { StoreWidth } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
 import { InfoCaps } from '../info-caps.js';
-import { loadRegion, storeRegion } from '../region-access.js';
+import { loadRegion, sharedPages, storeInto, storeRegion } from '../region-access.js';
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { BARS, barLength, canMapBar, isMemoryBar } from './bars.js';
 import { rules } from './rules.js';
@@ -20,16 +20,14 @@ const FILL = new Uint8Array(4096).fill(0xff);
 
 export class PciRegions {
   readonly #model: PciModel;
-  readonly #mapsRegisters: boolean;
   readonly #isMemoryEnabled: () => boolean;
   /** Which BAR has the table, -1: none; and where. */
   readonly msixBar: number;
   readonly msixStart: number;
   readonly msixEnd: number;
 
-  constructor(model: PciModel, mapsRegisters: boolean, isMemoryEnabled: () => boolean) {
+  constructor(model: PciModel, isMemoryEnabled: () => boolean) {
     this.#model = model;
-    this.#mapsRegisters = mapsRegisters;
     this.#isMemoryEnabled = isMemoryEnabled;
     const { config } = model;
     const at = config.capability(r.PCI_CAP_ID_MSIX);
@@ -49,12 +47,12 @@ export class PciRegions {
   }
 
   /** vfio_pci_ioctl_get_region_info */
-  info(index: number): RegionInfo {
+  info(index: number, mapsRegisters: boolean): RegionInfo {
     const model = this.#model;
     if (index < BARS) {
       const size = barLength(model, index);
       if (size === 0) return { size: 0, flags: 0 };
-      if (!this.#canMap(index)) return { size, flags: READ_WRITE };
+      if (!this.#canMap(index, mapsRegisters)) return { size, flags: READ_WRITE };
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
@@ -106,18 +104,24 @@ export class PciRegions {
     return length;
   }
 
-  #canMap(bar: number): boolean {
-    const isCaught = this.#mapsRegisters || this.#model.regions[bar]?.kind === 'memory';
-    return isCaught && canMapBar(this.#model, bar);
-  }
-
   #storePart(user: UserMemory, bar: number, offset: number, at: bigint, length: number): void {
     if (!this.#answers(bar)) return refuseStore(user, bar, at);
     storeRegion(user, this.#model.regions[bar]!, offset, at, length, 8, rules.store_unreadable);
   }
 
+  /** `mapsRegisters`: stores to registers that are mapped reach the device. */
+  #canMap(bar: number, mapsRegisters: boolean): boolean {
+    const isMemory = this.#model.regions[bar]?.kind === 'memory';
+    return (isMemory || mapsRegisters) && canMapBar(this.#model, bar);
+  }
+
   #answers(bar: number): boolean {
     return this.#isMemoryEnabled() || !isMemoryBar(this.#model, bar);
+  }
+
+  /** A store that no call makes: lost where nothing answers. */
+  storeOne(bar: number, offset: number, width: StoreWidth, lo: number): void {
+    if (this.#answers(bar)) storeInto(this.#model.regions[bar]!, offset, width, lo);
   }
 
   #meetsTable(bar: number, offset: number, length: number): boolean {
@@ -130,33 +134,17 @@ export class PciRegions {
   }
 
   /** vfio_pci_core_mmap */
-  map({ offset, length, shared }: MmapRequest): SharedPages {
+  map({ offset, length, shared }: MmapRequest, mapsRegisters: boolean): SharedPages {
     const index = indexOf(offset);
     if (index >= v.VFIO_PCI_NUM_REGIONS) refuse(rules.map_index, { index });
     if (!shared) refuse(rules.map_private, { index });
     if (index >= v.VFIO_PCI_ROM_REGION_INDEX) refuse(rules.map_kind, { index });
-    if (!this.#canMap(index)) refuse(rules.map_bar, { index });
+    if (!this.#canMap(index, mapsRegisters)) refuse(rules.map_bar, { index });
     const region = this.#model.regions[index]!;
     const start = withinRegion(offset);
     const size = region.image.length;
     if (BigInt(start) + length > BigInt(size)) refuse(rules.map_range, { start, length, size });
-    return this.#pages(region, index, start, Number(length));
-  }
-
-  #pages(region: Region, bar: number, start: number, length: number): SharedPages {
-    const pages = {
-      bytes: region.image.subarray(start, start + length),
-      opened: () => {},
-      closed: () => {},
-      onGone: null,
-    };
-    if (region.kind === 'memory') return pages;
-    return {
-      ...pages,
-      store: (offset, width, lo, hi) => {
-        if (this.#answers(bar)) region.store(start + offset, width, lo, hi);
-      },
-    };
+    return sharedPages(region, start, Number(length), () => this.#answers(index));
   }
 }
 

@@ -33,6 +33,41 @@ export const rules = catalogue({
   single_no_eventfd: ['EINVAL', 'no eventfd for {which}'],
   single_eventfd: ['EINVAL', '{fd} for {which} is below -1'],
 
+  // VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET
+  hot_info_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  hot_info_size: ['EINVAL', 'argsz {argsz} is below {least}'],
+  hot_info_root: ['ENODEV', 'the device stands on a root bus, which cannot be reset'],
+  hot_info_devices_unwritable: ['EFAULT', 'the {length} bytes of devices at {at} cannot be written'],
+  hot_info_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  hot_info_room: ['ENOSPC', '{count} devices do not fit into argsz {argsz}'],
+  hot_reset_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  hot_reset_size: ['EINVAL', 'argsz {argsz} is below {least}'],
+  hot_reset_flags: ['EINVAL', 'flags {flags}: there are none'],
+  hot_reset_way: [
+    'EINVAL',
+    'a device of its own file takes no groups, and one of a group needs them: {count}',
+  ],
+  hot_reset_root: ['ENODEV', 'the device stands on a root bus, which cannot be reset'],
+  hot_reset_not_owned: ['EINVAL', '{device} would be reset too, and is not in the same hands'],
+  hot_reset_groups: ['EINVAL', '{count} groups are more than {devices}, the devices that are reset'],
+  hot_reset_groups_unreadable: ['EFAULT', 'the {length} bytes of descriptors at {at} cannot be read'],
+  hot_reset_group_fd: ['EBADF', 'descriptor {fd} is not open'],
+  hot_reset_group_kind: ['EINVAL', 'descriptor {fd} is no group'],
+
+  // VFIO_DEVICE_IOEVENTFD
+  ioeventfd_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  ioeventfd_size: ['EINVAL', 'argsz {argsz} is below {least}'],
+  ioeventfd_flags: ['EINVAL', 'flags {flags} has more than a width'],
+  ioeventfd_width: ['EINVAL', 'flags {flags} has not exactly one width'],
+  ioeventfd_fd: ['EINVAL', 'descriptor {fd} is below -1'],
+  ioeventfd_region: ['EINVAL', 'region {bar} is no BAR'],
+  ioeventfd_range: ['EINVAL', '{width} bytes at {offset} go beyond the {size} of the BAR'],
+  ioeventfd_table: ['EINVAL', '{width} bytes at {offset} are of the MSI-X table'],
+  ioeventfd_wide: ['EINVAL', 'a store of 8 bytes: at most 4'],
+  ioeventfd_exists: ['EEXIST', '{data} at {offset} of BAR {bar}, {width} bytes, has an eventfd already'],
+  ioeventfd_none: ['ENODEV', '{data} at {offset} of BAR {bar}, {width} bytes, has no eventfd'],
+  ioeventfd_most: ['ENOSPC', 'there are {most} eventfds that store already'],
+
   // VFIO_DEVICE_FEATURE
   low_power_twice: ['EINVAL', 'the device is in low power already'],
   low_power_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
@@ -72,6 +107,9 @@ export const rules = catalogue({
   map_index: ['EINVAL', 'there is no region {index}'],
   map_private: ['EINVAL', 'a private mapping of region {index}: only MAP_SHARED is possible'],
   map_kind: ['EINVAL', 'region {index} is no BAR, and only BARs can be mapped'],
-  map_bar: ['EINVAL', 'BAR {index} is not there, of I/O ports, or smaller than a page'],
+  map_bar: [
+    'EINVAL',
+    'BAR {index} is not there, of I/O ports, smaller than a page, or has registers that stay unmapped',
+  ],
   map_range: ['EINVAL', '{length} bytes from {start} on go beyond the {size} of the BAR'],
 });
