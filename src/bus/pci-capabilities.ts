@@ -5,10 +5,10 @@
 import type { PciConfig } from './pci-config.js';
 import type { Registers } from './registers.js';
 
-export const CAP_PM = 0x01;
-export const CAP_MSI = 0x05;
+const CAP_PM = 0x01;
+const CAP_MSI = 0x05;
 export const CAP_EXPRESS = 0x10;
-export const CAP_MSIX = 0x11;
+const CAP_MSIX = 0x11;
 
 const PM_BYTES = 8;
 const PM_VERSION = 3;

@@ -26,7 +26,7 @@ export const HEADER = {
   interruptPin: 0x3d,
 } as const;
 
-export const COMMAND_MEMORY = 1 << 1;
+const COMMAND_MEMORY = 1 << 1;
 export const COMMAND_MASTER = 1 << 2;
 const COMMAND_PARITY = 1 << 6;
 const COMMAND_SERR = 1 << 8;

@@ -4,13 +4,13 @@
  */
 import { defineBar, placeBar, type BarKind, type PciConfig } from './pci-config.js';
 
-export const EXT_AER = 0x01;
-export const EXT_SERIAL = 0x03;
-export const EXT_ACS = 0x0d;
-export const EXT_ATS = 0x0f;
+const EXT_AER = 0x01;
+const EXT_SERIAL = 0x03;
+const EXT_ACS = 0x0d;
+const EXT_ATS = 0x0f;
 export const EXT_SRIOV = 0x10;
-export const EXT_PRI = 0x13;
-export const EXT_PASID = 0x1b;
+const EXT_PRI = 0x13;
+const EXT_PASID = 0x1b;
 
 const AER_BYTES = 0x48;
 /** Uncorrectable errors that there are, those that are fatal, and what correctable ones there are. */

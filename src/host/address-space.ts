@@ -5,6 +5,7 @@
  */
 import type { AddressSpace, MmAccount, Run } from '../mem/client.js';
 import type { FileBackings } from './backing.js';
+import { deviceMemoryOf } from './device-memory.js';
 import type { HeldBuffers } from './held-buffers.js';
 import { inbox, type Link } from './link.js';
 import { PrivateBacking, type HoldPolicy } from './private-backing.js';
@@ -121,11 +122,27 @@ export class ProcessSpace implements AddressSpace {
     const last = at + length - 1n;
     for (let from = at; from <= last;) {
       const vma = findVma(this.#mapsFd, from);
-      if (vma === null || !(write ? vma.writable : vma.readable) || isDeviceMemory(vma)) return null;
+      if (vma === null || !(write ? vma.writable : vma.readable)) return null;
+      if (isDeviceMemory(vma) || deviceMemoryOf(vma) !== null) return null;
       const to = vma.last < last ? vma.last : last;
       const run = this.#run(vma, from, to - from + 1n, write);
       if (run === null) return null;
       runs.push(run);
+      from = to + 1n;
+    }
+    return runs;
+  }
+
+  resolveDevice(at: bigint, length: bigint): Run[] | null {
+    if (!this.#alive || at >= ADDRESS_LIMIT || length >= ADDRESS_LIMIT || !this.#openMem()) return null;
+    const runs: Run[] = [];
+    const last = at + length - 1n;
+    for (let from = at; from <= last;) {
+      const vma = findVma(this.#mapsFd, from);
+      const backing = vma === null ? null : deviceMemoryOf(vma);
+      if (vma === null || backing === null) return null;
+      const to = vma.last < last ? vma.last : last;
+      runs.push({ backing, offset: vma.offset + (from - vma.start), length: to - from + 1n });
       from = to + 1n;
     }
     return runs;

@@ -7,7 +7,7 @@ import type { ProcessSpace } from './address-space.js';
 import { MappedFile } from './mapped-file.js';
 import { newBackingId } from './private-backing.js';
 import * as sys from './sys.js';
-import type { Vma } from './vma.js';
+import { deviceName, type Vma } from './vma.js';
 
 /** An area of a client through which a file can be reached when we have no descriptor of it. */
 interface View {
@@ -183,12 +183,6 @@ export class FileBackings {
     for (const file of this.#files.values()) file.close();
     this.#files.clear();
   }
-}
-
-function deviceName(dev: bigint): string {
-  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
-  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
-  return `${major}:${minor}`;
 }
 
 /** A descriptor of the file behind an area: by its own link (root only), else one that the client has open. */

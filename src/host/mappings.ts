@@ -1,6 +1,7 @@
 /** Engine memory that clients map: a memfd for each piece, and how many mappings of it live. */
 import type { SharedPages } from '../mem/task.js';
 import * as sys from './sys.js';
+import { forgetDeviceMemory, noteDeviceMemory } from './device-memory.js';
 import type { Token } from './tokens.js';
 
 const MFD_CLOEXEC = 1;
@@ -60,6 +61,7 @@ export function freeShared(bytes: Uint8Array): void {
   if (own === undefined) return;
   ownMemory.delete(bytes.buffer);
   unmap(own.block);
+  forgetDeviceMemory(own.fd);
   sys.close(own.fd);
 }
 
@@ -105,6 +107,7 @@ export function descriptorOf(pages: SharedPages): { fd: number; offset: number }
   if (known !== undefined) {
     // Registers are ours to write: no client can map them otherwise than to load from them.
     if (pages.store !== undefined) sys.fcntl(known.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+    noteDeviceMemory(known.fd, bytes.byteOffset, pages);
     return { fd: known.fd, offset: bytes.byteOffset };
   }
   const shared = handedOut.get(pages);

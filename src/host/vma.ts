@@ -20,6 +20,13 @@ export interface Vma {
   readonly name: string;
 }
 
+/** As {@link Vma.device} has it. */
+export function deviceName(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n);
+  return `${major}:${minor}`;
+}
+
 const PROCMAP_QUERY = 0xc0686611;
 const QUERY_SIZE = 104;
 const READABLE = 1;

@@ -35,7 +35,7 @@ export function uncharge(payer: Payer, mode: AccountMode, pages: number): void {
 /** In the accounts of the mm, which have no limits of their own. */
 function count({ mm: { account } }: Payer, mode: AccountMode, pages: number): void {
   if (mode === 'mm' || mode === 'type1' || mode === 'type1-unlimited') account.lockedVm += pages;
-  if (mode !== 'type1' && mode !== 'type1-unlimited') account.pinnedVm += pages;
+  if (mode === 'none' || mode === 'user' || mode === 'mm') account.pinnedVm += pages;
 }
 
 function overLimit(payer: Payer, total: number, pages: number): Refusal | null {

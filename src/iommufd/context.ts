@@ -17,9 +17,10 @@ import { rules } from './rules.js';
 
 /**
  * How pinned pages count: not at all (CAP_IPC_LOCK), per user, or per mm as VFIO did. And as VFIO's type1 does, as
- * locked and not as pinned pages of the mm, against its limit or (CAP_IPC_LOCK) beyond it.
+ * locked and not as pinned pages of the mm, against its limit or (CAP_IPC_LOCK) beyond it. Memory of a device, which
+ * only type1 takes, is nobody's memory, and never counts.
  */
-export type AccountMode = 'none' | 'user' | 'mm' | 'type1' | 'type1-unlimited';
+export type AccountMode = 'none' | 'user' | 'mm' | 'type1' | 'type1-unlimited' | 'device';
 
 export class Context implements OpenFile {
   readonly isEngineFile = true;

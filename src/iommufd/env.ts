@@ -28,6 +28,4 @@ export interface Env {
   readonly limits: Limits;
   /** What devices do between calls. */
   readonly work: WorkQueue;
-  /** Programs may map registers: stores to them come back one by one. */
-  readonly mapsRegisters: boolean;
 }

@@ -154,7 +154,9 @@ export class Pages {
     const length = pageToBytes(hole.last - hole.first + 1);
     if (this.source.kind === 'user') {
       if (at + length > U64_MAX) return { rule: rules.pin_wraps, values: { at, length } };
-      const runs = this.payer.mm.resolve(at, length, this.writable);
+      const { mm } = this.payer;
+      const isDevice = this.accountMode === 'device';
+      const runs = isDevice ? mm.resolveDevice?.(at, length) : mm.resolve(at, length, this.writable);
       return (
         runs ?? { rule: rules.pin_fault, values: { at, length, access: this.writable ? 'write' : 'read' } }
       );

@@ -112,6 +112,7 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     freeShared: config.freeShared ?? (() => {}),
     random: config.random ?? guessable,
     openBlocks: config.openBlocks ?? noFiles,
+    mapsRegisters: config.mapsRegisters ?? true,
     checkStale: config.checkStale ?? false,
   };
   const built =
@@ -127,7 +128,6 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
-    mapsRegisters: config.mapsRegisters ?? true,
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;

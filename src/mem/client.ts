@@ -78,4 +78,6 @@ export interface AddressSpace {
    * With `write` the memory has to be writable.
    */
   resolve(at: bigint, length: bigint, write: boolean): Run[] | null;
+  /** Where a program has mapped memory of a device, which {@link resolve} refuses: what is there; null: something else. */
+  resolveDevice?(at: bigint, length: bigint): Run[] | null;
 }

@@ -120,7 +120,7 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
   mmap(request: MmapRequest): SharedPages {
     const { device, driver } = this.device;
     if (!this.#isOpen) refuse(rules.vfio_mmap_not_bound, { device: device.name });
-    return driver.mmap(request, this.env);
+    return driver.mmap(request);
   }
 
   release(): void {

@@ -59,7 +59,8 @@ function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: numbe
   if (there !== null) refuse(rules.type1_map_exists, { iova, last, start: there.iova });
   if (type1.room === 0) refuse(rules.type1_map_entries, { entries: ENTRY_LIMIT });
   if (table.reserved.overlaps(iova, last)) refuse(rules.type1_map_invalid, { iova, last });
-  const mode = modeOf(call.task);
+  const isDevice = (call.task.mm.resolveDevice?.(vaddr, size) ?? null) !== null;
+  const mode = isDevice ? 'device' : modeOf(call.task);
   if (mode === 'type1') checkLimit(call.task, map, prot);
   table.mapUser(call, { address: vaddr, length: size, iova, prot }, mode);
   const pages = size / type1.pageSize;
@@ -89,7 +90,7 @@ function setAddress(call: Call, type1: Type1, { iova, size }: VfioIommuType1DmaM
 /** vfio_change_dma_owner: another mm pays from now on. */
 function changeOwner(task: Task, { pages }: Area): void {
   const { payer, accountMode, paidCount } = pages;
-  if (payer.mm === task.mm) return;
+  if (payer.mm === task.mm || accountMode === 'device') return;
   const mode = modeOf(task);
   const refusal = charge(task, mode, paidCount);
   if (refusal !== null) refuse(rules.type1_vaddr_memlock, refusal.values);

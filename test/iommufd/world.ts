@@ -79,7 +79,6 @@ export class World {
       pins: new PinRegistry(),
       limits,
       work: new WorkQueue(),
-      mapsRegisters: true,
     };
     this.unit = options.unit?.(this.physical) ?? new MockUnit(this.physical);
     this.context = new Context(this.env, selftestIoctls(this.unit), () => (this.#ended = true));

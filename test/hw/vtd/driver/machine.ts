@@ -106,7 +106,6 @@ export class Machine {
       pins: new PinRegistry(),
       limits: defaultLimits,
       work: new WorkQueue(),
-      mapsRegisters: true,
     };
     this.#context = new Context(env, iommufdIoctls, () => {});
     this.client = new LocalClient({ open: () => this.#context });
