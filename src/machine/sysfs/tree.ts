@@ -44,8 +44,6 @@ const PAGE = 4096;
 const LINKS_MAX = 40;
 
 const OURS: SysDirectory = { kind: 'directory', names: 'ours' };
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 export class SysTree {
   /** By path, a directory before what is in it. */
@@ -70,11 +68,9 @@ export class SysTree {
 
   /** An attribute: text, ending in a newline. */
   attribute(path: string, { show, store }: Attribute): void {
-    const read = show === undefined ? {} : { read: () => encoder.encode(`${show()}\n`) };
+    const read = show === undefined ? {} : { read: () => bytesOf(`${show()}\n`) };
     const write =
-      store === undefined
-        ? {}
-        : { write: (bytes: Uint8Array) => store(decoder.decode(bytes).replace(/\n$/, '')) };
+      store === undefined ? {} : { write: (bytes: Uint8Array) => store(textOf(bytes).replace(/\n$/, '')) };
     const mode = (show === undefined ? 0 : 0o444) | (store === undefined ? 0 : 0o200);
     this.#add(path, { kind: 'file', mode, size: PAGE, ...read, ...write });
   }
