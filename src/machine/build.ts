@@ -26,16 +26,19 @@ import type { OpenFile } from '../mem/task.js';
 import { ContainerFile } from '../vfio/container.js';
 import { VfioDeviceFile } from '../vfio/device-file.js';
 import { DmaDriver } from '../vfio/dma-driver.js';
-import { VfioDevice } from '../vfio/driver.js';
+import { VfioDevice, type VfioDriver } from '../vfio/driver.js';
 import { VfioGroup } from '../vfio/group.js';
 import { VfioGroupFile } from '../vfio/group-file.js';
+import { VfioPciDriver, type VfioPciOptions } from '../vfio/pci/driver.js';
+import { VfToken, type TokenRole } from '../vfio/pci/token.js';
+import { VfioPlatformDriver } from '../vfio/platform/driver.js';
 import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { rules } from './machine-rules.js';
 import { makeModel, openStorage, type Made, type Storage } from './models.js';
 import { planMachine, type BusPlan, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
+import { ResetBuses } from './reset-buses.js';
 import type { Topology } from './topology.js';
-import { VfioDrivers } from './vfio-drivers.js';
 
 export interface BuiltUnit {
   readonly name: string;
@@ -102,6 +105,8 @@ export interface Surroundings {
   readonly random: (length: number) => Uint8Array;
   /** Opens the files of namespaces. */
   readonly openBlocks: OpenBlocks;
+  /** Programs may map registers: what they store there comes back, store by store. */
+  readonly mapsRegisters: boolean;
 }
 
 /** Function of the engine's configuration that asks for devices; separate, so that it can be left unloaded. */
@@ -156,7 +161,7 @@ export const buildMachine: Builder = (topology, into) => {
     places.get(device.bus)!(device);
     assembly.add(device);
   }
-  if (plan.devices.length > 0) assembly.files.set(CONTAINER_PATH, (env) => new ContainerFile(env));
+  if (plan.devices.length > 0) assembly.files.set(CONTAINER_PATH, (env) => new ContainerFile(env, plan.vfioNesting));
   return assembly;
 };
 
@@ -169,17 +174,16 @@ class Assembly implements Built {
   readonly #units: ReadonlyMap<UnitPlan, Wired>;
   readonly #into: Surroundings;
   readonly #groups = new Map<number, VfioGroup>();
-  readonly #drivers: VfioDrivers;
+  readonly #resets = new ResetBuses();
   readonly #bars = new BarSpace();
   /** Of those that can have virtual functions. */
-  readonly #storage = new Map<BuiltDevice, Storage>();
+  readonly #physical = new Map<BuiltDevice, Physical>();
   readonly #virtual = new Map<BuiltDevice, BuiltDevice[]>();
 
   constructor(plan: MachinePlan, units: ReadonlyMap<UnitPlan, Wired>, into: Surroundings) {
     this.#plan = plan;
     this.#units = units;
     this.#into = into;
-    this.#drivers = new VfioDrivers(into.random);
   }
 
   get hasSelftest(): boolean {
@@ -190,27 +194,26 @@ class Assembly implements Built {
     return [...this.#units.values()].map(({ unit }) => unit);
   }
 
-  /** Of a virtual function: the `physical` one, and its storage. */
-  add(
-    plan: DevicePlan,
-    storage = openStorage(plan, this.#into),
-    physical: BuiltDevice | null = null,
-  ): BuiltDevice {
+  /** `physical`: what a virtual function has in common with its physical one. */
+  add(plan: DevicePlan, physical: Physical | null = null): BuiltDevice {
     const { unit, endpoints } = this.#units.get(plan.bus.unit)!;
+    const storage = physical?.storage ?? openStorage(plan, this.#into);
     const made = makeModel(plan, this.#placeOf(plan), unit.hardware, this.#into, storage);
     endpoints.add(made.model.endpoint);
     const group = this.#groupOf(plan);
     const iommu = unit.driver.probe(describe(plan, group.iommu));
+    const own = plan.virtualFunctions === null ? null : new VfToken(this.#into.random(TOKEN_BYTES));
+    const { mapsRegisters } = this.#into;
+    const driver = driverOf(made, { role: roleOf(plan, own, physical), mapsRegisters });
     const extension = made.engine === null ? null : new DmaDriver(made.engine);
-    const driver = this.#drivers.make(plan, made, physical?.plan.name ?? null);
     const vfio = new VfioDevice(this.#freePath(), plan.bus.type, iommu, driver, extension);
-    this.#drivers.add(plan, vfio);
-    // Linux' VFIO takes no other device.
-    if (plan.coherent) group.register(vfio);
+    this.#resets.add(plan, vfio);
     const device = new BuiltDevice(plan, unit, iommu, vfio, made, this.#bars.place(made.model));
-    if (plan.virtualFunctions !== null) this.#storage.set(device, storage);
+    if (own !== null) this.#physical.set(device, { storage, token: own });
     this.devices.set(plan.name, device);
     this.files.set(vfio.path, (env) => new VfioDeviceFile(env, vfio));
+    // Linux' VFIO takes no other device.
+    if (plan.coherent) group.register(vfio);
     return device;
   }
 
@@ -221,7 +224,7 @@ class Assembly implements Built {
     unit.driver.remove(iommu);
     this.#units.get(plan.bus.unit)!.endpoints.remove(model.endpoint);
     vfio.group?.unregister(vfio);
-    this.#drivers.remove(vfio);
+    this.#resets.remove(vfio);
     if (iommu.group.devices.length === 0) {
       this.#groups.delete(plan.groupNumber);
       this.files.delete(vfioGroupPath(plan.groupNumber));
@@ -274,7 +277,7 @@ class Assembly implements Built {
     for (const each of present) this.#remove(each);
     const made: BuiltDevice[] = [];
     for (let index = 0; index < count; index++) {
-      made.push(this.add(this.#virtualPlan(plan, index), this.#storage.get(device), device));
+      made.push(this.add(this.#virtualPlan(plan, index), this.#physical.get(device)));
     }
     this.#virtual.set(device, made);
     setVirtualFunctions((model as PciDevice).config, count);
@@ -296,6 +299,25 @@ class Assembly implements Built {
       virtualFunctions: null,
     };
   }
+}
+
+/** What virtual functions have of their physical one. */
+interface Physical {
+  readonly storage: Storage;
+  readonly token: VfToken;
+}
+
+const TOKEN_BYTES = 16;
+
+function roleOf(plan: DevicePlan, own: VfToken | null, physical: Physical | null): TokenRole {
+  if (own !== null) return { kind: 'physical', own };
+  return plan.virtualFunction ? { kind: 'virtual', physical: physical?.token ?? null } : { kind: 'none' };
+}
+
+/** The kernel's driver for it. */
+function driverOf({ model }: Made, options: VfioPciOptions): VfioDriver {
+  if (model instanceof PciDevice) return new VfioPciDriver(model, options);
+  return new VfioPlatformDriver(model, options.mapsRegisters);
 }
 
 /** What the driver of its unit is told of a device. */

@@ -29,6 +29,7 @@ export const rules = catalogue({
   feature_size: ['EINVAL', 'argsz {argsz} is below {least}'],
   feature_flags: ['EINVAL', 'flags {flags} has more than a feature, GET, SET and PROBE'],
   feature_both_ways: ['EINVAL', 'GET and SET at once'],
+  feature_precopy: ['EINVAL', 'the device copies no state while it runs'],
   feature_unknown: ['ENOTTY', 'the driver has no feature {feature}'],
   feature_way: ['EINVAL', 'flags {flags}: feature {feature} cannot be got, or not set'],
   feature_no_way: ['EINVAL', 'feature {feature} without GET, SET or PROBE'],

@@ -1,7 +1,6 @@
 /** What the core of VFIO asks of the driver of a device (vfio_device_ops), and the device between them. */
 import type { DmaDevice } from '../hw/unit.js';
 import type { Device } from '../iommufd/device.js';
-import type { Env } from '../iommufd/env.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages, Task } from '../mem/task.js';
 import type { VfioGroup } from './group.js';
@@ -18,13 +17,13 @@ export interface VfioDriver {
   /** Runs an ioctl that the core does not know; null: nor does the driver. */
   ioctl(cmd: number, arg: bigint, user: UserMemory, file: OpenDevice): number | null;
   /** Refuses an index that it has not. */
-  regionInfo(index: number, env: Env): RegionInfo;
+  regionInfo(index: number): RegionInfo;
   /** Runs VFIO_DEVICE_FEATURE for a feature that the core does not know; null: nor does the driver. */
   feature(request: FeatureRequest): number | null;
   /** `count` is above 0; the number of bytes moved. */
   read(position: bigint, at: bigint, count: number, user: UserMemory): number;
   write(position: bigint, at: bigint, count: number, user: UserMemory): number;
-  mmap(request: MmapRequest, env: Env): SharedPages;
+  mmap(request: MmapRequest): SharedPages;
   /** vfio_device_ops.match_token_uuid; absent: there are no tokens. Null: none was given. */
   matchToken?(token: Uint8Array | null): void;
 }

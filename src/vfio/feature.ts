@@ -17,6 +17,8 @@ export function deviceFeature(user: UserMemory, arg: bigint, device: VfioDevice)
   const isProbe = (flags & v.VFIO_DEVICE_FEATURE_PROBE) !== 0;
   if (!isProbe && (flags & WAYS) === WAYS) refuse(rules.feature_both_ways, {});
   const feature = flags & v.VFIO_DEVICE_FEATURE_MASK;
+  // Asked before anything else: no device here copies while it runs.
+  if (feature === v.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2) refuse(rules.feature_precopy, {});
   const request = { user, feature, flags, at: arg + BigInt(LEAST), size: argsz - LEAST };
   return device.driver.feature(request) ?? refuse(rules.feature_unknown, { feature });
 }

@@ -30,7 +30,7 @@ export function getRegionInfo(user: UserMemory, arg: bigint, driver: VfioDriver)
   const request = vfio_region_info.decode(bytes);
   const { argsz, index } = request;
   if (argsz < LEAST) refuse(rules.region_size, { argsz, least: LEAST });
-  const { size, flags, caps = new InfoCaps() } = driver.regionInfo(index, user.env);
+  const { size, flags, caps = new InfoCaps() } = driver.regionInfo(index);
   // Without capabilities cap_offset is given back as it came.
   const info = { ...request, flags, size: BigInt(size), offset: offsetOf(index) };
   if (caps.size > 0) {

@@ -175,6 +175,7 @@ const callCases: Readonly<Record<keyof typeof callRules, Case>> = {
   feature_size: ['EINVAL', feature(0, 7)],
   feature_flags: ['EINVAL', feature(0x8_0000)],
   feature_both_ways: ['EINVAL', feature(v.VFIO_DEVICE_FEATURE_GET | v.VFIO_DEVICE_FEATURE_SET)],
+  feature_precopy: ['EINVAL', feature(v.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2)],
   feature_unknown: ['ENOTTY', feature(v.VFIO_DEVICE_FEATURE_GET | 0xfff)],
   feature_way: ['EINVAL', feature(v.VFIO_DEVICE_FEATURE_GET | v.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY)],
   feature_no_way: ['EINVAL', feature(v.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY)],

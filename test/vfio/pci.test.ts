@@ -43,6 +43,17 @@ describe('what a PCI device says of itself', () => {
 });
 
 describe('BARs', () => {
+  test('where nobody catches stores only memory can be mapped', () => {
+    const w = new PciWorld();
+    const { fd } = w.openPci({ mapsRegisters: false });
+    expect(w.regionInfo(fd, 0)).toMatchObject({ size: 0x4000n, flags: READ | WRITE });
+    expect(w.regionInfo(fd, 2)).toMatchObject({ flags: READ | WRITE | MMAP });
+    const map = (offset: bigint) => w.client.mmap(fd, { offset, length: 4096n, shared: true, exec: false });
+    expect(() => map(0n)).toThrow(/map_bar/);
+    expect(map(2n << 40n).store).toBeUndefined();
+    w.end();
+  });
+
   test('loads read the image, and stores act in the largest aligned pieces', () => {
     const w = new PciWorld();
     const { fd, model } = w.openPci();

@@ -13,7 +13,7 @@ const VF_DEVICE = 0x1a;
 const U16_MAX = 0xffff;
 
 /** vfio_pci.enable_sriov */
-export const ENABLE_SRIOV = '/sys/module/vfio_pci/parameters/enable_sriov';
+const ENABLE_SRIOV = '/sys/module/vfio_pci/parameters/enable_sriov';
 
 export interface SriovActions extends PciActions {
   /** What is written to sriov_numvfs: ERANGE, EBUSY, or virtual functions come, or all of them go. */

@@ -15,6 +15,7 @@ import { describeModules } from './modules.js';
 import { describeDrivers, describePciBus } from './pci.js';
 import { describePciDevice, pciPath, type SysFunction } from './pci-device.js';
 import { describeSriov, type SriovActions } from './pci-sriov.js';
+import { describePlatformDevice } from './platform.js';
 import { rules } from './rules.js';
 import { describeDebug } from './vtd-debug.js';
 import { SysTree, type SysFile, type SysNode } from './tree.js';
@@ -141,7 +142,7 @@ export class Sysfs {
       const functions = all.filter((other) => virtual.includes(other.built)).filter(isFunction);
       describePciDevice(tree, device, this.#actions);
       describeSriov(tree, device, functions, this.#actions);
-    }
+    } else describePlatformDevice(tree, device, this.#bindings);
     describeDevice(tree, device, this.#bindings);
   }
 

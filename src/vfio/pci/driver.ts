@@ -4,7 +4,6 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import type { Env } from '../../iommufd/env.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -28,6 +27,8 @@ import { matchToken, type TokenRole } from './token.js';
 export interface VfioPciOptions {
   /** What it is in SR-IOV. A virtual function's memory is enabled by its physical function. Default: neither. */
   readonly role?: TokenRole;
+  /** Stores to mapped registers can be caught. Default true. */
+  readonly mapsRegisters?: boolean;
 }
 
 /** PCI_D3hot */
@@ -55,7 +56,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.#role = options.role ?? { kind: 'none' };
     this.noCommandMemory = this.#role.kind === 'virtual';
     this.irqs = new PciIrqs(model, this);
-    this.regions = new PciRegions(model, () => this.isMemoryEnabled);
+    const mapsRegisters = options.mapsRegisters ?? true;
+    this.regions = new PciRegions(model, mapsRegisters, () => this.isMemoryEnabled);
     this.#ioEventFds = new IoEventFds(model, this.regions);
   }
 
@@ -186,8 +188,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     }
   }
 
-  regionInfo(index: number, env: Env): RegionInfo {
-    return this.regions.info(index, env.mapsRegisters);
+  regionInfo(index: number): RegionInfo {
+    return this.regions.info(index);
   }
 
   feature(request: FeatureRequest): number | null {
@@ -219,7 +221,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return this.regions.store(user, index, offset, at, count);
   }
 
-  mmap(request: MmapRequest, env: Env): SharedPages {
-    return this.regions.map(request, env.mapsRegisters);
+  mmap(request: MmapRequest): SharedPages {
+    return this.regions.map(request);
   }
 }

@@ -20,14 +20,16 @@ const FILL = new Uint8Array(4096).fill(0xff);
 
 export class PciRegions {
   readonly #model: PciModel;
+  readonly #mapsRegisters: boolean;
   readonly #isMemoryEnabled: () => boolean;
   /** Which BAR has the table, -1: none; and where. */
   readonly msixBar: number;
   readonly msixStart: number;
   readonly msixEnd: number;
 
-  constructor(model: PciModel, isMemoryEnabled: () => boolean) {
+  constructor(model: PciModel, mapsRegisters: boolean, isMemoryEnabled: () => boolean) {
     this.#model = model;
+    this.#mapsRegisters = mapsRegisters;
     this.#isMemoryEnabled = isMemoryEnabled;
     const { config } = model;
     const at = config.capability(r.PCI_CAP_ID_MSIX);
@@ -47,12 +49,12 @@ export class PciRegions {
   }
 
   /** vfio_pci_ioctl_get_region_info */
-  info(index: number, mapsRegisters: boolean): RegionInfo {
+  info(index: number): RegionInfo {
     const model = this.#model;
     if (index < BARS) {
       const size = barLength(model, index);
       if (size === 0) return { size: 0, flags: 0 };
-      if (!this.#canMap(index, mapsRegisters)) return { size, flags: READ_WRITE };
+      if (!this.#canMap(index)) return { size, flags: READ_WRITE };
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
@@ -104,15 +106,14 @@ export class PciRegions {
     return length;
   }
 
+  #canMap(bar: number): boolean {
+    const isCaught = this.#mapsRegisters || this.#model.regions[bar]?.kind === 'memory';
+    return isCaught && canMapBar(this.#model, bar);
+  }
+
   #storePart(user: UserMemory, bar: number, offset: number, at: bigint, length: number): void {
     if (!this.#answers(bar)) return refuseStore(user, bar, at);
     storeRegion(user, this.#model.regions[bar]!, offset, at, length, 8, rules.store_unreadable);
-  }
-
-  /** `mapsRegisters`: stores to registers that are mapped reach the device. */
-  #canMap(bar: number, mapsRegisters: boolean): boolean {
-    const isMemory = this.#model.regions[bar]?.kind === 'memory';
-    return (isMemory || mapsRegisters) && canMapBar(this.#model, bar);
   }
 
   #answers(bar: number): boolean {
@@ -134,12 +135,12 @@ export class PciRegions {
   }
 
   /** vfio_pci_core_mmap */
-  map({ offset, length, shared }: MmapRequest, mapsRegisters: boolean): SharedPages {
+  map({ offset, length, shared }: MmapRequest): SharedPages {
     const index = indexOf(offset);
     if (index >= v.VFIO_PCI_NUM_REGIONS) refuse(rules.map_index, { index });
     if (!shared) refuse(rules.map_private, { index });
     if (index >= v.VFIO_PCI_ROM_REGION_INDEX) refuse(rules.map_kind, { index });
-    if (!this.#canMap(index, mapsRegisters)) refuse(rules.map_bar, { index });
+    if (!this.#canMap(index)) refuse(rules.map_bar, { index });
     const region = this.#model.regions[index]!;
     const start = withinRegion(offset);
     const size = region.image.length;

@@ -2,7 +2,6 @@
 import { refuse } from '../../base/errno.js';
 import type { DeviceModel } from '../../bus/model.js';
 import type { Region } from '../../bus/region.js';
-import type { Env } from '../../iommufd/env.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -22,7 +21,11 @@ const IRQ_FLAGS = v.VFIO_IRQ_INFO_EVENTFD | v.VFIO_IRQ_INFO_MASKABLE | v.VFIO_IR
 export class VfioPlatformDriver implements VfioDriver {
   readonly #irq: PlatformIrq;
 
-  constructor(readonly model: DeviceModel) {
+  /** `mapsRegisters`: stores to registers that are mapped reach the device. */
+  constructor(
+    readonly model: DeviceModel,
+    readonly mapsRegisters = true,
+  ) {
     this.#irq = new PlatformIrq(model.interrupts);
   }
 
@@ -85,9 +88,9 @@ export class VfioPlatformDriver implements VfioDriver {
     return 0;
   }
 
-  regionInfo(index: number, env: Env): RegionInfo {
+  regionInfo(index: number): RegionInfo {
     const region = this.model.regions[index] ?? refuse(rules.platform_region, { index });
-    const canMap = region.kind === 'memory' || env.mapsRegisters;
+    const canMap = region.kind === 'memory' || this.mapsRegisters;
     const flags = READ_WRITE | (canMap ? v.VFIO_REGION_INFO_FLAG_MMAP : 0);
     return { size: region.image.length, flags };
   }
@@ -119,11 +122,11 @@ export class VfioPlatformDriver implements VfioDriver {
     return length;
   }
 
-  mmap({ offset, length, shared }: MmapRequest, env: Env): SharedPages {
+  mmap({ offset, length, shared }: MmapRequest): SharedPages {
     const index = indexOf(offset);
     if (!shared) refuse(rules.platform_map_private, { index });
     const region: Region = this.model.regions[index] ?? refuse(rules.platform_map_region, { index });
-    const canMap = region.kind === 'memory' || env.mapsRegisters;
+    const canMap = region.kind === 'memory' || this.mapsRegisters;
     if (!canMap) refuse(rules.platform_map_registers, { index });
     const start = withinRegion(offset);
     const size = region.image.length;

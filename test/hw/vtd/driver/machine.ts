@@ -106,7 +106,8 @@ export class Machine {
       pins: new PinRegistry(),
       limits: defaultLimits,
       work: new WorkQueue(),
-      mapsRegisters: true,
+      sharedMemory: (length) => new Uint8Array(length),
+      freeSharedMemory: () => {},
     };
     this.#context = new Context(env, iommufdIoctls, () => {});
     this.client = new LocalClient({ open: () => this.#context });
