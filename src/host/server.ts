@@ -15,6 +15,7 @@ import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
 import { type CounterWatcher, EventFd, openCounters } from './event-counter.js';
 import { foreignFile } from './foreign-file.js';
+import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import { Lookout } from './lookout.js';
@@ -187,6 +188,14 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     if (status !== null && token === undefined) return foreignFile(taken, status, this.#files, this);
     sys.close(taken);
     return token?.file ?? null;
+  }
+
+  findProcess(call: Call, pidfd: number): ClientProcess | null {
+    const taken = pidfd === (pidfd | 0) && pidfd >= 0 ? call.link.take(pidfd) : -1;
+    if (taken < 0) return null;
+    const pid = pidOf(taken);
+    sys.close(taken);
+    return this.clientOf(pid) ?? null;
   }
 
   watchCounter(counter: EventFd): void {

@@ -12,12 +12,14 @@ import {
   iommu_hwpt_alloc,
   type IommuHwptAlloc,
 } from '../wire/uapi/iommufd.gen.js';
-import type { NestedDomain, PagingDomain, UserData } from '../hw/unit.js';
+import type { NestedDomain, PagingDomain, ProvidedDomain, UserData } from '../hw/unit.js';
+import type { OwnedSpace } from '../mem/providers.js';
 import type { Call } from './call.js';
 import type { Device } from './device.js';
 import type { FaultQueue } from './fault-queue.js';
 import { Ioas } from './ioas.js';
 import { IommufdObject } from './object.js';
+import { allocOwned, isOwnedType } from './owned.js';
 import { ViommuObject } from './viommu.js';
 import { rules } from './rules.js';
 
@@ -28,7 +30,7 @@ const PAGING_FLAGS =
   IOMMU_HWPT_ALLOC_PASID;
 const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
 
-abstract class HwptCommon extends IommufdObject {
+export abstract class HwptCommon extends IommufdObject {
   fault: FaultQueue | null = null;
 
   constructor(
@@ -87,10 +89,34 @@ export class HwptNested extends HwptCommon {
   }
 }
 
-export type Hwpt = HwptPaging | HwptNested;
+/**
+ * A table that is not ioasis' and stands on none of its: the address space of a process or a virtual machine, or what a
+ * program wrote at addresses of its own. Linux has none.
+ */
+export class HwptOwned extends HwptCommon {
+  readonly type = 'HWPT_OWNED';
 
-/** The table that holds the mappings: the HWPT itself, or what it is nested on. */
-export const pagingOf = (hwpt: Hwpt): HwptPaging => (hwpt.type === 'HWPT_PAGING' ? hwpt : hwpt.parent);
+  constructor(
+    readonly space: OwnedSpace,
+    readonly domain: ProvidedDomain | NestedDomain,
+  ) {
+    super(true);
+  }
+
+  destroy(): void {
+    this.domain.free();
+    this.space.release();
+    this.dropFault();
+  }
+}
+
+export type Hwpt = HwptPaging | HwptNested | HwptOwned;
+
+/** The address space whose mappings it shows, itself or through what it is nested on; null: none of ioasis'. */
+export function ioasOf(hwpt: Hwpt): Ioas | null {
+  if (hwpt.type === 'HWPT_OWNED') return null;
+  return (hwpt.type === 'HWPT_PAGING' ? hwpt : hwpt.parent).ioas;
+}
 
 /**
  * Makes a paging HWPT that shows `ioas`. `attach` runs between the making of the domain and its filling, where
@@ -128,7 +154,8 @@ export function allocPaging(
   return hwpt;
 }
 
-function allocNested(
+/** Makes a nested HWPT on `parent`, whose first stage `data` describes. */
+export function allocNested(
   call: Call,
   parent: HwptPaging,
   device: Device,
@@ -180,6 +207,23 @@ function allocByTarget(call: Call, cmd: IommuHwptAlloc, device: Device, target: 
   return allocNestedInViommu(call, target, cmd.flags, data);
 }
 
+/** Page requests of what is attached to `hwpt` go to `fault`. */
+export function deliverFaults(call: Call, hwpt: Hwpt, fault: FaultQueue): void {
+  hwpt.fault = fault;
+  hwpt.domain.iopfHandler = (group) => fault.deliver(group);
+  if (fault.report !== undefined) hwpt.domain.faultHandler = (handle, event) => fault.report!(handle, event);
+  fault.users += 1;
+  call.tx.onAbort(() => (fault.users -= 1));
+}
+
+/** ioasis' own: the data says whose table it is, so there is no pt_id to show. */
+function allocOwnedTable(call: Call, cmd: IommuHwptAlloc, device: Device): HwptOwned {
+  if (cmd.pt_id !== 0) refuse(rules.owned_target, { pt_id: cmd.pt_id });
+  if ((cmd.flags & ~NESTED_FLAGS) !== 0) refuse(rules.owned_flags, { flags: cmd.flags });
+  const data = call.userData(cmd.data_type, cmd.data_uptr, cmd.data_len);
+  return allocOwned(call, device, data, (cmd.flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0);
+}
+
 /** IOMMU_HWPT_ALLOC. A missing pt_id is EINVAL here, unlike everywhere else. */
 export function hwptAlloc(call: Call, cmd: IommuHwptAlloc): void {
   const { context } = call;
@@ -188,14 +232,11 @@ export function hwptAlloc(call: Call, cmd: IommuHwptAlloc): void {
     refuse(rules.hwpt_data, { data_type: cmd.data_type, data_len: cmd.data_len });
   }
   const device = context.find<Device>(call, cmd.dev_id, 'DEVICE', rules.hwpt_device);
-  const target = context.findAny(call, cmd.pt_id, rules.hwpt_target);
-  const hwpt = allocByTarget(call, cmd, device, target);
+  const hwpt = isOwnedType(cmd.data_type)
+    ? allocOwnedTable(call, cmd, device)
+    : allocByTarget(call, cmd, device, context.findAny(call, cmd.pt_id, rules.hwpt_target));
   if ((cmd.flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0) {
-    const fault = context.find<FaultQueue>(call, cmd.fault_id, 'FAULT', rules.hwpt_fault);
-    hwpt.fault = fault;
-    hwpt.domain.iopfHandler = (group) => fault.deliver(group);
-    fault.users += 1;
-    call.tx.onAbort(() => (fault.users -= 1));
+    deliverFaults(call, hwpt, context.find<FaultQueue>(call, cmd.fault_id, 'FAULT', rules.hwpt_fault));
   }
   call.respond(iommu_hwpt_alloc, { ...cmd, out_hwpt_id: hwpt.id }, true);
 }
