@@ -10,9 +10,9 @@ export interface SysDirectory {
   readonly kind: 'directory';
   /**
    * `ours`: what is not in the tree does not exist. `shared`: it is the system's, and is listed. `through`: it is the
-   * system's, and is not listed.
+   * system's, and is not listed. `system`: the directory is the system's, which does not list what is in the tree.
    */
-  readonly names: 'ours' | 'shared' | 'through';
+  readonly names: 'ours' | 'shared' | 'through' | 'system';
 }
 
 export interface SysLink {
