@@ -10,7 +10,14 @@ import {
 import type { Call } from './call.js';
 import type { Device } from './device.js';
 import type { FaultQueue } from './fault-queue.js';
-import { allocNested, allocNestedInViommu, allocPaging, HwptPaging, type Hwpt, type HwptOwned } from './hwpt.js';
+import {
+  allocNested,
+  allocNestedInViommu,
+  allocPaging,
+  HwptPaging,
+  type Hwpt,
+  type HwptOwned,
+} from './hwpt.js';
 import { Ioas } from './ioas.js';
 import type { IommufdObject } from './object.js';
 import { allocOwned, isOwnedType } from './owned.js';

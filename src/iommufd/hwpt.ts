@@ -172,7 +172,12 @@ export function allocNested(
 }
 
 /** The same in a vIOMMU, on the HWPT that it was made on. */
-export function allocNestedInViommu(call: Call, viommu: ViommuObject, flags: number, data: UserData): HwptNested {
+export function allocNestedInViommu(
+  call: Call,
+  viommu: ViommuObject,
+  flags: number,
+  data: UserData,
+): HwptNested {
   if ((flags & ~NESTED_FLAGS) !== 0) refuse(rules.viommu_nested_flags, { flags });
   if (data.length === 0) refuse(rules.viommu_nested_data, {});
   if (viommu.driver.allocNested === undefined) refuse(rules.viommu_nested_unit, { viommu_id: viommu.id });
