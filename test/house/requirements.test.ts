@@ -42,6 +42,21 @@ function kinds() {
 const refused = (code: string): unknown => expect.objectContaining({ code });
 
 describe('address spaces by kind', () => {
+  test('R1: what a nested table is, it stays: it neither becomes a parent nor takes mappings', () => {
+    const { iommufd, nested, parent, dev_id, memory } = kinds();
+    const data = new Uint8Array(selftest.iommu_hwpt_selftest.size);
+    const request = {
+      dev_id,
+      data_type: selftest.IOMMU_HWPT_DATA_SELFTEST,
+      data_len: data.length,
+      data_uptr: memory.store(data),
+    };
+    expect(() => iommufd.call(uapi.IOMMU_HWPT_ALLOC, { ...request, pt_id: nested })).toThrow(
+      refused('EINVAL'),
+    );
+    expect(iommufd.call(uapi.IOMMU_HWPT_ALLOC, { ...request, pt_id: parent }).out_hwpt_id).toBeGreaterThan(0);
+  });
+
   test('R6: map and unmap on anything but an IOAS are ENOENT', () => {
     const { iommufd, memory, parent, nested } = kinds();
     const user_va = memory.alloc(Number(page));

@@ -60,6 +60,17 @@ describe('a kernel-managed table', () => {
     ]);
   });
 
+  test('R38: is one for all devices of a descriptor that are attached to it', () => {
+    const other = machine.device(0x0420);
+    const hwpt = machine.hwpt(device.bound.id, ioas);
+    for (const { bound } of [device, other]) machine.attach(bound, hwpt);
+    const at = machine.map(ioas, 0x1000n);
+    machine.store(at, 7n);
+    expect([device.read(0x1000n), other.read(0x1000n)]).toEqual([7n, 7n]);
+    machine.call(u.IOMMU_IOAS_UNMAP, { ioas_id: ioas, iova: 0x1000n, length: 0x1000n });
+    expect([device.read(0x1000n), other.read(0x1000n)]).toEqual([null, null]);
+  });
+
   test('is told to the device that caches it, when it changes and when it goes', () => {
     const hwpt = machine.hwpt(device.bound.id, ioas, { flags: ALLOC_PASID });
     machine.attach(device.bound, hwpt, PASID);
