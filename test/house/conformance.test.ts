@@ -6,6 +6,7 @@ import { count, judge, judgeEnding, type Expectation } from '../../tools/conform
 import { versionOf } from '../../tools/conformance/programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf } from '../../tools/conformance/sweep.js';
 import { countsIn, isCurrent, markdown, replaceTable, type SuiteRun } from '../../tools/conformance/table.js';
+import { byMode, bytesMoved, judgeVfio } from '../../tools/conformance/vfio-judge.js';
 import { repoRoot } from '../../tools/lib/repo.js';
 import { parseTap } from '../../tools/lib/tap.js';
 
@@ -216,4 +217,42 @@ describe('the table', () => {
 
 test('the version of a source tree is read from its Makefile', () => {
   expect(versionOf('# SPDX\nVERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = 13\nEXTRAVERSION =\n')).toBe('7.2.13');
+});
+
+describe('a VFIO program', () => {
+  const printed = [
+    '1..4',
+    'ok 1 vfio_dma_mapping_test.iommufd_anonymous.dma_map_unmap',
+    'ok 2 vfio_dma_mapping_test.iommufd_compat_type1v2_anonymous_hugetlb_1gb.dma_map_unmap # SKIP mmap() failed: Invalid argument (22)',
+    'Kicking off 3 memcpys of size 0x100000',
+    'ok 3 vfio_pci_driver_test.vfio_type1_iommu.memcpy_storm',
+    'ok 4 vfio_pci_device_test.reset',
+  ];
+
+  test('has verdicts by mode; only a want of huge pages is a reason to skip', () => {
+    const groups = byMode(judgeVfio(parseTap(printed.join('\n')), 'status 0'));
+    expect([...groups].map(([mode, of]) => [mode, ...of.map((v) => v.verdict)])).toEqual([
+      ['iommufd', 'passed'],
+      ['iommufd_compat_type1v2', 'skipped'],
+      ['vfio_type1_iommu', 'passed'],
+      ['', 'passed'],
+    ]);
+    const other = 'ok 4 vfio_pci_device_test.reset # SKIP Device does not support reset';
+    const verdicts = judgeVfio(parseTap([...printed.slice(0, -1), other].join('\n')), 'status 0');
+    expect(verdicts.filter((v) => v.verdict === 'failed').map((v) => v.name)).toEqual([
+      'vfio_pci_device_test.reset',
+      'the end',
+    ]);
+  });
+
+  test('that ends early has failed in all that it announced, and one that never began in one thing', () => {
+    const early = judgeVfio(parseTap(printed.slice(0, 2).join('\n')), 'status null');
+    expect(early.map((v) => v.verdict)).toEqual(['passed', 'failed', 'failed', 'failed', 'failed']);
+    expect(judgeVfio(parseTap('No devices found'), 'status 1').map((v) => v.why)).toEqual(['did not run']);
+  });
+
+  test('moves the bytes of storms that passed', () => {
+    expect(bytesMoved(parseTap(printed.join('\n')).tests)).toBe(3 * 2 ** 20);
+    expect(bytesMoved(parseTap(printed.join('\n').replace('ok 3', 'not ok 3')).tests)).toBe(0);
+  });
 });

@@ -41,6 +41,11 @@ test('F1: a driver killed with interrupts, eventfds and registers in hand leaves
   expect(await leavesNothing(compile('driver'), [], { config })).toEqual(success);
 });
 
+test('groups and containers are closed in every order, and killed in the middle, and nothing is left', async () => {
+  const config = { selftest: true, topology: { devices: { '0000:00:01.0': {} } } };
+  expect(await leavesNothing(compile('container'), [], { config })).toEqual(success);
+});
+
 /** A daemon in a process of its own. */
 async function startDaemon(): Promise<{ daemon: ChildProcess; env: Record<string, string> }> {
   const socket = join(dir, 'run', 's');
