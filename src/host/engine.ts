@@ -4,7 +4,9 @@
  */
 import { once } from 'node:events';
 import {
+  accessSync,
   closeSync,
+  constants,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -246,12 +248,26 @@ function findPlace(options: EngineOptions): Place {
   }
   let { dir } = options;
   if (dir === undefined) {
-    const parent = process.env['XDG_RUNTIME_DIR'] ?? tmpdir();
+    const parent = runtimeDirectory();
     dir = mkdtempSync(join(parent, PREFIX));
     // What cannot be removed may stay.
     sweep(parent).catch(() => {});
   } else mkdirSync(dir, { mode: 0o700 });
   return { socket: join(resolve(dir), 'socket'), made: [dir] };
+}
+
+const SHARED_MEMORY = '/dev/shm';
+
+/** Where sockets and trees go: memory, if there is a choice, since a tree is some hundred names. */
+export function runtimeDirectory(): string {
+  const chosen = process.env['XDG_RUNTIME_DIR'] || process.env['TMPDIR'];
+  if (chosen) return chosen;
+  try {
+    accessSync(SHARED_MEMORY, constants.W_OK | constants.X_OK);
+    return SHARED_MEMORY;
+  } catch {
+    return tmpdir();
+  }
 }
 
 const PREFIX = 'ioasis-';

@@ -13,7 +13,7 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
-import { type CounterWatcher, EventFd } from './event-counter.js';
+import { type CounterWatcher, EventFd, openCounters } from './event-counter.js';
 import { foreignFile } from './foreign-file.js';
 import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
@@ -133,7 +133,8 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     sys.close(this.#options.listener);
     sys.close(this.#spare);
     const fired = Object.fromEntries(this.#calls.fired);
-    return { bugs: this.#bugs, fired, calls: this.#served, left: this.#options.engine.leaks?.() ?? {} };
+    const left = { ...this.#options.engine.leaks?.(), eventfds: openCounters() };
+    return { bugs: this.#bugs, fired, calls: this.#served, left };
   }
 
   clientOf(pid: number): ClientProcess | undefined {

@@ -28,6 +28,13 @@ export interface Shown {
   readonly nodes: ReadonlyMap<string, SysNode>;
 }
 
+const modes = {
+  ours: TreeMode.OURS,
+  shared: TreeMode.SHARED,
+  through: TreeMode.SHARED,
+  system: TreeMode.SYSTEM,
+};
+
 /** Where prototypes are, in the tree. */
 const PROTOTYPES = 'files';
 
@@ -82,7 +89,7 @@ export class SysTree {
     else if (node.kind === 'text') linkSync(this.#prototype(node.text, 0o444, 0), at);
     else if (node.kind === 'file') linkSync(this.#prototype(null, node.mode, node.size), at);
     else {
-      makeDirectory(at, node.names === 'ours' ? TreeMode.OURS : TreeMode.SHARED);
+      makeDirectory(at, modes[node.names]);
       if (node.names === 'shared') this.#listSystem(path, nodes);
     }
   }
@@ -102,7 +109,7 @@ export class SysTree {
       const place = join(at, entry.name);
       if (entry.isSymbolicLink()) symlinkSync(MARK_SYSTEM, place);
       else if (!entry.isDirectory()) linkSync(this.#prototype(null, 0, 0), place);
-      else makeDirectory(place, TreeMode.SYSTEM);
+      else mkdirSync(place, TreeMode.SYSTEM);
     }
   }
 

@@ -68,11 +68,21 @@ function makePassage(root: string): void {
   }
 }
 
-/** A directory with this mode, whatever umask says. */
+/** A directory with this mode, whatever umask says; it may be there already. */
 export function makeDirectory(path: string, mode: number): void {
-  mkdirSync(path, { recursive: true });
-  chmodSync(path, mode);
+  let isMade = false;
+  try {
+    mkdirSync(path, mode);
+    isMade = true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  const isExact = isMade && (mode & (STICKY | process.umask())) === 0;
+  if (!isExact) chmodSync(path, mode);
 }
+
+/** Not for mkdir to give. */
+const STICKY = 0o1000;
 
 /** Puts a device into a tree that is in use. */
 export function addDevice(root: string, device: DeviceNode): void {

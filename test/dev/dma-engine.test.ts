@@ -286,7 +286,12 @@ describe('its translation cache', () => {
   test('asks again only when tables have changed, without checking', () => {
     let generation = 1;
     const w = makeDevice();
-    const staleness = { events: w.events, generation: () => generation, isLive: () => false, checking: false };
+    const staleness = {
+      events: w.events,
+      generation: () => generation,
+      isLive: () => false,
+      checking: false,
+    };
     const v = makeDevice({ staleness });
     mapPages(v, NO_PASID, [1]);
     read(v);

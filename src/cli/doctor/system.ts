@@ -1,7 +1,7 @@
 /** What this machine lets an ordinary user do, as far as the engine needs it; every check tries the thing itself. */
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { runtimeDirectory } from '../../host/engine.js';
 import { withFile, type Machine } from './program.js';
 import { fail, note, ok, warn, type Finding } from './finding.js';
 import { machineName, nodeArch, readElf } from '../../inspect/elf.js';
@@ -85,7 +85,7 @@ function hasCompiler(): boolean {
 
 /** sun_path holds 108 bytes with the final zero; the engine's own part of the path is about 30. */
 function checkSocketDirectory(): Finding {
-  const directory = process.env['XDG_RUNTIME_DIR'] || tmpdir();
+  const directory = runtimeDirectory();
   try {
     accessSync(directory, constants.W_OK | constants.X_OK);
   } catch {

@@ -20,19 +20,16 @@ import { rules } from './rules.js';
 import { describeDebug } from './vtd-debug.js';
 import { SysTree, type SysFile, type SysNode } from './tree.js';
 
-/** Directories that the system has too. */
+/** Directories that the system has too, and of those the ones that are looked through: to list more takes time. */
+const SYSTEM = ['/sys', '/sys/dev', '/sys/dev/char', '/sys/module'];
 const SHARED = [
-  '/sys',
   '/sys/bus',
   '/sys/class',
   '/sys/class/misc',
-  '/sys/dev',
-  '/sys/dev/char',
   '/sys/devices',
   '/sys/devices/virtual',
   '/sys/devices/virtual/misc',
   '/sys/kernel',
-  '/sys/module',
 ];
 
 const PLATFORM = [
@@ -110,6 +107,7 @@ export class Sysfs {
     const present = this.#present;
     this.#bindings.devices = new Map(present.map((device) => [device.plan.name, this.#boundOf(device)]));
     const tree = new SysTree(this.#settings);
+    for (const path of SYSTEM) tree.directory(path, 'system');
     for (const path of SHARED) tree.directory(path, 'shared');
     const devices = present.map((device) => this.#device(device));
     this.#describeBuses(tree, devices);

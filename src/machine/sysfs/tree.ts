@@ -3,15 +3,16 @@
  * content is asked for when it is read. Whoever shows it (host) makes a directory tree of it.
  * Invariant: every directory on the way to a path is in the tree; links are relative and lead to what is in it.
  */
+import { bytesOf, textOf } from '../../base/text.js';
 
 /** Whose names a directory holds: ours alone, or the system's too, of which it also lists what is not in the tree. */
 export interface SysDirectory {
   readonly kind: 'directory';
   /**
    * `ours`: what is not in the tree does not exist. `shared`: it is the system's, and is listed. `through`: it is the
-   * system's, and is not listed.
+   * system's, and is not listed. `system`: the directory is the system's, which does not list what is in the tree.
    */
-  readonly names: 'ours' | 'shared' | 'through';
+  readonly names: 'ours' | 'shared' | 'through' | 'system';
 }
 
 export interface SysLink {
@@ -44,8 +45,6 @@ const PAGE = 4096;
 const LINKS_MAX = 40;
 
 const OURS: SysDirectory = { kind: 'directory', names: 'ours' };
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 export class SysTree {
   /** By path, a directory before what is in it. */
@@ -70,11 +69,9 @@ export class SysTree {
 
   /** An attribute: text, ending in a newline. */
   attribute(path: string, { show, store }: Attribute): void {
-    const read = show === undefined ? {} : { read: () => encoder.encode(`${show()}\n`) };
+    const read = show === undefined ? {} : { read: () => bytesOf(`${show()}\n`) };
     const write =
-      store === undefined
-        ? {}
-        : { write: (bytes: Uint8Array) => store(decoder.decode(bytes).replace(/\n$/, '')) };
+      store === undefined ? {} : { write: (bytes: Uint8Array) => store(textOf(bytes).replace(/\n$/, '')) };
     const mode = (show === undefined ? 0 : 0o444) | (store === undefined ? 0 : 0o200);
     this.#add(path, { kind: 'file', mode, size: PAGE, ...read, ...write });
   }
