@@ -6,7 +6,7 @@ import { getDirtyBitmap, setDirtyTracking } from './dirty.js';
 import { inPlaceRow, ioctlTable, row, type IoctlRow, type IoctlTable } from './dispatch.js';
 import { faultQueueAlloc } from './fault-queue.js';
 import { getHwInfo } from './hw-info.js';
-import { hwptAlloc } from './hwpt.js';
+import { hwptAlloc } from './hwpt-alloc.js';
 import { MapRequest, UnmapRequest } from './in-place.js';
 import { hwptInvalidate } from './invalidate.js';
 import {
