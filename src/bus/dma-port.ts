@@ -69,7 +69,15 @@ class Cursor {
 /** The longest operation at once: sums of two lengths stay small integers. */
 const MAX_DMA_BYTES = 1 << 29;
 
+/** Whoever wants to know what a device has written. */
+export interface WriteObserver {
+  /** `length` bytes from (hi, lo) on were written. */
+  wrote(hi: number, lo: number, length: number): void;
+}
+
 export class DmaPort {
+  /** Told after every operation that has written something. */
+  observer: WriteObserver | null = null;
   /** Attributes of what is asked next: the PASID, and DMA_EXEC and DMA_PRIV as they apply. */
   pasid = NO_PASID;
   attributes = 0;
@@ -111,6 +119,16 @@ export class DmaPort {
 
   /** Writes all of `from`. */
   write(hi: number, lo: number, from: Uint8Array): boolean {
+    const isDone = this.#write(hi, lo, from);
+    if (this.observer !== null) this.#tell(hi, lo);
+    return isDone;
+  }
+
+  #tell(hi: number, lo: number): void {
+    if (this.done > 0) this.observer!.wrote(hi, lo, this.done);
+  }
+
+  #write(hi: number, lo: number, from: Uint8Array): boolean {
     const target = this.#begin(this.#target, hi, lo, from.length, DMA_WRITE);
     const { runs } = target;
     while (this.done < from.length) {
@@ -126,6 +144,12 @@ export class DmaPort {
 
   /** Copies upwards, run by run. Where source and target overlap, that shows. */
   copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
+    const isDone = this.#copy(hi, lo, toHi, toLo, length);
+    if (this.observer !== null) this.#tell(toHi, toLo);
+    return isDone;
+  }
+
+  #copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
     const source = this.#begin(this.#source, hi, lo, length, DMA_READ);
     const target = this.#begin(this.#target, toHi, toLo, length, DMA_WRITE);
     while (this.done < length) {
@@ -173,6 +197,7 @@ export class DmaPort {
     const { loadedHi, loadedLo } = this.memory;
     this.old = width === 8 ? joinWords(loadedHi, loadedLo) : BigInt(loadedLo >>> 0);
     this.done = width;
+    if (this.observer !== null) this.#tell(hi, lo);
     return true;
   }
 
