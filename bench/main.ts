@@ -16,6 +16,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   areas: () => import('./areas.js'),
   map: () => import('./map.js'),
   translate: () => import('./translate.js'),
+  pasids: () => import('./pasids.js'),
   dma: () => import('./dma.js'),
   vfio: () => import('./vfio.js'),
   'start-up': () => import('./start-up.js'),

@@ -1,4 +1,5 @@
 /** By rule of the VT-d driver: what breaks it alone, and the nearest thing that does not. */
+import type { OwnedSpace } from '../../../../src/mem/providers.js';
 import type { ErrnoName } from '../../../../src/base/errno.js';
 import type { PagingDomain, UserData, ViommuCore } from '../../../../src/hw/unit.js';
 import type { VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
@@ -71,6 +72,27 @@ function nest(flags: number, options: BenchOptions = {}, data: UserData = s1Data
   const parent = bench.parent(device);
   const other = one({ ...options, memory: bench.memory });
   other.bench.unit.allocNested(other.device, parent, flags, data);
+}
+
+const nobody: OwnedSpace = {
+  name: 'process 1',
+  isGone: false,
+  translate: () => false,
+  resolve: () => false,
+  onInvalidate: null,
+  onEnd: null,
+  release: () => {},
+};
+
+function userTable(options: BenchOptions = {}, data: UserData = s1Data()): void {
+  one(options).bench.unit.allocUserTable({ ...nobody }, data);
+}
+
+/** A table at addresses of a process, made behind one unit, for a device behind another. */
+function acrossUserTable(options: BenchOptions): void {
+  const { bench } = one();
+  const domain = bench.unit.allocUserTable({ ...nobody }, s1Data());
+  attach(one({ ...options, memory: bench.memory }).device, domain);
 }
 
 /** A nested table that says `config`, attached behind a unit that has `options`. */
@@ -174,6 +196,27 @@ export const cases: Readonly<Record<string, RuleCase>> = {
         onInvalidate: null,
       }),
     accepted: () => one().bench.unit.allocProvided({ name: 'x', translate: () => false, onInvalidate: null }),
+  },
+
+  vtd_user_table_no_nesting: {
+    errno: 'EOPNOTSUPP',
+    refused: () => userTable({ ecap: ECAP & ~ECAP_NEST }),
+    accepted: () => userTable(),
+  },
+  vtd_user_table_format: {
+    errno: 'EOPNOTSUPP',
+    refused: () => userTable({}, someData),
+    accepted: () => userTable({}, s1Data()),
+  },
+  vtd_user_table_width: {
+    errno: 'EINVAL',
+    refused: () => userTable({ cap: withFields(4n, 30n) }),
+    accepted: () => userTable({ cap: withFields(4n, 31n) }),
+  },
+  vtd_user_stage_nesting: {
+    errno: 'EINVAL',
+    refused: () => acrossUserTable({ ecap: ECAP & ~ECAP_NEST }),
+    accepted: () => acrossUserTable({}),
   },
 
   vtd_nested_no_nesting: {
