@@ -27,7 +27,7 @@ describe.runIf(hasCompiler)('the nested example', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  test('does what it says, on PCI and on a platform bus, with PASIDs and without', () => {
+  test('R17, R18: does what it says, on PCI and on a platform bus, with PASIDs and without', () => {
     const { status, stdout, stderr } = runCli(['run', '-t', topology, '--', program]);
     expect(status).toBe(0);
     const count = (text: string): number => stdout.split(text).length - 1;

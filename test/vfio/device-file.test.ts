@@ -44,7 +44,7 @@ describe('binding', () => {
     w.end();
   });
 
-  test('ends with the file, and the device can be bound again, elsewhere too', () => {
+  test('R42: ends with the file, and the device can be bound again, elsewhere too', () => {
     const w = new VfioWorld();
     const { fd, vfio } = w.bound();
     w.client.close(fd);
@@ -55,7 +55,7 @@ describe('binding', () => {
     w.end();
   });
 
-  test('holds the context when /dev/iommu is closed first, and DMA goes on', () => {
+  test('R42: holds the context when /dev/iommu is closed first, and DMA goes on', () => {
     const w = new VfioWorld();
     const { fd } = w.bound();
     const ioas = w.ioas();

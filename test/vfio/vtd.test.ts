@@ -73,7 +73,7 @@ function fill(value: bigint, pasid?: number, flags = 0): number {
 const { IOASIS_DMA_DONE: DONE, IOASIS_DMA_FAULTED: FAULTED, IOASIS_DMA_PENDING: PENDING } = d;
 
 describe('a PASID', () => {
-  test('is blocked until it is attached, translated then, and blocked again when it is taken back', () => {
+  test('R41: is blocked until it is attached, translated then, and blocked again when it is taken back', () => {
     const { ioas, hwpt } = space(u.IOMMU_HWPT_ALLOC_PASID);
     const va = map(ioas);
     expect(fill(1n, 9)).toBe(FAULTED);
@@ -86,7 +86,7 @@ describe('a PASID', () => {
     expect(machine.memory.load(va, 1)[0]).toBe(2);
   });
 
-  test('is attached while another of the device waits for a page', () => {
+  test('R43: is attached while another of the device waits for a page', () => {
     const { out_fault_id, out_fault_fd } = iommufd.call(u.IOMMU_FAULT_QUEUE_ALLOC);
     const flags = u.IOMMU_HWPT_ALLOC_PASID | u.IOMMU_HWPT_FAULT_ID_VALID;
     const waiting = space(flags, out_fault_id);
@@ -128,7 +128,7 @@ describe('the two descriptors', () => {
     },
   );
 
-  test('each step is undone in reverse, and can be done again', () => {
+  test('R42: each step is undone in reverse, and can be done again', () => {
     for (let round = 0; round < 3; round++) {
       const { ioas, hwpt } = space(u.IOMMU_HWPT_ALLOC_PASID);
       map(ioas);

@@ -70,7 +70,7 @@ describe.runIf(hasCompiler)('the printed header', () => {
     );
   });
 
-  test("has Linux' constants and enums", () => {
+  test("R46: has Linux' constants, each call among them, and enums", () => {
     const values = Object.entries(recorded.constants).map(
       ([name, value]) => `_Static_assert((${name}) == ${value}, "${name}");`,
     );

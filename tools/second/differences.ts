@@ -69,7 +69,7 @@ export const differences: readonly Difference[] = [
   },
   {
     name: 'both halves of a root entry',
-    why: 'QEMU refuses every device of a bus when either half has reserved bits; a request uses one half (9.1)',
+    why: 'QEMU refuses every device of a bus when either half has reserved bits; a request uses one half (9.2)',
     explains: (ours, theirs, _access, { mode }) =>
       mode !== 'legacy' && reasonOf(ours) !== 0x3a && reasonOf(theirs) === 0x0a,
   },

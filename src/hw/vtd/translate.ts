@@ -261,7 +261,11 @@ export class Requests {
     return this.#contexts.isLegacy ? Reason.INTERRUPT_RANGE : Reason.SM_INTERRUPT_RANGE;
   }
 
-  /** Whether the context entry lets this device translate on its own (TT, DTE). */
+  /**
+   * Whether the context entry lets this device translate on its own (TT, DTE).
+   * UNSPECIFIED (chapter 4): whether a translated request looks at a PASID entry. Chosen: that of the PASID that it
+   * carries, else RID_PASID's, so that a device whose requester id alone is blocked has to send the PASID again.
+   */
   #admitsAts(request: Translation, row: number): boolean {
     const { contextLo } = this.#contexts;
     const isSilenced = (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0;

@@ -238,7 +238,7 @@ export class Walker {
     return reason === Reason.SM_INTERRUPT_RANGE ? Reason.INTERRUPT_RANGE : Reason.NEXT_TABLE;
   }
 
-  /** Section 3.6.1: the address is the answer, if the platform has that many bits. */
+  /** Section 9.6: the address is the answer, if the platform has that many bits. */
   #passThrough(hi: number, lo: number): number {
     if ((hi & this.#can.beyondHaw) !== 0) {
       return (this.#flags & SPACE_LEGACY) !== 0 ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE;
@@ -308,7 +308,7 @@ export class Walker {
     this.sizeLg2 = size > 12 && hi === 0 && (INTERRUPT_LO ^ lo) >>> size === 0 ? 12 : size;
   }
 
-  /** Section 3.7: levels of first-stage entries, the address of each table through the second stage when nested. */
+  /** Sections 3.6 and 3.8: levels of first-stage entries, the address of each table through the second stage when nested. */
   #first(hi: number, lo: number, isNested: boolean): number {
     const words = this.#spaces;
     const width = words[this.#row + S_FIRST_WIDTH]!;
@@ -499,7 +499,7 @@ export class Walker {
     return (missing & DMA_WRITE) !== 0 ? Reason.SM_WRITE : Reason.EXECUTE;
   }
 
-  /** Section 3.8: levels of second-stage entries. */
+  /** Section 3.7: levels of second-stage entries. */
   #second(hi: number, lo: number): number {
     if ((hi & this.#secondBeyond) !== 0) return Reason.SS_BEYOND_WIDTH;
     const memory = this.#memory;
