@@ -3,6 +3,7 @@
  * content is asked for when it is read. Whoever shows it (host) makes a directory tree of it.
  * Invariant: every directory on the way to a path is in the tree; links are relative and lead to what is in it.
  */
+import { bytesOf, textOf } from '../../base/text.js';
 
 /** Whose names a directory holds: ours alone, or the system's too, of which it also lists what is not in the tree. */
 export interface SysDirectory {

@@ -3,6 +3,7 @@
  * are programs that read them. Everything is read from registers and memory when a file is opened.
  * Invariant: ends soon whatever the tables say, since a table can lead to itself.
  */
+import { bytesOf } from '../../base/text.js';
 import * as reg from '../../hw/vtd/registers.js';
 import * as st from '../../hw/vtd/structures.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
@@ -56,7 +57,7 @@ export function describeDebug(
   tree.directory('/sys/kernel/debug', 'shared');
   tree.directory('/sys/kernel/debug/iommu', 'shared');
   const file = (path: string, read: () => string): void => {
-    tree.file(`${AT}/${path}`, { mode: 0o444, size: 0, read: () => new TextEncoder().encode(read()) });
+    tree.file(`${AT}/${path}`, { mode: 0o444, size: 0, read: () => bytesOf(read()) });
   };
   const tables = units.map((unit) => new UnitTables(memory, unit));
   file('iommu_regset', () => units.map(registerText).join(''));
