@@ -61,6 +61,10 @@ export class LocalTask implements Task {
 
   removeFd(): void {}
 
+  processPages(): null {
+    return null;
+  }
+
   fileOf(): null {
     return null;
   }

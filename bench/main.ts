@@ -17,6 +17,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   map: () => import('./map.js'),
   translate: () => import('./translate.js'),
   dma: () => import('./dma.js'),
+  vfio: () => import('./vfio.js'),
   'start-up': () => import('./start-up.js'),
   'interval-map': () => import('./interval-map.js'),
 };

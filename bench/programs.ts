@@ -16,11 +16,22 @@ const shim = join(repoRoot, 'shim/build/libioasis.so');
 /** The one CPU of pinned measurements; null leaves the choice to the system. */
 export type Cpu = number | null;
 
+const programs = [
+  'copy-client',
+  'copy-server',
+  'echo-client',
+  'echo-server',
+  'ioat-client',
+  'ioctl-client',
+  'memcpy-client',
+  'nvme-client',
+];
+
 /** Compiles the C programs. */
 export function buildPrograms(): void {
   mkdirSync(cache, { recursive: true });
   writeFileSync(join(cache, 'ioasis.h'), execFileSync(process.execPath, [cli, 'header']));
-  for (const name of ['echo-client', 'echo-server', 'ioctl-client', 'memcpy-client']) {
+  for (const name of programs) {
     const source = join(repoRoot, 'bench/native', `${name}.c`);
     execFileSync(process.env['CC'] ?? 'cc', ['-O2', '-I', cache, '-o', join(cache, name), source]);
   }
@@ -114,18 +125,22 @@ export async function together(clients: readonly BatchClient[], operations: numb
 }
 
 export interface EchoServer {
-  client(): Promise<BatchClient>;
+  client(...args: readonly (string | number)[]): Promise<BatchClient>;
   stop(): Promise<void>;
 }
 
-/** The peer: a C server for C clients. */
-export async function startEcho(kind: 'blocking' | 'epoll', cpu: Cpu): Promise<EchoServer> {
+/** A C program that serves others at a socket; `args` follow the socket and are made with its folder. */
+async function startServer(
+  kind: 'copy' | 'echo',
+  cpu: Cpu,
+  args: (folder: string) => readonly string[],
+): Promise<EchoServer> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-'));
   const socket = join(folder, 'socket');
-  const running = new Running([program('echo-server'), socket, kind], cpu);
+  const running = new Running([program(`${kind}-server`), socket, ...args(folder)], cpu);
   await running.line();
   return {
-    client: () => BatchClient.start([program('echo-client'), socket], cpu),
+    client: (...more) => BatchClient.start([program(`${kind}-client`), socket, ...more.map(String)], cpu),
     async stop() {
       await running.stop('SIGTERM');
       rmSync(folder, { recursive: true });
@@ -133,29 +148,41 @@ export async function startEcho(kind: 'blocking' | 'epoll', cpu: Cpu): Promise<E
   };
 }
 
+/** The peer of a disk: a C program that copies out of a memfd. */
+export const startCopyServer = (): Promise<EchoServer> => startServer('copy', null, (folder) => [folder]);
+
+/** The peer: a C server for C clients. */
+export async function startEcho(kind: 'blocking' | 'epoll', cpu: Cpu): Promise<EchoServer> {
+  return startServer('echo', cpu, () => [kind]);
+}
+
 export interface Daemon {
   /** Starts native/ioctl-client.c through the shim. */
   client(work: 'areas' | 'objects', count: number): Promise<BatchClient>;
+  /** Starts native/NAME.c through the shim. */
+  program(name: string, ...args: readonly (string | number)[]): Promise<BatchClient>;
   /** Ns of CPU time that all threads have used. */
   cpuTime(): number;
   stop(): Promise<void>;
 }
 
 /** `ioasis daemon`, pinned or not, as are its clients. */
-export async function startDaemon(cpu: Cpu): Promise<Daemon> {
-  const running = new Running([process.execPath, cli, 'daemon'], cpu);
+export async function startDaemon(cpu: Cpu, options: readonly string[] = []): Promise<Daemon> {
+  const running = new Running([process.execPath, cli, 'daemon', ...options], cpu);
   const socket = / on (\S+)$/.exec(await running.line())?.[1];
   if (socket === undefined) throw new Error('the daemon did not start');
   const env = { ...process.env, LD_PRELOAD: shim, IOASIS_SOCKET: socket };
+  const start: Daemon['program'] = (name, ...args) => {
+    const client = [program(name), ...args.map(String)];
+    // taskset itself runs without the shim.
+    const preload = ['env', `LD_PRELOAD=${shim}`, `IOASIS_SOCKET=${socket}`];
+    return cpu === null
+      ? BatchClient.start(client, cpu, env)
+      : BatchClient.start([...preload, ...client], cpu);
+  };
   return {
-    client(work, count) {
-      const client = [program('ioctl-client'), work, String(count)];
-      // taskset itself runs without the shim.
-      const preload = ['env', `LD_PRELOAD=${shim}`, `IOASIS_SOCKET=${socket}`];
-      return cpu === null
-        ? BatchClient.start(client, cpu, env)
-        : BatchClient.start([...preload, ...client], cpu);
-    },
+    client: (work, count) => start('ioctl-client', work, count),
+    program: start,
     cpuTime: () => cpuTimeOf(running.child.pid!),
     stop: () => running.stop('SIGTERM'),
   };

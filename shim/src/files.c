@@ -257,9 +257,12 @@ __attribute__((noinline)) static bool stream_of(const char *path, const char *mo
 	EXPORT FILE *name(const char *path, const char *mode, FILE *old)                                     \
 	{                                                                                                    \
 		FILE *stream;                                                                                \
-		if (!path || !stream_of(path, mode, &stream))                                                \
-			return NEXT(name)(path, mode, old);                                                  \
-		fclose(old);                                                                                 \
+		if (path && stream_of(path, mode, &stream)) {                                                \
+			fclose(old);                                                                         \
+			return stream;                                                                       \
+		}                                                                                            \
+		stream = NEXT(name)(path, mode, old);                                                        \
+		tokens_closed();                                                                             \
 		return stream;                                                                               \
 	}
 

@@ -99,6 +99,12 @@ export class IdTable<T> {
     this.#published += 1;
   }
 
+  /** Makes another object visible under a published id. */
+  replace(id: number, object: T): void {
+    invariant(this.#objects[id - 1] !== undefined, 'id table: nothing is published under the id');
+    this.#objects[id - 1] = object;
+  }
+
   /** Gives a reserved id back. */
   abort(id: number): void {
     this.#giveBack(this.#endReservation(id));

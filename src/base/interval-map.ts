@@ -217,12 +217,14 @@ export class IntervalMap {
     return join(this.#cur(LAST), this.#cur(LAST + 1));
   }
 
-  /** Whether the cursor's entry is exactly `start`..`last`. */
-  curIs(start: bigint, last: bigint): boolean {
-    wide[0] = start;
-    if (this.#cur(0) !== (words[1]! ^ SIGN) || this.#cur(1) !== (words[0]! ^ SIGN)) return false;
-    wide[0] = last;
-    return this.#cur(LAST) === (words[1]! ^ SIGN) && this.#cur(LAST + 1) === (words[0]! ^ SIGN);
+  /** Whether the cursor's entry is exactly that of these (high, low) int32 words. */
+  curIs(startHi: number, startLo: number, lastHi: number, lastLo: number): boolean {
+    const chunk = this.#nodes.chunkOf(this.#curLeaf);
+    const place = baseOf(this.#curLeaf) + HEADER + this.#curRow * ROW;
+    return (
+      order(chunk, place, startHi ^ SIGN, startLo ^ SIGN) === 0 &&
+      order(chunk, place + LAST, lastHi ^ SIGN, lastLo ^ SIGN) === 0
+    );
   }
 
   /** Value of the cursor's entry. */
@@ -271,17 +273,24 @@ export class IntervalMap {
 
   /** The value of the first entry that shares an address with `start`..`last`, or -1. Moves the cursor there. */
   firstOverlap(start: bigint, last: bigint): number {
-    if (!this.seek(start)) return NONE;
+    wide[0] = start;
+    const startHi = words[1]!;
+    const startLo = words[0]!;
     wide[0] = last;
-    const leaf = this.#curLeaf;
-    const chunk = this.#nodes.chunkOf(leaf);
-    const place = baseOf(leaf) + HEADER + this.#curRow * ROW;
-    return order(chunk, place, words[1]! ^ SIGN, words[0]! ^ SIGN) <= 0 ? chunk[place + VALUE]! : NONE;
+    return this.overlapsWords(startHi, startLo, words[1]!, words[0]!) ? this.curValue : NONE;
   }
 
   /** True when an entry shares an address with `start`..`last`. Moves the cursor. */
   overlaps(start: bigint, last: bigint): boolean {
     return this.firstOverlap(start, last) !== NONE;
+  }
+
+  /** {@link overlaps} with (high, low) int32 words. */
+  overlapsWords(startHi: number, startLo: number, lastHi: number, lastLo: number): boolean {
+    if (!this.seekWords(startHi, startLo)) return false;
+    const leaf = this.#curLeaf;
+    const place = baseOf(leaf) + HEADER + this.#curRow * ROW;
+    return order(this.#nodes.chunkOf(leaf), place, lastHi ^ SIGN, lastLo ^ SIGN) <= 0;
   }
 
   /**

@@ -7,13 +7,14 @@
 import { joinWords } from '../base/words.js';
 import { compareExchange, fetchAdd, type AtomicWidth } from '../mem/atomic.js';
 import type { PhysicalMemory } from '../mem/physical.js';
+import { carry, copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
 import { AT_UNTRANSLATED, DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
 
 /** Why an operation stopped: a translation was refused, or what is mapped there is no memory any more. */
 export type DmaStop = 'refused' | 'gone';
 
 /** What translates for a port: a unit, or a cache of the device in front of one. */
-export type Resolver = Pick<Translator, 'translate'>;
+export type Resolver = Pick<Translator, 'translate' | 'translateRuns'>;
 
 /** One side of an operation on its way through the address space. */
 class Cursor {
@@ -22,59 +23,61 @@ class Cursor {
   hi = 0;
   lo = 0;
   left = 0;
-  /** The run in hand. */
-  hpaHi = 0;
-  hpaLo = 0;
-  length = 0;
-  /** What was translated and is not joined to the run; 0: nothing. */
-  aheadHi = 0;
-  aheadLo = 0;
-  ahead = 0;
+  /** What was translated and is not moved yet. */
+  readonly runs = new RunList();
   /** The translation of (hi, lo) was refused. */
   isRefused = false;
   reason = 0;
   recoverable = false;
+  /** Where translations were asked for a second time. */
+  #again = -1;
 
   start(hi: number, lo: number, length: number, access: number): void {
+    this.access = access;
+    this.#again = -1;
+    this.#from(hi, lo, length);
+  }
+
+  #from(hi: number, lo: number, length: number): void {
     this.hi = hi;
     this.lo = lo;
     this.left = length;
-    this.access = access;
-    this.length = 0;
-    this.ahead = 0;
+    this.runs.clear();
     this.isRefused = false;
   }
 
-  /** Uses up `length` bytes of the run. */
-  advance(length: number): void {
-    this.hpaHi += carry(this.hpaLo, length);
-    this.hpaLo = (this.hpaLo + length) | 0;
-    this.length -= length;
-  }
-
-  /** Makes what was translated ahead the run. */
-  take(): void {
-    this.hpaHi = this.aheadHi;
-    this.hpaLo = this.aheadLo;
-    this.length = this.ahead;
-    this.ahead = 0;
-  }
-
-  /** Joins what was translated ahead to the run, if it follows it. */
-  join(): boolean {
-    const followsLo = (this.hpaLo + this.length) | 0;
-    if (this.aheadLo !== followsLo || this.aheadHi !== this.hpaHi + carry(this.hpaLo, this.length))
-      return false;
-    this.length += this.ahead;
-    this.ahead = 0;
+  /** True once for each place: what it was led to there is not there any more, and may be asked for again. */
+  mayAskAgain(done: number): boolean {
+    if (this.#again === done) return false;
+    this.#again = done;
     return true;
+  }
+
+  /** Goes back to where `done` bytes from (hi, lo) end, for the `left` that follow; nothing is in hand. */
+  restart(hi: number, lo: number, done: number, left: number): void {
+    this.#from((hi + carry(lo, done)) | 0, (lo + done) | 0, left);
+  }
+
+  /** The next `length` bytes were translated. */
+  pass(length: number): void {
+    this.left -= length;
+    this.hi = (this.hi + carry(this.lo, length)) | 0;
+    this.lo = (this.lo + length) | 0;
   }
 }
 
 /** The longest operation at once: sums of two lengths stay small integers. */
 const MAX_DMA_BYTES = 1 << 29;
 
+/** Whoever wants to know what a device has written. */
+export interface WriteObserver {
+  /** `length` bytes from (hi, lo) on were written. */
+  wrote(hi: number, lo: number, length: number): void;
+}
+
 export class DmaPort {
+  /** Told after every operation that has written something. */
+  observer: WriteObserver | null = null;
   /** Attributes of what is asked next: the PASID, and DMA_EXEC and DMA_PRIV as they apply. */
   pasid = NO_PASID;
   attributes = 0;
@@ -102,46 +105,71 @@ export class DmaPort {
   /** Reads into all of `into`; false says that it stopped after {@link done} bytes. */
   read(hi: number, lo: number, into: Uint8Array): boolean {
     const source = this.#begin(this.#source, hi, lo, into.length, DMA_READ);
+    const { runs } = source;
     while (this.done < into.length) {
-      if (!this.#gather(source)) return this.#refused(source);
-      const { length } = source;
-      if (!this.memory.readAt(source.hpaHi, source.hpaLo, into, this.done, length))
-        return this.#gone(hi, lo, DMA_READ);
-      this.done += length;
-      source.length = 0;
+      if (!this.#gather(source, source.left)) return this.#refused(source);
+      const moved = readRuns(this.memory, runs, into, this.done);
+      this.done += moved;
+      if (moved === runs.bytes) runs.clear();
+      else if (source.mayAskAgain(this.done)) source.restart(hi, lo, this.done, into.length - this.done);
+      else return this.#gone(hi, lo, DMA_READ);
     }
     return true;
   }
 
   /** Writes all of `from`. */
   write(hi: number, lo: number, from: Uint8Array): boolean {
+    const isDone = this.#write(hi, lo, from);
+    if (this.observer !== null) this.#tell(hi, lo);
+    return isDone;
+  }
+
+  #tell(hi: number, lo: number): void {
+    if (this.done > 0) this.observer!.wrote(hi, lo, this.done);
+  }
+
+  #write(hi: number, lo: number, from: Uint8Array): boolean {
     const target = this.#begin(this.#target, hi, lo, from.length, DMA_WRITE);
+    const { runs } = target;
     while (this.done < from.length) {
-      if (!this.#gather(target)) return this.#refused(target);
-      const { length } = target;
-      if (!this.memory.writeAt(target.hpaHi, target.hpaLo, from, this.done, length))
-        return this.#gone(hi, lo, DMA_WRITE);
-      this.done += length;
-      target.length = 0;
+      if (!this.#gather(target, target.left)) return this.#refused(target);
+      const moved = writeRuns(this.memory, runs, from, this.done);
+      this.done += moved;
+      if (moved === runs.bytes) runs.clear();
+      else if (target.mayAskAgain(this.done)) target.restart(hi, lo, this.done, from.length - this.done);
+      else return this.#gone(hi, lo, DMA_WRITE);
     }
     return true;
   }
 
   /** Copies upwards, run by run. Where source and target overlap, that shows. */
   copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
+    const isDone = this.#copy(hi, lo, toHi, toLo, length);
+    if (this.observer !== null) this.#tell(toHi, toLo);
+    return isDone;
+  }
+
+  #copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
     const source = this.#begin(this.#source, hi, lo, length, DMA_READ);
     const target = this.#begin(this.#target, toHi, toLo, length, DMA_WRITE);
     while (this.done < length) {
-      if (!this.#gather(source)) return this.#refused(source);
-      if (!this.#gather(target)) return this.#refused(target);
-      const piece = Math.min(source.length, target.length);
-      if (!this.memory.copy(source.hpaHi, source.hpaLo, target.hpaHi, target.hpaLo, piece)) {
-        if (this.memory.isSourceGone) return this.#gone(hi, lo, DMA_READ);
-        return this.#gone(toHi, toLo, DMA_WRITE);
+      if (!this.#gather(source, source.left)) return this.#refused(source);
+      // No more than can be moved: what is asked for to be written may become dirty.
+      if (!this.#gather(target, source.runs.bytes)) return this.#refused(target);
+      const { bytes } = target.runs;
+      const moved = copyRuns(this.memory, source.runs, target.runs);
+      this.done += moved;
+      if (moved < bytes) {
+        const { isSourceGone } = this.memory;
+        if (!(isSourceGone ? source : target).mayAskAgain(this.done)) {
+          return isSourceGone ? this.#gone(hi, lo, DMA_READ) : this.#gone(toHi, toLo, DMA_WRITE);
+        }
+        source.restart(hi, lo, this.done, length - this.done);
+        target.restart(toHi, toLo, this.done, length - this.done);
+        continue;
       }
-      this.done += piece;
-      source.advance(piece);
-      target.advance(piece);
+      source.runs.drop(moved);
+      target.runs.clear();
     }
     return true;
   }
@@ -149,16 +177,18 @@ export class DmaPort {
   /** AtomicOp FetchAdd; the address is a multiple of `width`. What was there is in {@link old}. */
   fetchAdd(hi: number, lo: number, width: AtomicWidth, operand: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    if (!this.#gather(target)) return this.#refused(target);
-    const isDone = fetchAdd(this.memory, target.hpaHi, target.hpaLo, width, operand);
+    if (!this.#gather(target, width)) return this.#refused(target);
+    const { words } = target.runs;
+    const isDone = fetchAdd(this.memory, words[0]!, words[1]!, width, operand);
     return this.#endAtomic(isDone, hi, lo, width);
   }
 
   /** AtomicOp CAS, in the same way. */
   compareExchange(hi: number, lo: number, width: AtomicWidth, expected: bigint, value: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    if (!this.#gather(target)) return this.#refused(target);
-    const isDone = compareExchange(this.memory, target.hpaHi, target.hpaLo, width, expected, value);
+    if (!this.#gather(target, width)) return this.#refused(target);
+    const { words } = target.runs;
+    const isDone = compareExchange(this.memory, words[0]!, words[1]!, width, expected, value);
     return this.#endAtomic(isDone, hi, lo, width);
   }
 
@@ -167,6 +197,7 @@ export class DmaPort {
     const { loadedHi, loadedLo } = this.memory;
     this.old = width === 8 ? joinWords(loadedHi, loadedLo) : BigInt(loadedLo >>> 0);
     this.done = width;
+    if (this.observer !== null) this.#tell(hi, lo);
     return true;
   }
 
@@ -176,17 +207,10 @@ export class DmaPort {
     return cursor;
   }
 
-  /** Sees to it that there is a run in hand, the longest that there is. False: the first byte of it was refused. */
-  #gather(cursor: Cursor): boolean {
-    if (cursor.length > 0) return true;
-    if (cursor.ahead === 0 && !this.#translate(cursor)) return false;
-    cursor.take();
-    while (cursor.left > 0 && this.#translate(cursor)) if (!cursor.join()) break;
-    return true;
-  }
-
-  /** Asks for the next block. */
-  #translate(cursor: Cursor): boolean {
+  /** Sees to it that there are runs in hand, of `most` bytes at most. False: the first byte of them was refused. */
+  #gather(cursor: Cursor, most: number): boolean {
+    const { runs } = cursor;
+    if (runs.bytes > 0) return true;
     if (cursor.isRefused) return false;
     const request = this.#request;
     request.sourceId = this.sourceId;
@@ -197,19 +221,35 @@ export class DmaPort {
     request.addressType = AT_UNTRANSLATED;
     request.reason = 0;
     request.recoverable = false;
-    if (!this.resolver.translate(request)) {
-      cursor.isRefused = true;
-      cursor.reason = request.reason;
-      cursor.recoverable = request.recoverable;
-      return false;
+    const { resolver } = this;
+    const isAnswered =
+      resolver.translateRuns === undefined
+        ? this.#translateRuns(request, most, runs)
+        : resolver.translateRuns(request, most, runs);
+    cursor.pass(runs.bytes);
+    if (isAnswered) return true;
+    cursor.isRefused = true;
+    cursor.reason = request.reason;
+    cursor.recoverable = request.recoverable;
+    return runs.bytes > 0;
+  }
+
+  /** {@link Translator.translateRuns} for those who answer block by block. */
+  #translateRuns(request: Translation, length: number, runs: RunList): boolean {
+    const { access } = request;
+    let { hi, lo } = request;
+    while (length > 0 && !runs.isFull) {
+      request.hi = hi;
+      request.lo = lo;
+      request.access = access;
+      request.addressType = AT_UNTRANSLATED;
+      if (!this.resolver.translate(request)) return false;
+      const block = Math.min(length, roomInBlock(hi, lo, request.sizeLg2));
+      runs.add(request.hpaHi, request.hpaLo, block);
+      length -= block;
+      hi = (hi + carry(lo, block)) | 0;
+      lo = (lo + block) | 0;
     }
-    const length = Math.min(cursor.left, roomInBlock(cursor.hi, cursor.lo, request.sizeLg2));
-    cursor.aheadHi = request.hpaHi;
-    cursor.aheadLo = request.hpaLo;
-    cursor.ahead = length;
-    cursor.left -= length;
-    cursor.hi = (cursor.hi + carry(cursor.lo, length)) | 0;
-    cursor.lo = (cursor.lo + length) | 0;
     return true;
   }
 
@@ -233,11 +273,6 @@ export class DmaPort {
     this.recoverable = false;
     return false;
   }
-}
-
-/** What the high word gains when `length` is added to the low one. */
-function carry(lo: number, length: number): number {
-  return (lo >>> 0) + length > 0xffff_ffff ? 1 : 0;
 }
 
 /** Bytes from (hi, lo) to the end of the aligned block of `1 << sizeLg2` bytes around it; no more than are ever asked. */

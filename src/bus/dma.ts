@@ -5,6 +5,8 @@
  * Addresses are pairs of int32 words; nothing here allocates for a request that succeeds.
  */
 
+import type { RunList } from '../mem/runs.js';
+
 /** {@link Translation.access}, and what an entry permits. */
 export const DMA_READ = 1;
 export const DMA_WRITE = 2;
@@ -14,6 +16,8 @@ export const DMA_PRIV = 8;
 
 /** {@link Translation.pasid} of a request without one. */
 export const NO_PASID = -1;
+/** In {@link Endpoint.invalidateDeviceTlb}: whatever the PASID. */
+export const ALL_PASIDS = -2;
 
 /** Address types of PCIe (AT field). */
 export const AT_UNTRANSLATED = 0;
@@ -63,6 +67,11 @@ export interface Translator {
    * unit has recorded the fault.
    */
   translate(request: Translation): boolean;
+  /**
+   * Answers for `length` (> 0) bytes from an untranslated address on at once: adds where they lie to `runs`, until that is
+   * full. False: the byte after them was refused. Whoever has it asks each block as {@link translate} would.
+   */
+  translateRuns?(request: Translation, length: number, runs: RunList): boolean;
   /** Takes a page request. The answer comes to {@link Endpoint.pageGroupResponse}, at once or later. */
   pageRequest(message: PageRequestMessage): void;
 }
@@ -77,9 +86,9 @@ export interface Endpoint {
   readonly name: string;
   readonly sourceId: number;
   /**
-   * Drops translations from the device's own cache: those of `pasid` (of the requester id alone: {@link NO_PASID}) in
-   * the aligned block of `1 << sizeLg2` bytes around the address; 64 is everything. False: the device did not answer,
-   * as one that is gone or has no such cache.
+   * Drops translations from the device's own cache: those of `pasid` (of the requester id alone: {@link NO_PASID}; of
+   * every PASID, not those of the requester id alone: {@link ALL_PASIDS}) in the aligned block of `1 << sizeLg2` bytes
+   * around the address; 64 is everything. False: the device did not answer, as one that is gone or has no such cache.
    */
   invalidateDeviceTlb(pasid: number, hi: number, lo: number, sizeLg2: number): boolean;
   pageGroupResponse(pasid: number, group: number, code: number): void;

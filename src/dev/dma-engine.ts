@@ -84,6 +84,11 @@ export class DmaEngine implements Endpoint {
     this.#cached = this.cache === null ? null : new Legs(new DmaPort(sourceId, this.cache, memory));
   }
 
+  /** All through which it masters memory. */
+  get ports(): readonly DmaPort[] {
+    return this.#cached === null ? [this.#plain.port] : [this.#plain.port, this.#cached.port];
+  }
+
   /** Jobs that are not over. */
   get pending(): number {
     return this.#pending.size;

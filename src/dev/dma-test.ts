@@ -2,6 +2,7 @@
  * The DMA test device as a function on PCI. What it does it is asked for by its driver ({@link DmaEngine}); on the bus it
  * shows address services as its engine has them, and a register that says what it is.
  */
+import type { DmaPort } from '../bus/dma-port.js';
 import type { PciIdentity } from '../bus/pci-config.js';
 import type { SharedMemory } from '../bus/region.js';
 import { Registers } from '../bus/registers.js';
@@ -50,6 +51,11 @@ export class DmaTest extends PciDevice {
 
   override get endpoint(): DmaEngine {
     return this.engine;
+  }
+
+  /** What it writes may be logged. */
+  get watchedPorts(): readonly DmaPort[] {
+    return this.engine.ports;
   }
 
   get pending(): number {

@@ -6,6 +6,8 @@
 import type { Events } from '../base/events.js';
 import { joinWords } from '../base/words.js';
 import {
+  ALL_PASIDS,
+  NO_PASID,
   AT_TRANSLATED,
   AT_TRANSLATION_REQUEST,
   DMA_EXEC,
@@ -20,6 +22,8 @@ export interface StalenessOptions {
   readonly events: Events;
   /** Changes whenever a table that ioasis writes does. */
   readonly generation: () => number;
+  /** What lies at an HPA is found anew at each access, so an older translation to it does no harm. */
+  readonly isLive: (hi: number, lo: number) => boolean;
   /** Ask at each hit, for tables whose changes nobody sees. */
   readonly checking: boolean;
 }
@@ -73,11 +77,13 @@ export class TranslationCache implements Resolver {
     return this.#pass(slot, request);
   }
 
-  /** Drops what `pasid` has in the aligned block of `1 << sizeLg2` bytes around the address. */
+  /** Drops what `pasid`, or with {@link ALL_PASIDS} every PASID, has in the aligned block of `1 << sizeLg2` bytes around the address. */
   invalidate(pasid: number, hi: number, lo: number, sizeLg2: number): void {
     for (let slot = 0; slot < ENTRIES; slot++) {
       const own = this.#sizeLg2[slot]!;
-      if (own === EMPTY || this.#pasid[slot] !== pasid) continue;
+      const owner = this.#pasid[slot]!;
+      const isMeant = pasid === ALL_PASIDS ? owner !== NO_PASID : owner === pasid;
+      if (own === EMPTY || !isMeant) continue;
       const shared = Math.max(own, sizeLg2);
       if (sameBlock(this.#hi[slot]!, this.#lo[slot]!, hi, lo, shared)) this.#sizeLg2[slot] = EMPTY;
     }
@@ -146,6 +152,7 @@ export class TranslationCache implements Resolver {
     const known = this.#generation[slot]!;
     if (known === Infinity || (known === generation && !staleness.checking)) return;
     this.#generation[slot] = generation;
+    if (staleness.isLive(this.#hpaHi[slot]!, this.#hpaLo[slot]!)) return;
     const probe = this.#probe;
     probe.sourceId = request.sourceId;
     probe.pasid = request.pasid;

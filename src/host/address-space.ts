@@ -4,6 +4,7 @@
  * cannot meet another program after exec or pid reuse.
  */
 import type { AddressSpace, MmAccount, Run } from '../mem/client.js';
+import type { LiveWatcher } from '../mem/live-space.js';
 import type { FileBackings } from './backing.js';
 import { deviceMemoryOf } from './device-memory.js';
 import type { HeldBuffers } from './held-buffers.js';
@@ -16,6 +17,8 @@ import { allVmas, findVma, isDeviceMemory, type Vma } from './vma.js';
 const SCRATCH = 1 << 16;
 const scratch = sys.allocate(SCRATCH);
 const vectors = sys.allocate(32);
+const pagemapEntry = new Uint8Array(8);
+const pagemapWords = new Uint32Array(pagemapEntry.buffer);
 vectors.view.setBigUint64(0, BigInt(scratch.address), true);
 
 /** User addresses are below this on every machine; a length is added to an address only after this check. */
@@ -47,7 +50,10 @@ export class ProcessSpace implements AddressSpace {
   #windowLength = 0;
   #memFd = -1;
   #mapsFd = -1;
+  #pagemapFd = -1;
   readonly #policy: HoldPolicy;
+  /** Devices share this address space, and hear of its end. */
+  readonly #watchers = new Set<LiveWatcher>();
   /** The last one is what lies at the addresses now; the others keep what lay there. */
   #private: PrivateBacking[] = [];
   /** Pages that were written lately, at {@link #epoch}: what is put off for them will very likely arrive. */
@@ -151,12 +157,15 @@ export class ProcessSpace implements AddressSpace {
   /** The process is dead or runs another program. What was resolved to a file stays reachable. */
   retire(): void {
     this.#alive = false;
+    for (const watcher of [...this.#watchers]) watcher.ended();
     this.#files.spaces.delete(this);
     this.leave();
     if (this.#memFd >= 0) sys.close(this.#memFd);
     if (this.#mapsFd >= 0) sys.close(this.#mapsFd);
+    if (this.#pagemapFd >= 0) sys.close(this.#pagemapFd);
     this.#memFd = -1;
     this.#mapsFd = -1;
+    this.#pagemapFd = -1;
     for (const backing of this.#private) backing.retire();
   }
 
@@ -208,6 +217,29 @@ export class ProcessSpace implements AddressSpace {
     caller.closeRemote(remote);
     if (ring >= 0) this.heldPages += Number(length / PAGE);
     return ring;
+  }
+
+  watch(watcher: LiveWatcher): void {
+    this.#watchers.add(watcher);
+    if (!this.#alive) watcher.ended();
+  }
+
+  unwatch(watcher: LiveWatcher): void {
+    this.#watchers.delete(watcher);
+  }
+
+  /** The area that covers `at` now. */
+  areaAt(at: bigint): Vma | null {
+    return this.#alive && this.#openMem() ? findVma(this.#mapsFd, at) : null;
+  }
+
+  /** The entry of /proc/PID/pagemap for the page at `at`, its upper half; 0 where it cannot be had. */
+  pagemapAt(at: bigint): number {
+    if (!this.#alive) return 0;
+    if (this.#pagemapFd < 0)
+      this.#pagemapFd = sys.open(`/proc/${this.#pid}/pagemap`, sys.O_RDONLY | sys.O_CLOEXEC, 0);
+    if (sys.pread(this.#pagemapFd, pagemapEntry, 8, (at / PAGE) * 8n) !== 8) return 0;
+    return pagemapWords[1]!;
   }
 
   /** Whether something lies at every address of a range. */

@@ -1,13 +1,17 @@
 /** The call under way, as the engine sees it: a Task over one link. One object serves all calls of its link. */
 import type { AddressSpace, UserAccount } from '../mem/client.js';
 import type { Capability, ForeignFile, OpenFile, Task } from '../mem/task.js';
+import type { LivePages } from '../mem/live-space.js';
 import type { ClientProcess } from './client.js';
 import { type Link, outboxReply } from './link.js';
+import { ProcessPages } from './live-pages.js';
 
 /** What a call needs of the server: making a token for a file and finding the file of a descriptor. */
 export interface Descriptors {
   install(call: Call, file: OpenFile, flags: number): number | null;
   find(call: Call, fd: number): OpenFile | ForeignFile | null;
+  /** The client that a pidfd of the caller names. */
+  findProcess(call: Call, pidfd: number): ClientProcess | null;
 }
 
 const PAGE = 4096;
@@ -94,6 +98,11 @@ export class Call implements Task {
 
   removeFd(fd: number): void {
     this.link.closeRemote(fd);
+  }
+
+  processPages(pidfd: number): LivePages | null {
+    const client = pidfd === -1 ? this.client : this.#descriptors.findProcess(this, pidfd);
+    return client === null ? null : new ProcessPages(client.pid, client.space);
   }
 
   fileOf(fd: number): OpenFile | ForeignFile | null {

@@ -338,7 +338,7 @@ export class Calls {
     const count = Number(view.getBigUint64(request.count, true));
     call.begin(arg, view.getUint32(request.carried, true), false);
     let before: Uint8Array | null = null;
-    if (op === Op.IOCTL) before = traceStruct(call, arg);
+    if (op === Op.IOCTL) before = traceStruct(call, view.getUint32(request.cmd, true), arg);
     else if (op === Op.WRITE) before = traceBytes(call, arg, count);
     return {
       ...this.#traceHead(call),

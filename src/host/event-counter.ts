@@ -32,19 +32,22 @@ const value = sys.allocate(8);
 const vector = sys.allocate(16);
 const polled = sys.allocate(8);
 
-/** Signals without ever waiting; null where the kernel has no asynchronous I/O for us. */
+/** Signals without ever waiting. */
 class Signaller {
   readonly #context: number;
+  readonly #source: number;
   readonly #ring: Int32Array;
 
   private constructor(context: number, source: number) {
     this.#context = context;
+    this.#source = source;
     this.#ring = new Int32Array(sys.viewOf(context, RING_HEADER));
     // IOCB_CMD_PREAD of no bytes.
     block.view.setUint32(IOCB_FD, source, true);
     block.view.setUint32(IOCB_FLAGS, IOCB_FLAG_RESFD, true);
   }
 
+  /** Null where the kernel has no asynchronous I/O for us. */
   static open(): Signaller | null {
     pointer.view.setBigUint64(0, 0n, true);
     const source = sys.open('/dev/null', sys.O_RDONLY | sys.O_CLOEXEC, 0);
@@ -62,10 +65,19 @@ class Signaller {
     Atomics.store(this.#ring, HEAD, Atomics.load(this.#ring, TAIL));
     return sent;
   }
+
+  close(): void {
+    sys.ioDestroy(this.#context);
+    sys.close(this.#source);
+  }
 }
 
-/** Made with the first signal: most runs have none. One for the life of the thread. */
+/** Counters that are open, and what signals them: made for the first signal, gone with the last counter. */
+let opened = 0;
 let signaller: Signaller | null | undefined;
+
+/** How many eventfds of clients are held. */
+export const openCounters = (): number => opened;
 
 function signal(fd: number): void {
   if (signaller === undefined) signaller = Signaller.open();
@@ -75,6 +87,13 @@ function signal(fd: number): void {
   if (sys.poll(polled.address, 1, 0) !== 1) return;
   value.view.setBigUint64(0, 1n, true);
   sys.write(fd, value.address, 8);
+}
+
+function closed(): void {
+  opened -= 1;
+  if (opened > 0) return;
+  signaller?.close();
+  signaller = undefined;
 }
 
 /** Takes what is in the counter; false: nothing. */
@@ -93,7 +112,9 @@ export class EventFd implements EventCounter {
     readonly fd: number,
     readonly watcher: CounterWatcher,
     readonly onClose: () => void,
-  ) {}
+  ) {
+    opened += 1;
+  }
 
   signal(): void {
     if (this.#isOpen) signal(this.fd);
@@ -117,6 +138,7 @@ export class EventFd implements EventCounter {
     this.watch(null);
     this.#isOpen = false;
     this.onClose();
+    closed();
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import type { DirectView } from '../mem/client.js';
+import type { RunList } from '../mem/runs.js';
 import * as sys from './sys.js';
 
 /** Pieces start at multiples of this, as windows do. */
@@ -51,16 +52,20 @@ class FileView implements DirectView {
   readonly words: Int32Array;
   #isOver = false;
   readonly #block: sys.Block;
+  readonly #mover: sys.Guard | null;
   readonly #guard: sys.Guard | null;
   readonly #range: number;
 
+  /** `mover` moves runs; `guard` is the same, or null where no page can be lost. */
   constructor(
     readonly start: number,
     block: sys.Block,
     length: number,
+    mover: sys.Guard | null,
     guard: sys.Guard | null,
   ) {
     this.#block = block;
+    this.#mover = mover;
     this.bytes = new Uint8Array(block.bytes.buffer, 0, length);
     this.words = new Int32Array(block.bytes.buffer, 0, length >>> 2);
     this.#guard = guard;
@@ -74,6 +79,24 @@ class FileView implements DirectView {
 
   get alive(): boolean {
     return !this.#isOver && (this.#guard === null || this.#guard.marks[this.#range] === 0);
+  }
+
+  gather(hpa: number, { words, count }: RunList, into: Uint8Array, at: number): boolean {
+    return this.#mover?.gather(this.#block.address, hpa, this.bytes.length, words, count, into, at) === 1;
+  }
+
+  scatter(hpa: number, { words, count }: RunList, from: Uint8Array, at: number): boolean {
+    return this.#mover?.scatter(this.#block.address, hpa, this.bytes.length, words, count, from, at) === 1;
+  }
+
+  copyRuns(hpa: number, runs: RunList, target: DirectView, targetHpa: number, targetRuns: RunList): boolean {
+    if (this.#mover === null || !(target instanceof FileView)) return false;
+    const { address } = this.#block;
+    const to = target.#block.address;
+    const { length } = this.bytes;
+    const { words, bytes } = targetRuns;
+    const toLength = target.bytes.length;
+    return this.#mover.copy(address, hpa, length, runs.words, to, targetHpa, toLength, words, bytes) === 1;
   }
 
   end(): void {
@@ -127,7 +150,8 @@ export class MappedFile {
   #map(start: number, length: number): FileView | null {
     const seals = sys.fcntl(this.#fd, F_GET_SEALS, 0);
     const isSealed = seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
-    const guard = isSealed ? null : theGuard();
+    const mover = theGuard();
+    const guard = isSealed ? null : mover;
     if (!isSealed && guard === null) return null;
     const block = takeAddresses(length);
     if (block === null) return null;
@@ -135,7 +159,7 @@ export class MappedFile {
       giveAddressesBack(block);
       return null;
     }
-    const view = new FileView(start, block, length, guard);
+    const view = new FileView(start, block, length, mover, guard);
     if (isSealed || view.isGuarded) return view;
     view.end();
     return null;

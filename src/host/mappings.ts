@@ -28,27 +28,36 @@ export function makeMemfd(length: number): number {
 
 /**
  * Zeroed memory that clients can map, a multiple of the page size: stores of either side are seen by the other. For
- * an engine's SharedPages; {@link freeShared} takes it back. Null when there is no descriptor for it.
+ * an engine's SharedPages; {@link freeShared} takes it back. Null when there is no descriptor or no mapping for it.
  */
 export function allocateShared(length: number): Uint8Array | null {
   const fd = makeMemfd(length);
   if (fd < 0) return null;
   const block = mapAgain(length, fd);
+  if (block === null) {
+    sys.close(fd);
+    return null;
+  }
   ownMemory.set(block.bytes.buffer, { block, fd });
   return block.bytes;
 }
 
-/** Maps `fd`, at an address that {@link unmap} gave back if there is one. */
-export function mapAgain(length: number, fd: number): sys.Block {
+/** Maps `fd`, at an address that {@link unmap} gave back if there is one. Null: the system does not let us. */
+export function mapAgain(length: number, fd: number): sys.Block | null {
   const old = spare.get(length)?.pop();
-  if (old === undefined) return sys.map(length, fd);
-  sys.remap(old, fd);
-  return old;
+  if (old === undefined) return sys.tryMap(length, fd);
+  if (sys.remap(old, fd)) return old;
+  keepSpare(old);
+  return null;
 }
 
 /** Takes the memory away from `block`, which here reads as zero from now on. */
 export function unmap(block: sys.Block): void {
-  sys.remap(block, -1);
+  // Memory that could not be taken away is still somebody's: nobody else may get its address.
+  if (sys.remap(block, -1)) keepSpare(block);
+}
+
+function keepSpare(block: sys.Block): void {
   const { length } = block.bytes;
   const list = spare.get(length);
   if (list === undefined) spare.set(length, [block]);

@@ -53,11 +53,8 @@ export class Rings {
     const memory = makeMemfd(rings.size);
     if (memory < 0) return memory;
     const bell = sys.eventfd(0, EFD_NONBLOCK_CLOEXEC);
-    try {
-      if (bell >= 0) this.#block = mapAgain(rings.size, memory);
-    } catch {
-      // A process has only so many mappings; the image does without.
-    }
+    if (bell >= 0) this.#block = mapAgain(rings.size, memory);
+    // A process has only so many mappings; then the image does without.
     if (this.#block === null) {
       sys.close(memory);
       if (bell >= 0) sys.close(bell);

@@ -13,8 +13,9 @@ import { Calls, type CallOptions, type Registry } from './calls.js';
 import { ClientProcess } from './client.js';
 import { Endings } from './endings.js';
 import { Epoll, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from './epoll.js';
-import { type CounterWatcher, EventFd } from './event-counter.js';
+import { type CounterWatcher, EventFd, openCounters } from './event-counter.js';
 import { foreignFile } from './foreign-file.js';
+import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import { Lookout } from './lookout.js';
@@ -132,7 +133,8 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     sys.close(this.#options.listener);
     sys.close(this.#spare);
     const fired = Object.fromEntries(this.#calls.fired);
-    return { bugs: this.#bugs, fired, calls: this.#served, left: this.#options.engine.leaks?.() ?? {} };
+    const left = { ...this.#options.engine.leaks?.(), eventfds: openCounters() };
+    return { bugs: this.#bugs, fired, calls: this.#served, left };
   }
 
   clientOf(pid: number): ClientProcess | undefined {
@@ -186,6 +188,14 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     if (status !== null && token === undefined) return foreignFile(taken, status, this.#files, this);
     sys.close(taken);
     return token?.file ?? null;
+  }
+
+  findProcess(call: Call, pidfd: number): ClientProcess | null {
+    const taken = pidfd === (pidfd | 0) && pidfd >= 0 ? call.link.take(pidfd) : -1;
+    if (taken < 0) return null;
+    const pid = pidOf(taken);
+    sys.close(taken);
+    return this.clientOf(pid) ?? null;
   }
 
   watchCounter(counter: EventFd): void {

@@ -46,9 +46,16 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** Maps `length` bytes of `fd` (-1: anonymous, private). The bytes stay mapped for ever, see {@link remap}. */
 export function map(length: number, fd = -1): Block {
+  const block = tryMap(length, fd);
+  if (block === null) throw new Error(`cannot map ${length} bytes: errno ${koffi.errno()}`);
+  return block;
+}
+
+/** {@link map}, or null where a process has all the mappings that it may have. */
+export function tryMap(length: number, fd: number): Block | null {
   const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
   const address = mmapNative(0, length, PROT_READ | PROT_WRITE, flags, fd, 0) as number;
-  if (address === -1) throw new Error(`cannot map ${length} bytes: errno ${koffi.errno()}`);
+  if (address === -1) return null;
   const buffer = koffi.view(BigInt(address), length);
   return { address, bytes: new Uint8Array(buffer), view: new DataView(buffer) };
 }
@@ -79,10 +86,10 @@ export function unmapAt(block: Block): void {
 /** Memory that the kernel has mapped at `address`. */
 export const viewOf = (address: number, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
 
-/** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. */
-export function remap(block: Block, fd: number): void {
+/** Puts `fd` (-1: fresh private pages) where `block` is; views of the block stay good. False: what was there still is. */
+export function remap(block: Block, fd: number): boolean {
   const flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED);
-  mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0);
+  return mmapNative(block.address, block.bytes.length, PROT_READ | PROT_WRITE, flags, fd, 0) !== -1;
 }
 
 /** Maps what may not be mapped at a place of our choice: the address, for {@link memcpy} only. */
@@ -220,16 +227,24 @@ export function memlockLimit(pid: number): bigint | null {
   return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);
 }
 
-/** What shim/guard/guard.c offers: ranges in which a SIGBUS leaves a mark and not a corpse. */
+/** A mapping for {@link Guard.gather} and its like: its address, the HPA of its first byte, its length. */
+type Mapping = [address: number, hpa: number, length: number];
+
+/** What shim/guard offers: ranges in which a SIGBUS leaves a mark and not a corpse, and moves of many runs at once. */
 export interface Guard {
   /** By range: how many pages were replaced in it. */
   readonly marks: Int32Array;
   /** The number of the range, or -1 when there is none left. */
   add(address: number, length: number): number;
   remove(range: number): void;
+  /** Moves runs (see mem/runs.ts) within a mapping to, or from, index `at` of bytes. 0: some run lies elsewhere. */
+  gather(...args: [...Mapping, runs: Int32Array, count: number, into: Uint8Array, at: number]): number;
+  scatter(...args: [...Mapping, runs: Int32Array, count: number, from: Uint8Array, at: number]): number;
+  copy(...args: [...Mapping, from: Int32Array, ...Mapping, to: Int32Array, bytes: number]): number;
 }
 
 const GUARD_RANGES = 4096;
+const mapping = ['int64_t', 'int64_t', 'int64_t'] as const;
 
 /** Installs the handler of the library at `path`; null when it is not there. */
 export function loadGuard(path: string): Guard | null {
@@ -241,6 +256,9 @@ export function loadGuard(path: string): Guard | null {
       marks: new Int32Array(koffi.view(BigInt(marks), GUARD_RANGES * 4)),
       add: library.func('guard_add', 'int', ['int64_t', 'int64_t']) as Guard['add'],
       remove: library.func('guard_remove', 'void', ['int']) as Guard['remove'],
+      gather: library.func('guard_gather', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
+      scatter: library.func('guard_scatter', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
+      copy: library.func('guard_copy', 'int', [...mapping, 'void*', ...mapping, 'void*', 'int64_t']),
     };
   } catch {
     return null;

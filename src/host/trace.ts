@@ -33,8 +33,14 @@ export type Tracer = (record: TraceRecord) => void;
 
 const TRACED = 4096;
 
-/** The struct that an ioctl's argument points to, at most 4 KiB of it. */
-export function traceStruct(call: Call, arg: bigint): Uint8Array | null {
+/** _IOC_SIZESHIFT, _IOC_SIZEMASK. */
+const SIZE_SHIFT = 16;
+const SIZE_MASK = 0x3fff;
+
+/** The struct that an ioctl's argument points to, at most 4 KiB of it: its number says how long it is, or its first word. */
+export function traceStruct(call: Call, cmd: number, arg: bigint): Uint8Array | null {
+  const coded = (cmd >>> SIZE_SHIFT) & SIZE_MASK;
+  if (coded > 0) return traceBytes(call, arg, coded);
   const size = new Uint8Array(4);
   if (!call.mm.read(arg, size)) return null;
   return traceBytes(call, arg, new DataView(size.buffer).getUint32(0, true));

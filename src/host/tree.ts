@@ -13,6 +13,8 @@ export interface DeviceNode {
   readonly mode: number;
   readonly major: number;
   readonly minor: number;
+  /** Not shown where the system has a file of that name. */
+  readonly isStandIn?: boolean;
 }
 
 const common = ['probability', 'interval', 'times', 'space', 'verbose', 'task-filter'];
@@ -46,7 +48,9 @@ export function makeTree(root: string, options: TreeOptions): void {
   mkdirSync(join(root, 'proc'));
   symlinkSync(MARK_ASK, join(root, 'proc/status'));
   makeDirectory(join(root, 'dev'), TreeMode.SYSTEM);
-  for (const device of options.devices) addDevice(root, device);
+  for (const device of options.devices) {
+    if (device.isStandIn !== true || !existsSync(device.path)) addDevice(root, device);
+  }
   if (options.lend) writeFileSync(join(root, 'lend'), '');
   if (options.traps) writeFileSync(join(root, 'traps'), '');
   if (options.sys) writeFileSync(join(root, SYS_PENDING), '');

@@ -10,6 +10,7 @@ export interface Vma {
   readonly last: bigint;
   readonly readable: boolean;
   readonly writable: boolean;
+  readonly executable: boolean;
   readonly shared: boolean;
   /** Offset of `start` in the file, bytes. */
   readonly offset: bigint;
@@ -31,6 +32,7 @@ const PROCMAP_QUERY = 0xc0686611;
 const QUERY_SIZE = 104;
 const READABLE = 1;
 const WRITABLE = 2;
+const EXECUTABLE = 4;
 const SHARED = 8;
 const NAME_SIZE = 4096;
 const query = sys.allocate(QUERY_SIZE);
@@ -67,6 +69,7 @@ function askKernel(mapsFd: number, at: bigint): Vma | null | undefined {
     last: view.getBigUint64(32, true) - 1n,
     readable: (flags & READABLE) !== 0,
     writable: (flags & WRITABLE) !== 0,
+    executable: (flags & EXECUTABLE) !== 0,
     shared: (flags & SHARED) !== 0,
     offset: view.getBigUint64(56, true),
     inode: view.getBigUint64(64, true),
@@ -75,7 +78,8 @@ function askKernel(mapsFd: number, at: bigint): Vma | null | undefined {
   };
 }
 
-const line = /^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-]).([sp]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$/;
+const line =
+  /^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([sp]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)$/;
 
 /** One line of /proc/PID/maps; null when it is none. */
 export function parseVma(row: string): Vma | null {
@@ -87,11 +91,12 @@ export function parseVma(row: string): Vma | null {
     last: hex(2) - 1n,
     readable: part[3] === 'r',
     writable: part[4] === 'w',
-    shared: part[5] === 's',
-    offset: hex(6),
-    device: `${hex(7)}:${hex(8)}`,
-    inode: BigInt(part[9] ?? '0'),
-    name: part[10] ?? '',
+    executable: part[5] === 'x',
+    shared: part[6] === 's',
+    offset: hex(7),
+    device: `${hex(8)}:${hex(9)}`,
+    inode: BigInt(part[10] ?? '0'),
+    name: part[11] ?? '',
   };
 }
 

@@ -5,9 +5,9 @@
  */
 import type { Struct } from '../wire/struct.js';
 import type { MapStatus } from '../pt/map.js';
-import type { AddressSpaceProvider } from '../mem/providers.js';
+import type { AddressSpaceProvider, OwnedSpace } from '../mem/providers.js';
 import type { SharedPages } from '../mem/task.js';
-import type { IommuGroup } from './group.js';
+import type { AttachHandle, IommuGroup } from './group.js';
 import type { FaultParam, PageFaultGroup } from './iopf.js';
 
 export type { MapStatus };
@@ -45,10 +45,23 @@ export interface UserDataArray {
   readAll<T>(struct: Struct<T>, type: number): T[];
 }
 
+/** A fault that ended a request, in words that every unit has. */
+export interface UnrecoverableFault {
+  /** enum iommu_fault_reason: IOMMU_FAULT_REASON_* */
+  readonly reason: number;
+  /** Null: the request had none. */
+  readonly pasid: number | null;
+  /** IOMMU_FAULT_PERM_*: what the request wanted. */
+  readonly perm: number;
+  readonly addr: bigint;
+}
+
 interface DomainCommon {
   readonly unit: Unit;
   /** Who is asked when an address space that is attached through this domain faults; null refuses page requests. */
   iopfHandler: ((group: PageFaultGroup) => void) | null;
+  /** Who is told of faults that ended a request. */
+  faultHandler?: ((handle: AttachHandle, fault: UnrecoverableFault) => void) | null;
   free(): void;
 }
 
@@ -187,6 +200,11 @@ export interface Unit {
   allocNested?(device: DmaDevice, parent: PagingDomain, flags: number, data: UserData): NestedDomain;
   /** Absent: this unit cannot use a table that is not in memory. */
   allocProvided?(provider: AddressSpaceProvider): ProvidedDomain;
+  /**
+   * A table of one stage that a program writes: root and entries are addresses in `space`. EOPNOTSUPP for a format that
+   * the unit has not. Absent: this unit has no such tables. The domain does not end `space`.
+   */
+  allocUserTable?(space: OwnedSpace, data: UserData): NestedDomain;
   /** False: this type of vIOMMU does not exist here. */
   supportsViommu?(device: DmaDevice, type: number): boolean;
   initViommu?(core: ViommuCore, parent: PagingDomain, data: UserData | null): Viommu;

@@ -3,14 +3,15 @@
  * only *noted*: a row of the index, two words of address and an {@link Origin} that it shares with its neighbours,
  * because a million objects with page arrays are a load on the collector and on the CPU's caches.
  *
- * Invariant: a slot holds an Origin (the area is noted, and the words are its address) or an Area, which is made the
- * first time that somebody asks for it and is from then on the only truth about it; never both.
+ * Invariant: a slot in use holds an Origin (the area is noted, and the words are its address) or an Area, which is made
+ * the first time that somebody asks for it and is from then on the only truth about it; never both.
  */
 import { IntervalMap } from '../base/interval-map.js';
-import { highWord, joinWords, lowWord } from '../base/words.js';
+import { joinWords } from '../base/words.js';
 import type { Payer } from './accounting.js';
 import { Area } from './area.js';
 import type { AccountMode } from './context.js';
+import type { MapRequest } from './in-place.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Pages } from './pages.js';
 import { U64_MAX, pageOffset } from './units.js';
@@ -86,14 +87,16 @@ export class AreaStore {
     this.index.insert(area.iova, area.last, (area.slot << 1) | MADE);
   }
 
-  /** Notes an area that shows user memory from `address` on. */
-  note(iova: bigint, last: bigint, address: bigint, payer: Payer, mode: AccountMode, prot: number): void {
+  /** Notes an area that shows the user memory that was asked for. */
+  note(request: MapRequest, payer: Payer, mode: AccountMode): void {
     const slot = this.#takeSlot();
-    this.#slots[slot] = this.#originOf(payer, mode, prot);
+    const origin = this.#originOf(payer, mode, request.prot);
+    // A slot that is used again mostly has it, and a look at what is far away is cheaper than a store there.
+    if (this.#slots[slot] !== origin) this.#slots[slot] = origin;
     if (2 * slot >= this.#addresses.length) this.#grow();
-    this.#addresses[2 * slot] = highWord(address);
-    this.#addresses[2 * slot + 1] = lowWord(address);
-    this.index.insert(iova, last, slot << 1);
+    this.#addresses[2 * slot] = request.addressHi;
+    this.#addresses[2 * slot + 1] = request.addressLo;
+    this.index.insertWords(request.iovaHi, request.iovaLo, request.lastHi, request.lastLo, slot << 1);
   }
 
   #originOf(payer: Payer, mode: AccountMode, prot: number): Origin {
@@ -115,17 +118,17 @@ export class AreaStore {
 
   remove(area: Area): void {
     this.index.remove(area.iova);
+    this.#slots[area.slot] = undefined;
     this.#freeSlot(area.slot);
   }
 
-  /** Removes the area under the cursor, which is only noted. */
+  /** Removes the area under the cursor, which is only noted. Its slot is left as it is: nobody looks, and it is far away. */
   removeNoted(): void {
     this.#freeSlot(this.index.curValue >> 1);
     this.index.removeCurrent();
   }
 
   #freeSlot(slot: number): void {
-    this.#slots[slot] = undefined;
     this.#freeSlots.push(slot);
     this.table.context.areas -= 1;
   }

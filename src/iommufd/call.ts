@@ -7,7 +7,7 @@ import type { Struct } from '../wire/struct.js';
 import type { Task } from '../mem/task.js';
 import type { UserData, UserDataArray } from '../hw/unit.js';
 import type { Context } from './context.js';
-import type { IommufdObject } from './object.js';
+import type { IommufdObject, Unmade } from './object.js';
 import { Transaction } from './transaction.js';
 import { roomFor, UserMemory } from './user-memory.js';
 import { rules } from './rules.js';
@@ -16,6 +16,9 @@ export class Call extends UserMemory {
   readonly tx = new Transaction();
   /** Objects of this call that nobody else sees yet; null: none so far. */
   #made: IommufdObject[] | null = null;
+  /** What {@link reserveUnmade} has reserved, and its id. */
+  #unmade: Unmade | null = null;
+  #unmadeId = 0;
 
   constructor(
     readonly context: Context,
@@ -30,12 +33,26 @@ export class Call extends UserMemory {
 
   /** Takes an id for `object`, which everybody sees once the call succeeds; until then it can be undone. */
   reserve<T extends IommufdObject>(object: T): T {
-    this.context.objects.reserve(this, object);
-    (this.#made ??= []).push(object);
+    const { objects } = this.context;
+    objects.reserve(this, object);
+    if (this.#made === null) this.#made = [object];
+    else this.#made.push(object);
     this.tx.onAbort(() => {
-      if (!object.published) this.#forget(object);
+      if (object.published) return;
+      this.#forget(object);
+      objects.abort(object.id);
     });
     return object;
+  }
+
+  /** {@link reserve} for an object that is made when somebody asks for it: its id. One a call. */
+  reserveUnmade(object: Unmade): number {
+    const { objects } = this.context;
+    const id = objects.reserveId(this, object.type);
+    this.#unmade = object;
+    this.#unmadeId = id;
+    this.tx.onAbort(() => objects.abort(id));
+    return id;
   }
 
   /**
@@ -52,6 +69,8 @@ export class Call extends UserMemory {
   /** What was done so far stays, whatever happens next, and new objects are seen by everybody. */
   commit(): void {
     this.tx.commit();
+    if (this.#unmade !== null) this.context.objects.publishAs(this.#unmadeId, this.#unmade);
+    this.#unmade = null;
     if (this.#made === null) return;
     for (const object of this.#made) this.context.objects.publish(object);
     this.#made = null;

@@ -9,7 +9,7 @@ import type { Env } from './env.js';
 import type { Call } from './call.js';
 import type { DeviceGroup } from './device-group.js';
 import type { Ioas } from './ioas.js';
-import type { IommufdObject, ObjectType } from './object.js';
+import type { IommufdObject, ObjectType, Unmade } from './object.js';
 import { dispatch, type IoctlTable } from './dispatch.js';
 import { MmapSpace } from './mmap-space.js';
 import { ObjectTable } from './object-table.js';
@@ -33,6 +33,8 @@ export class Context implements OpenFile {
   readonly groups = new Map<IommuGroup, DeviceGroup>();
   readonly mmapSpace = new MmapSpace();
   accountMode: 'user' | 'mm' = 'user';
+  /** Every IOAS that nobody has used so far; null while there was none. */
+  unusedIoas: Unmade | null = null;
   /** The IOAS that VFIO's container ioctls act on. */
   vfioIoas: Ioas | null = null;
   /** Areas in all IOASes, against the limit. */

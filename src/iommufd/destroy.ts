@@ -6,6 +6,7 @@ import { rules } from './rules.js';
 
 export function destroy(call: Call, cmd: IommuDestroy): void {
   const { objects } = call.context;
+  if (objects.destroyUnmade(cmd.id)) return;
   const object = objects.peek(cmd.id);
   if (object === undefined) refuse(rules.destroy_id, { id: cmd.id });
   const users = object.users - 1;

@@ -8,7 +8,7 @@ import type { DmaDevice } from '../hw/unit.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
 import { DeviceGroup } from './device-group.js';
-import { HwptNested, HwptPaging, allocPaging, pagingOf, type Hwpt } from './hwpt.js';
+import { HwptNested, HwptOwned, HwptPaging, allocPaging, ioasOf, type Hwpt } from './hwpt.js';
 import { Ioas } from './ioas.js';
 import { IommufdObject } from './object.js';
 import type { Vdevice } from './viommu.js';
@@ -91,7 +91,7 @@ export class Device extends IommufdObject {
 
   #changeTable(call: Call, pasid: number, ptId: number, isAttach: boolean): number {
     const target = this.context.findAny(call, ptId, rules.attach_target);
-    if (target instanceof HwptPaging || target instanceof HwptNested) {
+    if (target instanceof HwptPaging || target instanceof HwptNested || target instanceof HwptOwned) {
       this.#doAttach(call, pasid, target, isAttach);
       return ptId;
     }
@@ -129,7 +129,7 @@ export class Device extends IommufdObject {
       if (current.hwpt !== hwpt)
         refuse(rules.attach_group_hwpt, { pasid, attached: current.hwpt.id, hwpt: hwpt.id });
     }
-    if (pasid === IOMMU_NO_PASID) pagingOf(hwpt).ioas.table.reserveDevice(call, this.device);
+    if (pasid === IOMMU_NO_PASID) ioasOf(hwpt)?.table.reserveDevice(call, this.device);
     if (current === undefined) {
       this.#attachHardware(call, hwpt, pasid);
       attachments.set(pasid, { hwpt, devices: this.#alone });
@@ -187,7 +187,7 @@ export class Device extends IommufdObject {
       if (handle !== null) hwpt.fault?.autoRespond(handle);
       attachments.delete(pasid);
     }
-    if (pasid === IOMMU_NO_PASID) pagingOf(hwpt).ioas.table.reserved.removeOwner(this.device);
+    if (pasid === IOMMU_NO_PASID) ioasOf(hwpt)?.table.reserved.removeOwner(this.device);
     return hwpt;
   }
 
@@ -199,10 +199,10 @@ export class Device extends IommufdObject {
     const old = current.hwpt;
     if (old === hwpt) return;
     const isRid = pasid === IOMMU_NO_PASID;
-    const oldTable = pagingOf(old).ioas.table;
-    const { table } = pagingOf(hwpt).ioas;
+    const oldTable = ioasOf(old)?.table;
+    const table = ioasOf(hwpt)?.table;
     if (isRid && table !== oldTable) {
-      for (const { device } of current.devices) table.reserveDevice(call, device);
+      for (const { device } of current.devices) table?.reserveDevice(call, device);
     }
     const { group } = this.device;
     const oldHandle = group.handle(pasid);
@@ -215,7 +215,7 @@ export class Device extends IommufdObject {
     // From here on nothing fails: no undo is owed.
     if (oldHandle !== null) old.fault?.autoRespond(oldHandle);
     if (isRid && table !== oldTable) {
-      for (const { device } of current.devices) oldTable.reserved.removeOwner(device);
+      for (const { device } of current.devices) oldTable?.reserved.removeOwner(device);
     }
     current.hwpt = hwpt;
     hwpt.users += current.devices.length;

@@ -71,7 +71,7 @@ function readDirty(table: IoPagetable, ops: DirtyOps, bitmap: UserBitmap, noClea
  * The caller's bitmap: bit n stands for the n-th page from `iova`. Bits are only ever set. One page of it is held
  * at a time, which is also how much Linux gives up on when it cannot be written.
  */
-class UserBitmap {
+export class UserBitmap {
   readonly #shift: bigint;
   readonly #bits: bigint;
   readonly #window = new Uint8Array(Number(PAGE_SIZE));

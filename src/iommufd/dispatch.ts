@@ -35,6 +35,23 @@ export function row<T>(
   return { cmd, name, minSize: struct.endOf(last), run };
 }
 
+/** {@link row} for what is asked a million times: `args` has the struct's bytes, for the handler to read and to answer with. */
+export function inPlaceRow<T, A extends { readonly bytes: Uint8Array }>(
+  name: string,
+  cmd: number,
+  struct: Struct<T>,
+  last: keyof T & string,
+  args: A,
+  handler: (call: Call, args: A) => void,
+): IoctlRow {
+  const run = (call: Call): number => {
+    call.copyStructInto(args.bytes, call.arg, call.userSize);
+    handler(call, args);
+    return 0;
+  };
+  return { cmd, name, minSize: struct.endOf(last), run };
+}
+
 export interface IoctlTable {
   /** By number: the low byte of the code. */
   readonly rows: readonly (IoctlRow | undefined)[];

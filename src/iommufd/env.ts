@@ -28,4 +28,8 @@ export interface Env {
   readonly limits: Limits;
   /** What devices do between calls. */
   readonly work: WorkQueue;
+  /** Zeroed memory that programs can map, a multiple of the page size; null: none is to be had. */
+  readonly sharedMemory: (length: number) => Uint8Array | null;
+  /** Takes it back. Programs that have it mapped keep it. */
+  readonly freeSharedMemory: (bytes: Uint8Array) => void;
 }

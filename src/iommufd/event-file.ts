@@ -3,7 +3,14 @@
  * the queue and holds the context open.
  */
 import { refuse } from '../base/errno.js';
-import { O_CLOEXEC, O_RDWR, type OpenFile, type SharedPages, type Task } from '../mem/task.js';
+import {
+  O_CLOEXEC,
+  O_RDWR,
+  type MmapRequest,
+  type OpenFile,
+  type SharedPages,
+  type Task,
+} from '../mem/task.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
 import type { IommufdObject } from './object.js';
@@ -17,6 +24,8 @@ export interface EventQueue extends IommufdObject {
   readonly hasEvents: boolean;
   read(task: Task, at: bigint, count: number): number;
   write(task: Task, at: bigint, count: number): number;
+  /** A queue in memory that programs map. */
+  mmap?(request: MmapRequest): SharedPages;
 }
 
 export class EventFile implements OpenFile {
@@ -62,8 +71,8 @@ export class EventFile implements OpenFile {
     return this.queue.write(task, at, count);
   }
 
-  mmap(): SharedPages {
-    refuse(rules.event_file_mmap, {});
+  mmap(request: MmapRequest): SharedPages {
+    return this.queue.mmap?.(request) ?? refuse(rules.event_file_mmap, {});
   }
 
   release(): void {

@@ -14,7 +14,7 @@ import {
 import { IdTable } from '../base/id-table.js';
 import type { AttachHandle } from '../hw/group.js';
 import { respondGroup, type PageFaultGroup } from '../hw/iopf.js';
-import { PageResponseCode } from '../hw/unit.js';
+import { PageResponseCode, type UnrecoverableFault } from '../hw/unit.js';
 import type { Task } from '../mem/task.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
@@ -28,7 +28,7 @@ const RESPONSE = iommu_hwpt_page_response.size;
 
 export class FaultQueue extends IommufdObject implements EventQueue {
   readonly type = 'FAULT';
-  readonly fileName = '[iommufd-pgfault]';
+  readonly fileName: string = '[iommufd-pgfault]';
   readonly pollMode = 'in-out';
   file: EventFile | null = null;
   #unread: PageFaultGroup[] = [];
@@ -55,6 +55,9 @@ export class FaultQueue extends IommufdObject implements EventQueue {
     this.#unread.push(group);
     this.file?.changed();
   }
+
+  /** A fault that ended a request. Only a queue that has a record for such things takes it. */
+  report?(handle: AttachHandle, fault: UnrecoverableFault): void;
 
   /** iommufd_auto_response_faults: whoever waits for an answer to a fault of this attachment gets INVALID. */
   autoRespond(handle: AttachHandle): void {

@@ -7,12 +7,10 @@ import {
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
   IOMMU_HWPT_ALLOC_NEST_PARENT,
   IOMMU_HWPT_ALLOC_PASID,
-  IOMMU_HWPT_DATA_NONE,
   IOMMU_HWPT_FAULT_ID_VALID,
-  iommu_hwpt_alloc,
-  type IommuHwptAlloc,
 } from '../wire/uapi/iommufd.gen.js';
-import type { NestedDomain, PagingDomain, UserData } from '../hw/unit.js';
+import type { NestedDomain, PagingDomain, ProvidedDomain, UserData } from '../hw/unit.js';
+import type { OwnedSpace } from '../mem/providers.js';
 import type { Call } from './call.js';
 import type { Device } from './device.js';
 import type { FaultQueue } from './fault-queue.js';
@@ -87,10 +85,34 @@ export class HwptNested extends HwptCommon {
   }
 }
 
-export type Hwpt = HwptPaging | HwptNested;
+/**
+ * A table that is not ioasis' and stands on none of its: the address space of a process or a virtual machine, or what a
+ * program wrote at addresses of its own. Linux has none.
+ */
+export class HwptOwned extends HwptCommon {
+  readonly type = 'HWPT_OWNED';
 
-/** The table that holds the mappings: the HWPT itself, or what it is nested on. */
-export const pagingOf = (hwpt: Hwpt): HwptPaging => (hwpt.type === 'HWPT_PAGING' ? hwpt : hwpt.parent);
+  constructor(
+    readonly space: OwnedSpace,
+    readonly domain: ProvidedDomain | NestedDomain,
+  ) {
+    super(true);
+  }
+
+  destroy(): void {
+    this.domain.free();
+    this.space.release();
+    this.dropFault();
+  }
+}
+
+export type Hwpt = HwptPaging | HwptNested | HwptOwned;
+
+/** The address space whose mappings it shows, itself or through what it is nested on; null: none of ioasis'. */
+export function ioasOf(hwpt: Hwpt): Ioas | null {
+  if (hwpt.type === 'HWPT_OWNED') return null;
+  return (hwpt.type === 'HWPT_PAGING' ? hwpt : hwpt.parent).ioas;
+}
 
 /**
  * Makes a paging HWPT that shows `ioas`. `attach` runs between the making of the domain and its filling, where
@@ -128,7 +150,8 @@ export function allocPaging(
   return hwpt;
 }
 
-function allocNested(
+/** Makes a nested HWPT on `parent`, whose first stage `data` describes. */
+export function allocNested(
   call: Call,
   parent: HwptPaging,
   device: Device,
@@ -148,7 +171,13 @@ function allocNested(
   return reserveNested(call, new HwptNested(parent, null, domain, flags));
 }
 
-function allocNestedInViommu(call: Call, viommu: ViommuObject, flags: number, data: UserData): HwptNested {
+/** The same in a vIOMMU, on the HWPT that it was made on. */
+export function allocNestedInViommu(
+  call: Call,
+  viommu: ViommuObject,
+  flags: number,
+  data: UserData,
+): HwptNested {
   if ((flags & ~NESTED_FLAGS) !== 0) refuse(rules.viommu_nested_flags, { flags });
   if (data.length === 0) refuse(rules.viommu_nested_data, {});
   if (viommu.driver.allocNested === undefined) refuse(rules.viommu_nested_unit, { viommu_id: viommu.id });
@@ -164,38 +193,4 @@ function reserveNested(call: Call, hwpt: HwptNested): HwptNested {
   holder.users += 1;
   call.tx.onAbort(() => (holder.users -= 1));
   return hwpt;
-}
-
-function allocByTarget(call: Call, cmd: IommuHwptAlloc, device: Device, target: IommufdObject): Hwpt {
-  const data = call.userData(cmd.data_type, cmd.data_uptr, cmd.data_len);
-  if (target instanceof Ioas) {
-    return allocPaging(call, target, device, cmd.flags, cmd.data_len === 0 ? null : data);
-  }
-  if (target instanceof HwptPaging) return allocNested(call, target, device, cmd.flags, data);
-  if (!(target instanceof ViommuObject))
-    refuse(rules.hwpt_target_type, { pt_id: cmd.pt_id, type: target.type });
-  if (target.unit !== device.device.unit) {
-    refuse(rules.hwpt_viommu_unit, { viommu: target.unit.name, unit: device.device.unit.name });
-  }
-  return allocNestedInViommu(call, target, cmd.flags, data);
-}
-
-/** IOMMU_HWPT_ALLOC. A missing pt_id is EINVAL here, unlike everywhere else. */
-export function hwptAlloc(call: Call, cmd: IommuHwptAlloc): void {
-  const { context } = call;
-  if (cmd.__reserved !== 0) refuse(rules.hwpt_reserved, { __reserved: cmd.__reserved });
-  if ((cmd.data_type === IOMMU_HWPT_DATA_NONE) !== (cmd.data_len === 0)) {
-    refuse(rules.hwpt_data, { data_type: cmd.data_type, data_len: cmd.data_len });
-  }
-  const device = context.find<Device>(call, cmd.dev_id, 'DEVICE', rules.hwpt_device);
-  const target = context.findAny(call, cmd.pt_id, rules.hwpt_target);
-  const hwpt = allocByTarget(call, cmd, device, target);
-  if ((cmd.flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0) {
-    const fault = context.find<FaultQueue>(call, cmd.fault_id, 'FAULT', rules.hwpt_fault);
-    hwpt.fault = fault;
-    hwpt.domain.iopfHandler = (group) => fault.deliver(group);
-    fault.users += 1;
-    call.tx.onAbort(() => (fault.users -= 1));
-  }
-  call.respond(iommu_hwpt_alloc, { ...cmd, out_hwpt_id: hwpt.id }, true);
 }

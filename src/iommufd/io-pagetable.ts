@@ -5,17 +5,18 @@
 import { refuse, invariant, Errno, type Refusal } from '../base/errno.js';
 import { IntervalMap } from '../base/interval-map.js';
 import { findHole } from '../base/span.js';
+import { lowWord } from '../base/words.js';
 import type { DmaDevice, PagingDomain } from '../hw/unit.js';
 import type { Access } from './access.js';
 import { Area } from './area.js';
 import { AreaStore } from './area-store.js';
 import type { Call } from './call.js';
 import type { AccountMode, Context } from './context.js';
-import type { MapRequest } from './map.js';
+import type { MapRequest, UnmapRequest } from './in-place.js';
 import { Pages } from './pages.js';
 import { ReservedRanges, type AddressRange } from './reserved.js';
 import { shortage } from './shortage.js';
-import { PAGE_SIZE, U64_MAX, misaligned, pageIndex, pageOffset } from './units.js';
+import { PAGE_BYTES, PAGE_SIZE, U64_MAX, misaligned, pageIndex, pageOffset } from './units.js';
 import { rules } from './rules.js';
 
 /** Largest alignment that automatic placement keeps: a huge page of the CPU. */
@@ -34,7 +35,8 @@ const COUNTABLE = U64_MAX - 2n * PAGE_SIZE;
 const noAccesses: ReadonlySet<Access> = new Set();
 
 export class IoPagetable {
-  alignment = 1n;
+  /** {@link alignment}, less one. */
+  #alignmentMask = 0;
   disableLargePages = false;
   readonly reserved = new ReservedRanges();
   /** Where automatic placement may choose; null allows everything. */
@@ -46,6 +48,15 @@ export class IoPagetable {
   readonly #areas = new AreaStore(this);
 
   constructor(readonly context: Context) {}
+
+  /** Of addresses and lengths: a page at most. */
+  get alignment(): bigint {
+    return BigInt(this.#alignmentMask + 1);
+  }
+
+  set alignment(bytes: bigint) {
+    this.#alignmentMask = Number(bytes - 1n);
+  }
 
   get accesses(): ReadonlySet<Access> {
     return this.#accesses ?? noAccesses;
@@ -87,16 +98,15 @@ export class IoPagetable {
   }
 
   /**
-   * Makes an area of each slice, one after the other from `iova` (null: placed automatically), and fills the
-   * domains. Takes over the references of `slices` on success. Returns the IOVA.
+   * Makes an area of each slice, one after the other from the request's IOVA, and fills the domains. Takes over the
+   * references of `slices` on success. Where the place is chosen the request gets the IOVA.
    */
-  map(call: Call, slices: readonly PagesSlice[], length: bigint, iova: bigint | null, prot: number): bigint {
-    const { pages, startByte } = slices[0]!;
-    const start = this.#choose(call, slices.length, pages.base + startByte, length, iova);
+  map(call: Call, slices: readonly PagesSlice[], request: MapRequest): void {
+    this.#choose(call, slices.length, request);
     const areas: Area[] = [];
-    let at = start;
+    let at = request.iova;
     for (const slice of slices) {
-      areas.push(this.#newArea(slice, at, prot));
+      areas.push(this.#newArea(slice, at, request.prot));
       at += slice.length;
     }
     for (const area of areas) {
@@ -104,43 +114,43 @@ export class IoPagetable {
       call.tx.onAbort(() => this.#areas.remove(area));
     }
     if (this.domains.length > 0) this.#fillAreas(call, areas);
-    return start;
   }
 
   /** {@link map} of the caller's memory. What can be refused without a domain is, before anything changes. */
-  mapUser(call: Call, request: MapRequest, mode: AccountMode): bigint {
-    const { address, length, prot } = request;
-    const start = this.#choose(call, 1, address, length, request.iova);
-    this.#checkPageOffset(address);
-    if (length > COUNTABLE) {
-      const last = pageIndex(pageOffset(address) + length - 1n);
-      checkPageCount(start, length, last, Pages.count(address, length));
-    }
-    this.#areas.note(start, start + length - 1n, address, call.task, mode, prot);
-    if (this.domains.length === 0) return start;
-    const area = this.areaAt(start)!;
+  mapUser(call: Call, request: MapRequest, mode: AccountMode): void {
+    this.#choose(call, 1, request);
+    this.#checkPageOffset(request.addressLo);
+    if (request.lengthHi === -1) checkCountable(request);
+    this.#areas.note(request, call.task, mode);
+    if (this.domains.length === 0) return;
+    const area = this.areaAt(request.iova)!;
     call.tx.onAbort(() => this.#areas.remove(area));
     this.#fillAreas(call, [area]);
-    return start;
   }
 
-  /** Where `count` areas of together `length` bytes go; `address` is that of their first byte. */
-  #choose(call: Call, count: number, address: bigint, length: bigint, iova: bigint | null): bigint {
+  /** Finds the place of `count` areas, or checks the one that is asked for. */
+  #choose(call: Call, count: number, request: MapRequest): void {
     for (let n = count; n > 0; n--) call.alloc('iopt_area');
     if (this.context.areas + count > this.context.env.limits.areas) {
       refuse(rules.area_limit, { limit: this.context.env.limits.areas });
     }
-    if (length === 0n || misaligned(length, this.alignment)) {
-      refuse(rules.map_length_alignment, { length, alignment: this.alignment });
+    if (request.isEmpty || !this.#isAligned(request.lengthLo)) {
+      refuse(rules.map_length_alignment, { length: request.length, alignment: this.alignment });
     }
-    if (iova === null) return this.#place(address, length);
-    this.#checkFixed(iova, length);
-    return iova;
+    if (request.isFixed) this.#checkFixed(request);
+    else request.iova = this.#place(request.address, request.length);
   }
 
-  #checkPageOffset(at: bigint): void {
-    if (this.alignment === 1n || !misaligned(pageOffset(at), this.alignment)) return;
-    refuse(rules.map_page_offset, { offset: pageOffset(at), alignment: this.alignment });
+  /** Of a low word: the alignment is a page at most. */
+  #isAligned(word: number): boolean {
+    return (word & this.#alignmentMask) === 0;
+  }
+
+  /** Of a low word, that of an address in a page array. */
+  #checkPageOffset(at: number): void {
+    const offset = at & (PAGE_BYTES - 1);
+    if (this.#isAligned(offset)) return;
+    refuse(rules.map_page_offset, { offset: BigInt(offset), alignment: this.alignment });
   }
 
   #fillAreas(call: Call, areas: readonly Area[]): void {
@@ -154,7 +164,7 @@ export class IoPagetable {
   #newArea(slice: PagesSlice, iova: bigint, prot: number): Area {
     const { pages, startByte, length } = slice;
     if ((prot & 2) !== 0 && !pages.writable) refuse(rules.map_read_only_source, { iova });
-    this.#checkPageOffset(startByte);
+    this.#checkPageOffset(lowWord(startByte));
     const last = iova + length - 1n;
     invariant(last <= U64_MAX, 'the whole range was checked, and every slice lies in it');
     const area = new Area(this, iova, last, pages, startByte, prot);
@@ -182,22 +192,18 @@ export class IoPagetable {
     return iova;
   }
 
-  #checkFixed(iova: bigint, length: bigint): void {
-    if (misaligned(iova, this.alignment))
-      refuse(rules.map_iova_alignment, { iova, alignment: this.alignment });
-    const last = iova + length - 1n;
-    if (last > U64_MAX) refuse(rules.map_iova_wraps, { iova, length });
-    if (this.reserved.overlaps(iova, last)) {
-      refuse(rules.map_reserved, {
-        iova,
-        last,
-        reserved: this.reserved.union.curStart,
-        until: this.reserved.union.curLast,
-      });
+  #checkFixed(request: MapRequest): void {
+    const { iovaHi, iovaLo, lastHi, lastLo } = request;
+    if (!this.#isAligned(iovaLo))
+      refuse(rules.map_iova_alignment, { iova: request.iova, alignment: this.alignment });
+    if (request.wraps) refuse(rules.map_iova_wraps, { iova: request.iova, length: request.length });
+    if (this.reserved.union.overlapsWords(iovaHi, iovaLo, lastHi, lastLo)) {
+      const { curStart: reserved, curLast: until } = this.reserved.union;
+      refuse(rules.map_reserved, { iova: request.iova, last: request.last, reserved, until });
     }
-    if (this.#areas.seek(iova, last)) {
-      const { curStart, curLast } = this.#areas.index;
-      refuse(rules.map_exists, { iova, last, start: curStart, end: curLast });
+    if (this.#areas.index.overlapsWords(iovaHi, iovaLo, lastHi, lastLo)) {
+      const { curStart: start, curLast: end } = this.#areas.index;
+      refuse(rules.map_exists, { iova: request.iova, last: request.last, start, end });
     }
   }
 
@@ -218,6 +224,17 @@ export class IoPagetable {
       call.tx.onAbort(() => area.pages.put());
       return { pages: area.pages, startByte: area.byteOf(from), length: min(last, area.last) - from + 1n };
     });
+  }
+
+  /** {@link unmap} of just one area that is only noted, as most are; false: it is anything else. */
+  unmapNoted({ iovaHi, iovaLo, lastHi, lastLo }: UnmapRequest): boolean {
+    const { index } = this.#areas;
+    const isThat =
+      index.seekWords(iovaHi, iovaLo) &&
+      index.curIs(iovaHi, iovaLo, lastHi, lastLo) &&
+      this.#areas.current === null;
+    if (isThat) this.#areas.removeNoted();
+    return isThat;
   }
 
   /**
@@ -252,14 +269,8 @@ export class IoPagetable {
   /** Removes the first area of `start`..`last`, which has to lie in there; returns its length, or 0: there is none. */
   #unmapFirst(start: bigint, last: bigint): bigint {
     if (!this.#areas.seek(start, last)) return 0n;
-    const { index } = this.#areas;
     const area = this.#areas.current;
-    // Mostly it is what was asked for; then no more bigints have to be made.
-    if (area === null && index.curIs(start, last)) {
-      this.#areas.removeNoted();
-      return last - start + 1n;
-    }
-    const { curStart, curLast } = index;
+    const { curStart, curLast } = this.#areas.index;
     if (area !== null && area.locks > 0) refuse(rules.unmap_locked, { iova: curStart, locks: area.locks });
     if (curStart < start || curLast > last) {
       refuse(rules.unmap_partial, { iova: curStart, areaLast: curLast, start, last });
@@ -462,6 +473,13 @@ export class IoPagetable {
       if (type !== 'direct-relaxable') this.reserve(start, last, device);
     }
   }
+}
+
+/** The pages of a range that is nearly as long as the whole space may be too many to count. */
+function checkCountable({ iova, address, length }: MapRequest): void {
+  if (length <= COUNTABLE) return;
+  const lastIndex = pageIndex(pageOffset(address) + length - 1n);
+  checkPageCount(iova, length, lastIndex, Pages.count(address, length));
 }
 
 function checkPageCount(iova: bigint, length: bigint, lastIndex: number, pages: number): void {

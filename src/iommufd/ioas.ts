@@ -7,26 +7,21 @@ import {
   iommu_ioas_alloc,
   iommu_ioas_copy,
   iommu_ioas_iova_ranges,
-  iommu_ioas_map,
   iommu_ioas_map_file,
-  iommu_ioas_unmap,
   iommu_iova_range,
   type IommuIoasAlloc,
   type IommuIoasAllowIovas,
   type IommuIoasCopy,
   type IommuIoasIovaRanges,
-  type IommuIoasMap,
   type IommuIoasMapFile,
-  type IommuIoasUnmap,
 } from '../wire/uapi/iommufd.gen.js';
-import { IOMMU_READ, IOMMU_WRITE } from '../hw/unit.js';
-import type { Rule } from '../base/errno.js';
 import type { Call } from './call.js';
 import type { Context } from './context.js';
 import type { HwptPaging } from './hwpt.js';
+import { MapRequest, type UnmapRequest } from './in-place.js';
 import { IoPagetable } from './io-pagetable.js';
 import { mapFilePages, mapUserPages } from './map.js';
-import { IommufdObject } from './object.js';
+import { IommufdObject, Unmade } from './object.js';
 import type { AddressRange } from './reserved.js';
 import { U64_MAX } from './units.js';
 import { rules } from './rules.js';
@@ -62,8 +57,9 @@ export class Ioas extends IommufdObject {
 /** IOMMU_IOAS_ALLOC. */
 export function ioasAlloc(call: Call, cmd: IommuIoasAlloc): void {
   if (cmd.flags !== 0) refuse(rules.ioas_alloc_flags, { flags: cmd.flags });
-  const ioas = call.reserve(new Ioas(call.context));
-  cmd.out_ioas_id = ioas.id;
+  const { context } = call;
+  context.unusedIoas ??= new Unmade('IOAS', () => new Ioas(context));
+  cmd.out_ioas_id = call.reserveUnmade(context.unusedIoas);
   call.respond(iommu_ioas_alloc, cmd, true);
 }
 
@@ -110,51 +106,26 @@ export function ioasAllowIovas(call: Call, cmd: IommuIoasAllowIovas): void {
   table.setAllowed(ranges);
 }
 
-const protOf = (flags: number): number =>
-  ((flags & IOMMU_IOAS_MAP_READABLE) !== 0 ? IOMMU_READ : 0) |
-  ((flags & IOMMU_IOAS_MAP_WRITEABLE) !== 0 ? IOMMU_WRITE : 0);
-
-/** Null: the place is chosen. */
-const fixedIova = (flags: number, iova: bigint): bigint | null =>
-  (flags & IOMMU_IOAS_MAP_FIXED_IOVA) !== 0 ? iova : null;
-
-/** The range checks that map and map-file share, each with rules of its own. */
-function checkMap(
-  cmd: { readonly flags: number; readonly iova: bigint; readonly length: bigint },
-  overflow: Rule,
-  access: Rule,
-): void {
-  if (cmd.iova === U64_MAX || cmd.length === U64_MAX)
-    refuse(overflow, { iova: cmd.iova, length: cmd.length });
-  if ((cmd.flags & ACCESS_FLAGS) === 0) refuse(access, { flags: cmd.flags });
-}
-
 /** IOMMU_IOAS_MAP. */
-export function ioasMap(call: Call, cmd: IommuIoasMap): void {
+export function ioasMap(call: Call, cmd: MapRequest): void {
   if ((cmd.flags & ~MAP_FLAGS) !== 0) refuse(rules.map_flags, { flags: cmd.flags });
   if (cmd.__reserved !== 0) refuse(rules.map_reserved_field, { __reserved: cmd.__reserved });
-  checkMap(cmd, rules.map_overflow, rules.map_access);
+  if (cmd.overflows) refuse(rules.map_overflow, { iova: cmd.iova, length: cmd.length });
+  if ((cmd.flags & ACCESS_FLAGS) === 0) refuse(rules.map_access, { flags: cmd.flags });
   const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.map_ioas);
-  cmd.iova = mapUserPages(call, table, {
-    address: cmd.user_va,
-    length: cmd.length,
-    iova: fixedIova(cmd.flags, cmd.iova),
-    prot: protOf(cmd.flags),
-  });
-  call.respond(iommu_ioas_map, cmd);
+  mapUserPages(call, table, cmd);
+  call.respondBytes(cmd.bytes, false);
 }
 
 /** IOMMU_IOAS_MAP_FILE: a memfd, or a dma-buf of an exporter that iommufd knows. */
 export function ioasMapFile(call: Call, cmd: IommuIoasMapFile): void {
   if ((cmd.flags & ~MAP_FLAGS) !== 0) refuse(rules.map_file_flags, { flags: cmd.flags });
-  checkMap(cmd, rules.map_file_overflow, rules.map_file_access);
+  const request = MapRequest.of(cmd.flags, cmd.start, cmd.length, cmd.iova);
+  if (request.overflows) refuse(rules.map_file_overflow, { iova: cmd.iova, length: cmd.length });
+  if ((cmd.flags & ACCESS_FLAGS) === 0) refuse(rules.map_file_access, { flags: cmd.flags });
   const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.map_file_ioas);
-  cmd.iova = mapFilePages(call, table, cmd.fd, {
-    address: cmd.start,
-    length: cmd.length,
-    iova: fixedIova(cmd.flags, cmd.iova),
-    prot: protOf(cmd.flags),
-  });
+  mapFilePages(call, table, cmd.fd, request);
+  cmd.iova = request.iova;
   call.commit();
   call.respond(iommu_ioas_map_file, cmd);
 }
@@ -170,32 +141,29 @@ export function ioasCopy(call: Call, cmd: IommuIoasCopy): void {
   const source = call.context.find<Ioas>(call, cmd.src_ioas_id, 'IOAS', rules.copy_source_ioas);
   const slices = source.table.slicesOf(call, cmd.src_iova, cmd.length);
   const target = call.context.find<Ioas>(call, cmd.dst_ioas_id, 'IOAS', rules.copy_target_ioas);
-  cmd.dst_iova = target.table.map(
-    call,
-    slices,
-    cmd.length,
-    fixedIova(cmd.flags, cmd.dst_iova),
-    protOf(cmd.flags),
-  );
+  const first = slices[0]!;
+  const address = first.pages.base + first.startByte;
+  const request = MapRequest.of(cmd.flags, address, cmd.length, cmd.dst_iova);
+  target.table.map(call, slices, request);
+  cmd.dst_iova = request.iova;
   call.commit();
   call.respond(iommu_ioas_copy, cmd);
 }
 
 /** IOMMU_IOAS_UNMAP: whole areas only. IOVA 0 with the largest length means everything. */
-export function ioasUnmap(call: Call, cmd: IommuIoasUnmap): void {
+export function ioasUnmap(call: Call, cmd: UnmapRequest): void {
   const { table } = call.context.find<Ioas>(call, cmd.ioas_id, 'IOAS', rules.unmap_ioas);
-  if (cmd.iova === 0n && cmd.length === U64_MAX) {
+  if (cmd.isAll) {
     cmd.length = table.unmap(0n, U64_MAX);
   } else {
-    if (cmd.iova === U64_MAX || cmd.length === U64_MAX) {
-      refuse(rules.unmap_overflow, { iova: cmd.iova, length: cmd.length });
+    if (cmd.overflows) refuse(rules.unmap_overflow, { iova: cmd.iova, length: cmd.length });
+    if (cmd.isEmpty) refuse(rules.unmap_length, {});
+    if (cmd.wraps) refuse(rules.unmap_wraps, { iova: cmd.iova, length: cmd.length });
+    if (!table.unmapNoted(cmd)) {
+      const unmapped = table.unmap(cmd.iova, cmd.last);
+      if (unmapped === 0n) refuse(rules.unmap_nothing, { iova: cmd.iova, last: cmd.last });
+      cmd.length = unmapped;
     }
-    if (cmd.length === 0n) refuse(rules.unmap_length, {});
-    const last = cmd.iova + cmd.length - 1n;
-    if (last > U64_MAX) refuse(rules.unmap_wraps, { iova: cmd.iova, length: cmd.length });
-    const unmapped = table.unmap(cmd.iova, last);
-    if (unmapped === 0n) refuse(rules.unmap_nothing, { iova: cmd.iova, last });
-    cmd.length = unmapped;
   }
-  call.respond(iommu_ioas_unmap, cmd);
+  call.respondBytes(cmd.bytes, false);
 }

@@ -3,10 +3,11 @@ import * as uapi from '../wire/uapi/iommufd.gen.js';
 import { ioasChangeProcess } from './change-process.js';
 import { destroy } from './destroy.js';
 import { getDirtyBitmap, setDirtyTracking } from './dirty.js';
-import { ioctlTable, row, type IoctlRow, type IoctlTable } from './dispatch.js';
+import { inPlaceRow, ioctlTable, row, type IoctlRow, type IoctlTable } from './dispatch.js';
 import { faultQueueAlloc } from './fault-queue.js';
 import { getHwInfo } from './hw-info.js';
-import { hwptAlloc } from './hwpt.js';
+import { hwptAlloc } from './hwpt-alloc.js';
+import { MapRequest, UnmapRequest } from './in-place.js';
 import { hwptInvalidate } from './invalidate.js';
 import {
   ioasAlloc,
@@ -41,9 +42,16 @@ export const rows: readonly IoctlRow[] = [
     'out_iova_alignment',
     ioasIovaRanges,
   ),
-  row('IOMMU_IOAS_MAP', uapi.IOMMU_IOAS_MAP, uapi.iommu_ioas_map, 'iova', ioasMap),
+  inPlaceRow('IOMMU_IOAS_MAP', uapi.IOMMU_IOAS_MAP, uapi.iommu_ioas_map, 'iova', new MapRequest(), ioasMap),
   row('IOMMU_IOAS_MAP_FILE', uapi.IOMMU_IOAS_MAP_FILE, uapi.iommu_ioas_map_file, 'iova', ioasMapFile),
-  row('IOMMU_IOAS_UNMAP', uapi.IOMMU_IOAS_UNMAP, uapi.iommu_ioas_unmap, 'length', ioasUnmap),
+  inPlaceRow(
+    'IOMMU_IOAS_UNMAP',
+    uapi.IOMMU_IOAS_UNMAP,
+    uapi.iommu_ioas_unmap,
+    'length',
+    new UnmapRequest(),
+    ioasUnmap,
+  ),
   row(
     'IOMMU_IOAS_CHANGE_PROCESS',
     uapi.IOMMU_IOAS_CHANGE_PROCESS,

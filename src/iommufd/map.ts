@@ -5,19 +5,11 @@ import { IOMMU_WRITE } from '../hw/unit.js';
 import type { Call } from './call.js';
 import type { AccountMode } from './context.js';
 import { DmaBuf } from './dma-buf.js';
+import type { MapRequest } from './in-place.js';
 import type { IoPagetable } from './io-pagetable.js';
 import { Pages, type PageSource } from './pages.js';
 import { PAGE_SIZE, U64_MAX, pageDown, pageOffset } from './units.js';
 import { rules } from './rules.js';
-
-export interface MapRequest {
-  /** User address or file offset of the first byte. */
-  readonly address: bigint;
-  readonly length: bigint;
-  /** Null: chosen automatically. */
-  readonly iova: bigint | null;
-  readonly prot: number;
-}
 
 /** The most that can be mapped at once. */
 const LONGEST = U64_MAX - PAGE_SIZE;
@@ -25,31 +17,30 @@ const LONGEST = U64_MAX - PAGE_SIZE;
 /** A dma-buf longer than this many pages does not fit the kernel's batches. */
 const MAX_NPFNS = (1n << 32n) - 1n;
 
-/** Maps the caller's memory, which then stays mapped whatever becomes of the call. Returns the IOVA. */
-export function mapUserPages(call: Call, table: IoPagetable, request: MapRequest): bigint {
-  const { address, length } = request;
-  if (address + length > U64_MAX) refuse(rules.map_address_wraps, { user_va: address, length });
+/** Maps the caller's memory, which then stays mapped whatever becomes of the call. The request gets the IOVA. */
+export function mapUserPages(call: Call, table: IoPagetable, request: MapRequest): void {
+  if (request.addressWraps) {
+    refuse(rules.map_address_wraps, { user_va: request.address, length: request.length });
+  }
   const mode = userMode(call) === 'none' ? 'none' : call.context.accountMode;
-  beginPages(call, length);
-  const iova = table.mapUser(call, request, mode);
+  beginPages(call, request);
+  table.mapUser(call, request, mode);
   call.commit();
-  return iova;
 }
 
-/** Maps a file by descriptor. Returns the IOVA. */
-export function mapFilePages(call: Call, table: IoPagetable, fd: number, request: MapRequest): bigint {
+/** Maps a file by descriptor. The request gets the IOVA. */
+export function mapFilePages(call: Call, table: IoPagetable, fd: number, request: MapRequest): void {
   const { address, length } = request;
   if (length === 0n) refuse(rules.map_file_length, {});
   if (address + length - 1n > U64_MAX) refuse(rules.map_file_wraps, { start: address, length });
   const file = call.task.fileOf(fd);
   if (file === null) refuse(rules.map_file_fd, { fd });
-  if (file instanceof DmaBuf) return mapDmaBuf(call, table, file, request);
-  if (!file.isEngineFile) return mapForeign(call, table, file, request);
+  if (file instanceof DmaBuf) mapDmaBuf(call, table, file, request);
   // A file of our own that is not memory: refused when its pages are wanted, as any other file.
-  return mapForeign(call, table, notMemory, request);
+  else mapForeign(call, table, file.isEngineFile ? notMemory : file, request);
 }
 
-function mapForeign(call: Call, table: IoPagetable, file: ForeignFile, request: MapRequest): bigint {
+function mapForeign(call: Call, table: IoPagetable, file: ForeignFile, request: MapRequest): void {
   if (file.kind === 'dma-buf') {
     file.release();
     refuse(rules.map_foreign_dma_buf, {});
@@ -61,10 +52,10 @@ function mapForeign(call: Call, table: IoPagetable, file: ForeignFile, request: 
     file.release();
     throw error;
   }
-  return mapPages(call, table, pages, request);
+  mapPages(call, table, pages, request);
 }
 
-function mapDmaBuf(call: Call, table: IoPagetable, buffer: DmaBuf, request: MapRequest): bigint {
+function mapDmaBuf(call: Call, table: IoPagetable, buffer: DmaBuf, request: MapRequest): void {
   const { address, length } = request;
   if (BigInt(buffer.length) <= address + length - 1n || length / PAGE_SIZE >= MAX_NPFNS) {
     refuse(rules.map_dma_buf_range, { start: address, length, size: buffer.length });
@@ -72,31 +63,32 @@ function mapDmaBuf(call: Call, table: IoPagetable, buffer: DmaBuf, request: MapR
   const pages = makePages(call, { kind: 'dma-buf', buffer }, request, 'none');
   if (buffer.revoked) refuse(rules.map_dma_buf_revoked, {});
   buffer.attach(pages);
-  return mapPages(call, table, pages, request);
+  mapPages(call, table, pages, request);
 }
 
 const userMode = (call: Call): AccountMode => (call.task.capable('CAP_IPC_LOCK') ? 'none' : 'user');
 
 /** What Linux asks before it allocates a page array. */
-function beginPages(call: Call, length: bigint): void {
-  if (length === 0n || length > LONGEST) refuse(rules.map_length, { length });
+function beginPages(call: Call, request: MapRequest): void {
+  const isTooLong = request.lengthHi === -1 && request.length > LONGEST;
+  if (request.isEmpty || isTooLong) refuse(rules.map_length, { length: request.length });
   call.alloc('iopt_pages');
 }
 
 function makePages(call: Call, source: PageSource, request: MapRequest, mode: AccountMode): Pages {
   const { address, length, prot } = request;
-  beginPages(call, length);
+  beginPages(call, request);
   const count = Pages.count(address, length);
   const writable = (prot & IOMMU_WRITE) !== 0;
   return new Pages(call.context.env, source, pageDown(address), count, writable, call.task, mode);
 }
 
-function mapPages(call: Call, table: IoPagetable, pages: Pages, request: MapRequest): bigint {
+function mapPages(call: Call, table: IoPagetable, pages: Pages, request: MapRequest): void {
   const { context, tx } = call;
   tx.onAbort(() => pages.put());
   if (context.accountMode === 'mm' && pages.accountMode === 'user') pages.accountMode = 'mm';
   const slice = { pages, startByte: pageOffset(request.address), length: request.length };
-  return table.map(call, [slice], request.length, request.iova, request.prot);
+  table.map(call, [slice], request);
 }
 
 const notMemory: ForeignFile = {

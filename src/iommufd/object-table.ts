@@ -5,12 +5,12 @@
 import { refuse, invariant } from '../base/errno.js';
 import { IdTable } from '../base/id-table.js';
 import type { Call } from './call.js';
-import type { IommufdObject } from './object.js';
+import { Unmade, type IommufdObject, type ObjectType } from './object.js';
 import type { Limits } from './env.js';
 import { rules } from './rules.js';
 
 export class ObjectTable {
-  readonly #ids = new IdTable<IommufdObject>();
+  readonly #ids = new IdTable<IommufdObject | Unmade>();
   #reserved = 0;
 
   constructor(readonly limits: Limits) {}
@@ -28,27 +28,44 @@ export class ObjectTable {
     }
   }
 
-  /** Takes the lowest free id for `object`; when the call fails the id is free again. */
-  reserve<T extends IommufdObject>(call: Call, object: T): T {
-    this.checkRoom(call, object.type);
-    call.alloc(`${object.type} id`);
+  /** Takes the lowest free id for `object`, which is then published or aborted. */
+  reserve(call: Call, object: IommufdObject): void {
+    object.id = this.reserveId(call, object.type);
+  }
+
+  /** {@link reserve} for an object of `type` that is not there yet. */
+  reserveId(call: Call, type: ObjectType): number {
+    this.checkRoom(call, type);
+    call.alloc(`${type} id`);
     const id = this.#ids.reserve();
     if (id === null) refuse(rules.object_ids, {});
     this.#reserved += 1;
-    object.id = id;
-    call.tx.onAbort(() => {
-      if (object.published) return;
-      this.#ids.abort(id);
-      this.#reserved -= 1;
-    });
-    return object;
+    return id;
+  }
+
+  /** The call that reserved the id has failed: it is free again. */
+  abort(id: number): void {
+    this.#ids.abort(id);
+    this.#reserved -= 1;
   }
 
   /** Makes a reserved object visible. From here on it can only be destroyed. */
   publish(object: IommufdObject): void {
-    this.#ids.publish(object.id, object);
-    this.#reserved -= 1;
+    this.publishAs(object.id, object);
     object.published = true;
+  }
+
+  publishAs(id: number, object: IommufdObject | Unmade): void {
+    this.#ids.publish(id, object);
+    this.#reserved -= 1;
+  }
+
+  #make(id: number, unmade: Unmade): IommufdObject {
+    const object = unmade.make();
+    object.id = id;
+    object.published = true;
+    this.#ids.replace(id, object);
+    return object;
   }
 
   /** Takes back a {@link publish} whose call has failed; nobody has come to use the object since. */
@@ -58,7 +75,8 @@ export class ObjectTable {
 
   /** Any published object; undefined for ids that are free, reserved or tombstones. */
   peek(id: number): IommufdObject | undefined {
-    return this.#ids.get(id);
+    const found = this.#ids.get(id);
+    return found instanceof Unmade ? this.#make(id, found) : found;
   }
 
   /** Whether `object` is published here now. */
@@ -74,6 +92,13 @@ export class ObjectTable {
     object.preDestroy();
     object.users -= 1;
     return this.#removeUnused(object, tombstone);
+  }
+
+  /** Destroys an object that nobody has asked for; false: it is no such object. */
+  destroyUnmade(id: number): boolean {
+    if (!(this.#ids.get(id) instanceof Unmade)) return false;
+    this.#ids.erase(id);
+    return true;
   }
 
   /** The same without a reference of the caller's: what DESTROY does. */
@@ -92,15 +117,19 @@ export class ObjectTable {
   }
 
   *objects(): Generator<IommufdObject> {
-    yield* this.#ids.values();
+    for (const [id, object] of this.#ids.entries()) {
+      yield object instanceof Unmade ? this.#make(id, object) : object;
+    }
   }
 
   /** Destroys everything, leaves first, as closing the file does. */
   destroyAll(): void {
     while (this.#ids.size > 0) {
       let destroyed = 0;
-      for (const object of [...this.#ids.values()]) {
-        if (object.users === 1 && this.holds(object) && this.#removeUnused(object, false)) destroyed += 1;
+      for (const [id, object] of [...this.#ids.entries()]) {
+        if (object instanceof Unmade) destroyed += Number(this.destroyUnmade(id));
+        else if (object.users === 1 && this.holds(object) && this.#removeUnused(object, false))
+          destroyed += 1;
       }
       if (destroyed === 0) this.#forceOne();
     }
@@ -108,7 +137,7 @@ export class ObjectTable {
 
   /** Reached when something keeps a reference that cannot end; Linux leaks what is left, and warns. */
   #forceOne(): void {
-    for (const object of this.#ids.values()) {
+    for (const object of this.objects()) {
       object.users = 1;
       this.#removeUnused(object, false);
       return;

@@ -7,6 +7,7 @@ export type ObjectType =
   | 'DEVICE'
   | 'HWPT_PAGING'
   | 'HWPT_NESTED'
+  | 'HWPT_OWNED'
   | 'IOAS'
   | 'ACCESS'
   | 'FAULT'
@@ -14,7 +15,19 @@ export type ObjectType =
   | 'VDEVICE'
   | 'VEVENTQ'
   | 'HW_QUEUE'
+  | 'IOASID'
   | 'SELFTEST';
+
+/**
+ * Stands in the table for every object of one kind that nobody has asked for since it came: it is made when somebody
+ * does. Until then an id is all that it costs, and the collector has nothing to move.
+ */
+export class Unmade {
+  constructor(
+    readonly type: ObjectType,
+    readonly make: () => IommufdObject,
+  ) {}
+}
 
 export abstract class IommufdObject {
   abstract readonly type: ObjectType;

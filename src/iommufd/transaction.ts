@@ -10,7 +10,9 @@ export class Transaction {
 
   /** Registers `undo` for a step that has just succeeded. */
   onAbort(undo: () => void): void {
-    (this.#undo ??= []).push(undo);
+    // An empty array would make room for many at its first push, and there is rarely more than one.
+    if (this.#undo === null) this.#undo = [undo];
+    else this.#undo.push(undo);
   }
 
   /** Undoes everything back to `mark`. */

@@ -57,6 +57,11 @@ export class UserMemory {
     return struct.decode(bytes);
   }
 
+  /** {@link copyStructIn} without decoding: fills `bytes`, which are as many as the struct has. */
+  copyStructInto(bytes: Uint8Array, at: bigint, length: number): void {
+    this.#fillStruct(bytes, at, length);
+  }
+
   /** The bytes that {@link copyStructIn} decodes: always `size` of them. */
   copyStructBytes(size: number, at: bigint, length: number): Uint8Array {
     const bytes = new Uint8Array(size);

@@ -31,18 +31,21 @@ import {
   vfio_iova_range,
 } from '../wire/uapi/vfio.gen.js';
 import {
+  IOMMU_IOAS_MAP_FIXED_IOVA,
+  IOMMU_IOAS_MAP_READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE,
   IOMMU_VFIO_IOAS_CLEAR,
   IOMMU_VFIO_IOAS_GET,
   IOMMU_VFIO_IOAS_SET,
   iommu_vfio_ioas,
   type IommuVfioIoas,
 } from '../wire/uapi/iommufd.gen.js';
-import { IOMMU_READ, IOMMU_WRITE } from '../hw/unit.js';
 import type { Task } from '../mem/task.js';
 import { Call } from './call.js';
 import type { Context } from './context.js';
 import { finish } from './dispatch.js';
 import type { Ioas } from './ioas.js';
+import { MapRequest } from './in-place.js';
 import { mapUserPages } from './map.js';
 import { PAGE_SIZE, U64_MAX } from './units.js';
 import { rules } from './rules.js';
@@ -111,10 +114,10 @@ function mapDma(call: Call): number {
   const known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
   if ((map.flags & ~known) !== 0) refuse(rules.vfio_map_flags, { flags: map.flags });
   const { table } = compatIoas(call.context, rules.vfio_map_ioas);
-  const prot =
-    ((map.flags & VFIO_DMA_MAP_FLAG_READ) !== 0 ? IOMMU_READ : 0) |
-    ((map.flags & VFIO_DMA_MAP_FLAG_WRITE) !== 0 ? IOMMU_WRITE : 0);
-  mapUserPages(call, table, { address: map.vaddr, length: map.size, iova: map.iova, prot });
+  const flags =
+    ((map.flags & VFIO_DMA_MAP_FLAG_READ) !== 0 ? IOMMU_IOAS_MAP_READABLE : 0) |
+    ((map.flags & VFIO_DMA_MAP_FLAG_WRITE) !== 0 ? IOMMU_IOAS_MAP_WRITEABLE : 0);
+  mapUserPages(call, table, MapRequest.of(flags | IOMMU_IOAS_MAP_FIXED_IOVA, map.vaddr, map.size, map.iova));
   return 0;
 }
 

@@ -161,7 +161,8 @@ export const buildMachine: Builder = (topology, into) => {
     places.get(device.bus)!(device);
     assembly.add(device);
   }
-  if (plan.devices.length > 0) assembly.files.set(CONTAINER_PATH, (env) => new ContainerFile(env));
+  if (plan.devices.length > 0)
+    assembly.files.set(CONTAINER_PATH, (env) => new ContainerFile(env, plan.vfioNesting));
   return assembly;
 };
 

@@ -7,12 +7,18 @@ export interface DeviceNode {
   readonly mode: number;
   readonly major: number;
   readonly minor: number;
+  /** Not shown where the system has a file of that name. */
+  readonly isStandIn?: boolean;
 }
 
 export const CONTAINER_PATH = '/dev/vfio/vfio';
 
 /** Linux gives /dev/iommu a dynamic minor of the misc major. */
 const iommufd: DeviceNode = { path: '/dev/iommu', mode: 0o660, major: 10, minor: 125 };
+/** Only where the system has none of its own: see `isStandIn`. */
+export const KVM_PATH = '/dev/kvm';
+const kvm: DeviceNode = { path: KVM_PATH, mode: 0o666, major: 10, minor: 232, isStandIn: true };
+const ioasid: DeviceNode = { path: '/dev/ioasid', mode: 0o660, major: 10, minor: 124 };
 /** Anybody may open a container: it is nothing before a group is in it. */
 const container: DeviceNode = { path: CONTAINER_PATH, mode: 0o666, major: 10, minor: 196 };
 /** And VFIO dynamic majors of its own, for devices and for groups. */
@@ -35,7 +41,7 @@ interface Grouped {
 
 /** The device files of a machine with these devices, in the order of the topology. */
 export function deviceNodes(devices: readonly Grouped[]): readonly DeviceNode[] {
-  const nodes = [iommufd];
+  const nodes = devices.length === 0 ? [iommufd] : [iommufd, ioasid, kvm];
   devices.forEach(({ vfioNumber }, index) => {
     if (vfioNumber === null) return;
     const minor = vfioNumber ?? index;

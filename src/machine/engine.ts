@@ -13,12 +13,15 @@ import type { OpenFile, Task } from '../mem/task.js';
 import { MockUnit } from '../hw/mock/unit.js';
 import { Context } from '../iommufd/context.js';
 import { defaultLimits, type Env, type Limits } from '../iommufd/env.js';
+import { IoasidFile } from '../ioasid/ioctls.js';
 import { iommufdIoctls } from '../iommufd/ioctls.js';
 import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
-import { deviceNodes, type DeviceNode } from './devices.js';
+import { KvmFile } from '../ioasid/kvm.js';
+import { machineIoctl } from '../ioasid/machine-file.js';
+import { deviceNodes, KVM_PATH, type DeviceNode } from './devices.js';
 import type { Parts } from './parts.js';
 import type { Sysfs } from './sysfs/sysfs.js';
 import type { Topology } from './topology.js';
@@ -128,6 +131,8 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     pins: new PinRegistry(),
     limits: { ...defaultLimits, ...config.limits },
     work,
+    sharedMemory,
+    freeSharedMemory: config.freeShared ?? (() => {}),
   };
   const hasSelftest = config.selftest || built.hasSelftest;
   const ioctls: IoctlTable = hasSelftest ? selftestIoctls(new MockUnit(physical)) : iommufdIoctls;
@@ -146,9 +151,11 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
     open(path) {
       const device = built.files.get(path);
       if (device !== undefined && sysfs?.has(path) !== false) return device(env);
-      if (path !== '/dev/iommu') refuse(rules.open_path, { path });
+      if (path === KVM_PATH) return new KvmFile(env, machineIoctl);
+      if (path !== '/dev/iommu' && path !== '/dev/ioasid') refuse(rules.open_path, { path });
       const number = ++lastContext;
-      const context = new Context(env, ioctls, () => contexts.delete(number));
+      const onEnd = (): boolean => contexts.delete(number);
+      const context = path === '/dev/iommu' ? new Context(env, ioctls, onEnd) : new IoasidFile(env, onEnd);
       contexts.set(number, context);
       return context;
     },

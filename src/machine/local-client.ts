@@ -7,6 +7,7 @@
 import { catalogue, refuse } from '../base/errno.js';
 import type { WorkQueue } from '../base/work.js';
 import type { UserAccount } from '../mem/client.js';
+import type { LivePages } from '../mem/live-space.js';
 import {
   RLIM_INFINITY,
   type Capability,
@@ -83,6 +84,11 @@ export class LocalClient implements Task {
 
   fileOf(fd: number): OpenFile | ForeignFile | null {
     return this.#files.get(fd) ?? null;
+  }
+
+  /** A LocalClient has no descriptors of processes. */
+  processPages(pidfd: number): LivePages | null {
+    return pidfd === -1 ? this.memory.live() : null;
   }
 
   /** open(2); returns the descriptor. */
@@ -186,6 +192,7 @@ export class LocalClient implements Task {
 
   /** Closes everything, as exit does. */
   exit(): void {
+    this.memory.exit();
     for (const fd of this.#files.keys()) this.close(fd);
   }
 

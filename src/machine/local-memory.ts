@@ -4,12 +4,17 @@
  * only its addresses are gone.
  */
 import type { AddressSpace, Backing, DirectView, MmAccount, Run } from '../mem/client.js';
+import type { LivePages, LiveWatcher } from '../mem/live-space.js';
 
 const PAGE_SIZE = 4096;
 /** Where allocations begin; nothing lies below, so a null pointer is a bad pointer. */
 const FIRST_ADDRESS = 0x10_0000_0000;
 /** The largest address of an ordinary Linux process, plus one. */
 const TASK_SIZE = 0x7fff_ffff_f000;
+
+/** Of an access. */
+const WRITE = 2;
+const EXEC = 4;
 
 let lastBackingId = 0;
 let lastSpaceId = 0;
@@ -91,9 +96,13 @@ interface Allocation {
   readonly start: number;
   readonly pages: SparsePages;
   readonly writable: boolean;
+  /** Numbers of the pages that somebody has touched; null: all are there. */
+  readonly touched: Set<number> | null;
 }
 
 export interface AllocateOptions {
+  /** Pages are there only once they are touched, as those of mmap(2) are. Default false. */
+  readonly lazy?: boolean;
   /** False: PROT_READ only. Default true. */
   readonly writable?: boolean;
   /** Memory that already exists, mapped once more: it has the same identity at both addresses. */
@@ -106,6 +115,7 @@ export class LocalMemory implements AddressSpace {
   readonly isAlive = true;
   /** By address; they never touch, so that running over the end of one is a fault. */
   readonly #allocations: Allocation[] = [];
+  readonly #watchers = new Set<LiveWatcher>();
   #next = FIRST_ADDRESS;
 
   /** Maps `bytes` of zeros (rounded up to pages) and returns their address, a multiple of the page size. */
@@ -116,16 +126,18 @@ export class LocalMemory implements AddressSpace {
       throw new RangeError(`cannot allocate ${bytes} bytes of client memory`);
     }
     this.#next = start + size + PAGE_SIZE;
-    const { writable = true, pages = new SparsePages(size) } = options;
-    this.#allocations.push({ start, pages, writable });
+    const { writable = true, pages = new SparsePages(size), lazy = false } = options;
+    this.#allocations.push({ start, pages, writable, touched: lazy ? new Set() : null });
     return BigInt(start);
   }
 
   /** Unmaps the allocation that begins at `address`. */
   free(address: bigint): void {
     const index = this.#indexAtOrBelow(Number(address));
-    if (this.#allocations[index]?.start !== Number(address))
+    const found = this.#allocations[index];
+    if (found?.start !== Number(address))
       throw new RangeError(`no allocation begins at 0x${address.toString(16)}`);
+    for (const watcher of this.#watchers) watcher.changed(address, address + BigInt(found.pages.size) - 1n);
     this.#allocations.splice(index, 1);
   }
 
@@ -145,18 +157,55 @@ export class LocalMemory implements AddressSpace {
 
   read(at: bigint, into: Uint8Array): boolean {
     const found = this.#find(at, into.length);
-    return found !== null && found.pages.read(at - BigInt(found.start), into);
+    return (
+      found !== null && touch(found, at, into.length) && found.pages.read(at - BigInt(found.start), into)
+    );
   }
 
   write(at: bigint, from: Uint8Array): boolean {
     const found = this.#find(at, from.length);
-    return found !== null && found.writable && found.pages.write(at - BigInt(found.start), from);
+    if (found === null || !found.writable) return false;
+    return touch(found, at, from.length) && found.pages.write(at - BigInt(found.start), from);
   }
 
   resolve(at: bigint, length: bigint, write: boolean): Run[] | null {
     const found = this.#find(at, Number(length));
     if (found === null || (write && !found.writable)) return null;
     return [{ backing: found.pages, offset: at - BigInt(found.start), length }];
+  }
+
+  /** This address space as a device sees it that shares it. */
+  live(): LivePages {
+    const watching: LiveWatcher[] = [];
+    return {
+      name: `client memory ${this.id}`,
+      bytes: {
+        id: ++lastBackingId,
+        read: (offset, into) => this.read(offset, into),
+        write: (offset, from) => this.write(offset, from),
+      },
+      isThere: (at, access) => {
+        const found = this.#find(at, 1);
+        if (found === null || !permits(found, access)) return false;
+        return found.touched === null || found.touched.has(pageOf(at));
+      },
+      faultIn: (at, access) => {
+        const found = this.#find(at, 1);
+        return found !== null && permits(found, access) && touch(found, at, 1);
+      },
+      watch: (watcher) => {
+        watching.push(watcher);
+        this.#watchers.add(watcher);
+      },
+      release: () => {
+        for (const watcher of watching) this.#watchers.delete(watcher);
+      },
+    };
+  }
+
+  /** The process is over: whoever shares its memory is told. */
+  exit(): void {
+    for (const watcher of [...this.#watchers]) watcher.ended();
   }
 
   /** The allocation that holds all of a range. Allocations never touch, so there is at most one. */
@@ -178,4 +227,17 @@ export class LocalMemory implements AddressSpace {
     }
     return low;
   }
+}
+
+const pageOf = (at: bigint): number => Number(at >> 12n);
+
+/** Nothing here is a program. */
+const permits = ({ writable }: Allocation, access: number): boolean =>
+  (access & EXEC) === 0 && ((access & WRITE) === 0 || writable);
+
+function touch({ touched }: Allocation, at: bigint, length: number): true {
+  if (touched === null) return true;
+  const last = pageOf(at + BigInt(Math.max(1, length)) - 1n);
+  for (let page = pageOf(at); page <= last; page++) touched.add(page);
+  return true;
 }

@@ -88,6 +88,11 @@ function makeEngine(
     maxPasids: pasidBits === 0 ? 0 : 2 ** pasidBits,
     ats,
     pri,
-    staleness: { events, generation: () => physical.tables.moves, checking: checkStale },
+    staleness: {
+      events,
+      generation: () => physical.tables.moves,
+      isLive: (hi, lo) => physical.isLive(hi, lo),
+      checking: checkStale,
+    },
   });
 }

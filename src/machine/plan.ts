@@ -60,6 +60,7 @@ export interface VirtualFunctionsPlan {
 
 export interface MachinePlan {
   readonly selftest: boolean;
+  readonly vfioNesting: boolean;
   readonly units: readonly UnitPlan[];
   readonly buses: readonly BusPlan[];
   readonly devices: readonly DevicePlan[];
@@ -122,7 +123,7 @@ class Planner {
   #groupNumbers = 0;
   #selftest = false;
 
-  plan({ units, buses, devices }: Topology): MachinePlan {
+  plan({ vfioNesting = false, units, buses, devices }: Topology): MachinePlan {
     for (const [name, unit] of Object.entries(units ?? {})) this.#unit(name, unit);
     const onlySelftest = this.#selftest && this.#units.size === 0;
     const wantsUnit = !onlySelftest || buses !== undefined || devices !== undefined;
@@ -135,6 +136,7 @@ class Planner {
       .map((plan) => this.#withVirtualFunctions(plan, described[plan.name]?.virtualFunctions ?? 0));
     return {
       selftest: this.#selftest,
+      vfioNesting,
       units: [...this.#units.values()],
       buses: [...this.#buses.values()],
       devices: plans,

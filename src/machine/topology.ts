@@ -69,6 +69,8 @@ export interface DeviceDescription {
 
 export interface Topology {
   readonly version?: 1;
+  /** VFIO's calls of 2019 to 2021 that bind a guest's page tables through a container. Default false: as in Linux. */
+  readonly vfioNesting?: boolean;
   readonly units?: Readonly<Record<string, UnitDescription>>;
   readonly buses?: Readonly<Record<string, BusDescription>>;
   readonly devices?: Readonly<Record<string, DeviceDescription>>;

@@ -3,6 +3,8 @@
  * `host/` implements this over processes; the TypeScript API over plain arrays.
  */
 
+import type { RunList } from './runs.js';
+
 /**
  * Bytes of a backing that can be reached without a call. Whoever uses it asks {@link alive} before and after: what was
  * read or written while it ended is void.
@@ -15,6 +17,13 @@ export interface DirectView {
   readonly words: Int32Array;
   /** False: what lies here is the backing's no more (its file was cut short, or the view was taken back). For ever. */
   readonly alive: boolean;
+  /**
+   * Moves many runs at once, where the host can. The first byte of the view is at `hpa`; a run is three words (runs.ts).
+   * False: some run is not of the view, and nothing is known of what was moved.
+   */
+  gather?(hpa: number, runs: RunList, into: Uint8Array, at: number): boolean;
+  scatter?(hpa: number, runs: RunList, from: Uint8Array, at: number): boolean;
+  copyRuns?(hpa: number, runs: RunList, target: DirectView, targetHpa: number, targetRuns: RunList): boolean;
 }
 
 /**
@@ -41,6 +50,11 @@ export interface Backing {
   view?(offset: number): DirectView | null;
   /** No window shows it any more: its views may be taken back. */
   unseen?(): void;
+  /**
+   * Offsets are addresses of somebody who may put something else there at any time, and each copy finds what is there:
+   * whoever was told an older place reaches nothing that is not that owner's now.
+   */
+  readonly isLive?: true;
 }
 
 /** `length` bytes of client memory that one backing holds, contiguous from `offset`. */

@@ -8,12 +8,19 @@ import type { Injector } from '../base/inject.js';
 import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, DirectView } from './client.js';
 import { Providers } from './providers.js';
-import { TableStore } from './table-store.js';
+import { CHUNK_BYTES, TableStore, type NearChunk } from './table-store.js';
+import type { RunList } from './runs.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
 const FRAME_MASK = 0xfffn;
+/** Of an HPA of tables: where it is in its chunk. */
+const CHUNK_MASK = CHUNK_BYTES - 1;
 /** The high word of every table's HPA is below this. */
-const TABLE_SPACE_HI = 1 << 4;
+export const TABLE_SPACE_HI = 1 << 4;
+/** Of a low word: where it is in its window of 1 GiB. */
+const SLOT_MASK = 0x3fff_ffff;
+/** The largest structure but a table, in words. */
+const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
 const BOUNCE = 1 << 16;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
@@ -22,11 +29,13 @@ const LOAD_TRIES = 8;
 /** What a walk needs of memory. */
 export type EntryMemory = Pick<
   PhysicalMemory,
-  'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
+  'near' | 'block' | 'blockAt' | 'load64' | 'loadedHi' | 'loadedLo' | 'setBits64' | 'tables' | 'providers'
 >;
 
 export class PhysicalMemory {
   readonly tables: TableStore;
+  /** {@link TableStore.near}: whoever follows tables looks here before {@link load64}. */
+  readonly near: NearChunk;
   readonly providers = new Providers();
   readonly #windows = new Windows();
   /** The entry that {@link load64} found, as two int32 words. */
@@ -35,13 +44,18 @@ export class PhysicalMemory {
   readonly #entry = new Uint8Array(8);
   readonly #entryWords = new Int32Array(this.#entry.buffer);
   readonly #bounce = new Uint8Array(BOUNCE);
+  /** Index of the first word of what {@link block} found. */
+  blockAt = 0;
+  readonly #copied = new Int32Array(BLOCK_WORDS);
   #found: DirectView | null = null;
   directAt = 0;
+  #viewHpa = 0;
   /** Whether the last {@link copy} that failed did so where it reads. */
   isSourceGone = false;
 
   constructor(injector: Injector) {
     this.tables = new TableStore(injector);
+    this.near = this.tables.near;
   }
 
   /** GiB of client memory that have HPA; 0 when nothing leaks. */
@@ -60,6 +74,11 @@ export class PhysicalMemory {
   /** Ends one use: a range that {@link window} took. A GiB counts uses by call, so no parts and no unions. */
   unwindow(backing: Backing, offset: bigint, length: bigint): void {
     this.#windows.release(backing, offset, length);
+  }
+
+  /** What lies there is found anew at each access, by its address in an address space without a table. */
+  isLive(hi: number, lo: number): boolean {
+    return this.#windows.isLive(hi, lo);
   }
 
   /** Where byte `offset` lies; null when that GiB has no window. */
@@ -123,23 +142,74 @@ export class PhysicalMemory {
     return true;
   }
 
+  /**
+   * {@link readAt} of many runs by one call, if they are all of one view and the host can do that. False: nothing is known
+   * of what was moved, and they are to be read one by one.
+   */
+  gather(runs: RunList, into: Uint8Array, at: number): boolean {
+    const view = this.#viewOf(runs);
+    return view?.gather?.(this.#viewHpa, runs, into, at) === true && view.alive;
+  }
+
+  /** The same for {@link writeAt}. */
+  scatter(runs: RunList, from: Uint8Array, at: number): boolean {
+    const view = this.#viewOf(runs);
+    return view?.scatter?.(this.#viewHpa, runs, from, at) === true && view.alive;
+  }
+
+  /** And for {@link copy}, of as many bytes as `target` has. */
+  copyRuns(source: RunList, target: RunList): boolean {
+    const to = this.#viewOf(target);
+    const toHpa = this.#viewHpa;
+    const from = this.#viewOf(source);
+    if (from === null || to === null) return false;
+    return from.copyRuns?.(this.#viewHpa, source, to, toHpa, target) === true && from.alive && to.alive;
+  }
+
+  /** The view that the first run lies in, if its bytes are as far apart as their HPAs; {@link #viewHpa} is its first byte. */
+  #viewOf({ words }: RunList): DirectView | null {
+    const hi = words[0]!;
+    const lo = words[1]!;
+    const view = this.direct(hi, lo);
+    if (view === null || this.directAt !== (lo & SLOT_MASK)) return null;
+    this.#viewHpa = hi * 2 ** 32 + ((lo >>> 0) - this.directAt);
+    return view;
+  }
+
   /** Loads the 64-bit entry at an 8-byte aligned HPA into {@link loadedHi} and {@link loadedLo}. */
   load64(hi: number, lo: number): boolean {
-    if (hi >>> 0 < TABLE_SPACE_HI) {
-      const frame = (hi << 20) | (lo >>> 12);
-      const words = this.tables.wordsOf(frame);
-      if (words === null) return false;
-      const at = this.tables.wordOf(frame) + ((lo & 0xfff) >>> 2);
-      this.loadedLo = words[at]!;
-      this.loadedHi = words[at + 1]!;
-      return true;
-    }
-    const view = this.direct(hi, lo);
-    if (view !== null && this.#loadDirect(view)) return true;
-    if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
-    this.loadedLo = this.#entryWords[0]!;
-    this.loadedHi = this.#entryWords[1]!;
+    if (hi >>> 0 >= TABLE_SPACE_HI) return this.#loadClient(hi, lo);
+    const { tables } = this;
+    const { near } = tables;
+    const frame = (hi << 20) | (lo >>> 12);
+    if ((frame - near.first) >>> 0 >= near.frames && !tables.approach(frame)) return false;
+    const { words } = near;
+    const at = (lo & CHUNK_MASK) >>> 2;
+    this.loadedLo = words[at]!;
+    this.loadedHi = words[at + 1]!;
     return true;
+  }
+
+  /**
+   * The words of `count` words at an HPA, from index {@link blockAt} on: those of tables themselves, of client memory a copy.
+   * They lie in one frame, and are looked at before the next call. Null: no memory.
+   */
+  block(hi: number, lo: number, count: number): Int32Array | null {
+    if (hi >>> 0 < TABLE_SPACE_HI) {
+      const { tables } = this;
+      const { near } = tables;
+      const frame = (hi << 20) | (lo >>> 12);
+      if ((frame - near.first) >>> 0 >= near.frames && !tables.approach(frame)) return null;
+      this.blockAt = (lo & CHUNK_MASK) >>> 2;
+      return near.words;
+    }
+    for (let at = 0; at < count; at += 2) {
+      if (!this.#loadClient(hi, lo + at * 4)) return null;
+      this.#copied[at] = this.loadedLo;
+      this.#copied[at + 1] = this.loadedHi;
+    }
+    this.blockAt = 0;
+    return this.#copied;
   }
 
   /** Stores a 64-bit entry at an 8-byte aligned HPA. */
@@ -190,6 +260,15 @@ export class PhysicalMemory {
     if (hi >>> 0 < TABLE_SPACE_HI || !windows.find(hi, lo)) return null;
     this.directAt = windows.foundAt;
     return windows.found;
+  }
+
+  #loadClient(hi: number, lo: number): boolean {
+    const view = this.direct(hi, lo);
+    if (view !== null && this.#loadDirect(view)) return true;
+    if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
+    this.loadedLo = this.#entryWords[0]!;
+    this.loadedHi = this.#entryWords[1]!;
+    return true;
   }
 
   /** The owner may store while we load: a low word belongs to the high word that was there before and after it. */
@@ -299,6 +378,7 @@ const FEW = 48;
 
 function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
   if (from === into) into.copyWithin(to, at, at + length);
+  else if (length === from.length) into.set(from, to);
   else if (length > FEW) into.set(from.subarray(at, at + length), to);
   else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

@@ -31,6 +31,18 @@ export interface AddressSpaceProvider {
   onInvalidate: ((start: bigint, last: bigint) => void) | null;
 }
 
+/** A process's address space, or a virtual machine's: it answers its own page requests, and it may end. */
+export interface OwnedSpace extends AddressSpaceProvider {
+  /** Nothing is there any more, and never will be: the process is gone, or runs another program. */
+  readonly isGone: boolean;
+  /** A page request: makes the page at `address` be there for `access`, or says that its owner may not have it so. */
+  resolve(address: bigint, access: number): boolean;
+  /** Called once when the space ends while somebody uses it, before anything else can lie at its addresses. */
+  onEnd: (() => void) | null;
+  /** Nobody uses it any more. */
+  release(): void;
+}
+
 /** First frame of the range of HPA that holds no memory: 512 GiB, between tables and windows. */
 export const PROVIDER_FIRST_FRAME = 1 << 27;
 const PROVIDERS = 1 << 20;

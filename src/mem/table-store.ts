@@ -11,6 +11,7 @@ const FRAME_WORDS_LG2 = FRAME_LG2 - 2;
 /** A chunk is 4 MiB: the largest block, and the step in which the store grows. */
 const CHUNK_FRAMES_LG2 = 10;
 const CHUNK_FRAMES = 1 << CHUNK_FRAMES_LG2;
+export const CHUNK_BYTES = CHUNK_FRAMES << FRAME_LG2;
 const MAX_LG2 = FRAME_LG2 + CHUNK_FRAMES_LG2;
 /** 64 GiB of tables. */
 const MAX_FRAMES = 1 << 24;
@@ -26,6 +27,16 @@ const NOBODY = 0;
 export class TableQuota {
   usedBytes = 0;
   constructor(public maxBytes: number) {}
+}
+
+/**
+ * The chunk that was looked at last, and which of its frames have been given out. Frames nearly always lie where the one
+ * before did, so who follows tables compares here first, and then no load waits for the list of chunks.
+ */
+export class NearChunk {
+  words: Int32Array = new Int32Array(0);
+  first = 0;
+  frames = 0;
 }
 
 export class TableStore {
@@ -53,6 +64,8 @@ export class TableStore {
     this.#injector = injector;
   }
 
+  readonly near = new NearChunk();
+
   /** Blocks that somebody holds; 0 when nothing leaks. */
   get liveBlocks(): number {
     return this.#liveBlocks;
@@ -72,6 +85,17 @@ export class TableStore {
   wordsOf(frame: number): Int32Array | null {
     if (frame <= 0 || frame >= this.#fresh) return null;
     return this.#chunks[frame >>> CHUNK_FRAMES_LG2]!;
+  }
+
+  /** Makes the chunk of `frame` the near one; false when that frame was never given out. */
+  approach(frame: number): boolean {
+    if (frame <= 0 || frame >= this.#fresh) return false;
+    const chunk = frame >>> CHUNK_FRAMES_LG2;
+    const { near } = this;
+    near.words = this.#chunks[chunk]!;
+    near.first = Math.max(1, chunk << CHUNK_FRAMES_LG2);
+    near.frames = Math.min(this.#fresh, (chunk + 1) << CHUNK_FRAMES_LG2) - near.first;
+    return true;
   }
 
   /** Notes that an entry of one of the arena's tables, which somebody may have cached, is no longer what it was. */

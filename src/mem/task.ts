@@ -3,6 +3,7 @@
  * The engine never sees a socket or a pid; `host/` and the TypeScript API stand behind these interfaces.
  */
 import type { AddressSpace, Backing, UserAccount } from './client.js';
+import type { LivePages } from './live-space.js';
 
 /** Flags of a new descriptor, as open(2) has them. */
 export const O_RDWR = 2;
@@ -31,6 +32,11 @@ export interface Task {
   removeFd(fd: number): void;
   /** The file behind one of the caller's descriptors; null is EBADF. */
   fileOf(fd: number): OpenFile | ForeignFile | null;
+  /**
+   * The pages of a process as they are from moment to moment: the caller's own where `pidfd` is -1. Null: that descriptor
+   * names no process that is known here.
+   */
+  processPages(pidfd: number): LivePages | null;
 }
 
 /** A file of the engine's own. `host/` makes a descriptor for it and calls these; all throw Errno. */
@@ -58,6 +64,8 @@ export interface OpenFile {
   /** Moves that position as lseek(2) does, and returns it. */
   seek?(offset: number, whence: number): number;
   mmap(request: MmapRequest, task: Task): SharedPages;
+  /** The address space that it stands for, as the file of a virtual machine does; null: not for this caller. */
+  addressSpace?(task: Task): LivePages | null;
   /** The last descriptor of this file is gone. */
   release(): void;
 }

@@ -132,6 +132,10 @@ export class Windows {
     return { backing: window.backing, offset: (BigInt(window.index) << SLOT_LG2) | (hpa & SLOT_MASK) };
   }
 
+  isLive(hi: number, lo: number): boolean {
+    return hi >>> 0 < HPA_HI && this.#window((hi << 2) | (lo >>> 30))?.backing.isLive === true;
+  }
+
   /** Finds what lies at an HPA, to be reached directly; false where that cannot be. Allocates nothing for a known view. */
   find(hi: number, lo: number): boolean {
     if (hi >>> 0 >= HPA_HI) return false;

@@ -219,6 +219,10 @@ const unit = z.discriminatedUnion('type', [vtd, selftest], {
 export const topologySchema = members(
   {
     version: z.literal(1, { error: 'expected 1' }).meta({ description: 'Of this shape' }).exactOptional(),
+    vfioNesting: flag(
+      "VFIO's calls of 2019 to 2021, which bind a guest's page tables through a container",
+      false,
+    ).exactOptional(),
     units: named(unit, 'units', 'IOMMUs. Default: one of VT-d, vtd0, that can everything').exactOptional(),
     buses: named(bus, 'buses', 'Default: those that the addresses of devices ask for').exactOptional(),
     devices: named(
@@ -227,7 +231,7 @@ export const topologySchema = members(
       'By PCI address, or any name on a platform bus. Default: 0000:00:01.0',
     ).exactOptional(),
   },
-  'a topology: version, units, buses, devices',
+  'a topology: version, vfioNesting, units, buses, devices',
 );
 
 /** The text of docs/topology.schema.json. */

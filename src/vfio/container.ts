@@ -14,6 +14,7 @@ import {
   VFIO_TYPE1v2_IOMMU,
   VFIO_TYPE1_IOMMU,
 } from '../wire/uapi/vfio.gen.js';
+import { VFIO_TYPE1_NESTING_IOMMU } from '../wire/uapi/vfio-nesting.js';
 import { rules } from './container-rules.js';
 import type { VfioGroup } from './group.js';
 import { Type1 } from './type1.js';
@@ -24,7 +25,11 @@ export class Container {
   readonly groups: VfioGroup[] = [];
   iommu: Type1 | null = null;
 
-  constructor(readonly env: Env) {}
+  constructor(
+    readonly env: Env,
+    /** VFIO_TYPE1_NESTING_IOMMU is there. */
+    readonly canNest: boolean,
+  ) {}
 
   /** vfio_container_attach_group: from here on nobody else can have the group's DMA. */
   add(group: VfioGroup, task: Task): void {
@@ -54,9 +59,10 @@ export class Container {
   setIommu(type: bigint, task: Task): void {
     if (this.groups.length === 0) refuse(rules.container_set_empty, {});
     if (this.iommu !== null) refuse(rules.container_set_twice, {});
-    const isV2 = type === BigInt(VFIO_TYPE1v2_IOMMU);
+    const isNesting = this.canNest && type === BigInt(VFIO_TYPE1_NESTING_IOMMU);
+    const isV2 = isNesting || type === BigInt(VFIO_TYPE1v2_IOMMU);
     if (!isV2 && type !== BigInt(VFIO_TYPE1_IOMMU)) refuse(rules.container_set_type, { type });
-    const iommu = new Type1(this.env, isV2);
+    const iommu = new Type1(this.env, isV2, isNesting);
     const done: VfioGroup[] = [];
     try {
       for (const group of this.groups) {
@@ -80,15 +86,18 @@ export class ContainerFile implements OpenFile {
   onReadableChange: (() => void) | null = null;
   readonly container: Container;
 
-  constructor(readonly env: Env) {
-    this.container = new Container(env);
+  constructor(
+    readonly env: Env,
+    canNest = false,
+  ) {
+    this.container = new Container(env, canNest);
   }
 
   ioctl(cmd: number, arg: bigint, task: Task): number {
     const { container } = this;
     const { iommu } = container;
     if (cmd === VFIO_GET_API_VERSION) return VFIO_API_VERSION;
-    if (cmd === VFIO_CHECK_EXTENSION) return checkExtension(iommu, arg);
+    if (cmd === VFIO_CHECK_EXTENSION) return checkExtension(iommu, arg, container.canNest);
     if (cmd === VFIO_SET_IOMMU) {
       container.setIommu(arg, task);
       return 0;

@@ -5,8 +5,10 @@
  */
 import { refuse } from '../base/errno.js';
 import type { Env } from '../iommufd/env.js';
+import { authorizeIoasid, deauthorizeIoasid } from '../ioasid/authorize.js';
 import { UserMemory } from '../iommufd/user-memory.js';
 import type { MmapRequest, OpenFile, SharedPages, Task } from '../mem/task.js';
+import { AUTHORIZE_IOASID, DEAUTHORIZE_IOASID } from '../wire/uapi/ioasid.js';
 import * as v from '../wire/uapi/vfio.gen.js';
 import { attachPt, detachPt } from './attach.js';
 import { bindIommufd, type Binding } from './bind.js';
@@ -76,6 +78,8 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
     if (binding !== null) {
       if (cmd === v.VFIO_DEVICE_ATTACH_IOMMUFD_PT) return attachPt(user, arg, device, binding);
       if (cmd === v.VFIO_DEVICE_DETACH_IOMMUFD_PT) return detachPt(user, arg, device, binding);
+      if (cmd === AUTHORIZE_IOASID) return authorizeIoasid(user, arg, binding);
+      if (cmd === DEAUTHORIZE_IOASID) return deauthorizeIoasid(user, arg, binding);
     }
     if (cmd === v.VFIO_DEVICE_FEATURE) return deviceFeature(user, arg, device);
     if (cmd === v.VFIO_DEVICE_GET_REGION_INFO) return getRegionInfo(user, arg, device.driver);

@@ -3,7 +3,9 @@ import type { DmaDevice } from '../hw/unit.js';
 import type { Device } from '../iommufd/device.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages, Task } from '../mem/task.js';
+import type { DmaLog } from './dma-log.js';
 import type { VfioGroup } from './group.js';
+import type { Migration } from './migration.js';
 import type { RegionInfo } from './region-info.js';
 
 /** vfio-pci, vfio-platform. One of them belongs to each device, and is told when that is opened and closed. */
@@ -24,6 +26,9 @@ export interface VfioDriver {
   read(position: bigint, at: bigint, count: number, user: UserMemory): number;
   write(position: bigint, at: bigint, count: number, user: UserMemory): number;
   mmap(request: MmapRequest): SharedPages;
+  /** vfio_device.mig_ops, log_ops; absent or null: the device cannot. */
+  readonly migration?: Migration | null;
+  readonly dmaLog?: DmaLog | null;
   /** vfio_device_ops.match_token_uuid; absent: there are no tokens. Null: none was given. */
   matchToken?(token: Uint8Array | null): void;
 }

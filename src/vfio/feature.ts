@@ -1,8 +1,8 @@
-/** VFIO_DEVICE_FEATURE (vfio_ioctl_device_feature): the frame, and what every feature checks first. */
+/** VFIO_DEVICE_FEATURE (vfio_ioctl_device_feature): the frame, and who has which feature. */
 import { refuse } from '../base/errno.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import * as v from '../wire/uapi/vfio.gen.js';
-import type { FeatureRequest, VfioDevice } from './driver.js';
+import type { FeatureRequest, VfioDevice, VfioDriver } from './driver.js';
 import { rules } from './call-rules.js';
 
 const LEAST = v.vfio_device_feature.endOf('flags');
@@ -20,17 +20,21 @@ export function deviceFeature(user: UserMemory, arg: bigint, device: VfioDevice)
   // Asked before anything else: no device here copies while it runs.
   if (feature === v.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2) refuse(rules.feature_precopy, {});
   const request = { user, feature, flags, at: arg + BigInt(LEAST), size: argsz - LEAST };
-  return device.driver.feature(request) ?? refuse(rules.feature_unknown, { feature });
+  return answer(request, device.driver) ?? refuse(rules.feature_unknown, { feature });
 }
 
-/**
- * vfio_check_feature: true when the feature is to be done, false when it was only asked whether it could be. `ways` are
- * VFIO_DEVICE_FEATURE_GET and _SET, as far as it has them; `least` bytes of data are needed.
- */
-export function checkFeature({ feature, flags, size }: FeatureRequest, ways: number, least: number): boolean {
-  if ((flags & WAYS & ~ways) !== 0) refuse(rules.feature_way, { feature, flags });
-  if ((flags & v.VFIO_DEVICE_FEATURE_PROBE) !== 0) return false;
-  if ((flags & WAYS) === 0) refuse(rules.feature_no_way, { feature });
-  if (size < least) refuse(rules.feature_data_size, { feature, size, least });
-  return true;
+/** Null: nobody has it. */
+function answer(request: FeatureRequest, driver: VfioDriver): number | null {
+  switch (request.feature) {
+    case v.VFIO_DEVICE_FEATURE_MIGRATION:
+    case v.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
+    case v.VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
+      return driver.migration?.feature(request) ?? null;
+    case v.VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
+    case v.VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
+    case v.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
+      return driver.dmaLog?.feature(request) ?? null;
+    default:
+      return driver.feature(request);
+  }
 }

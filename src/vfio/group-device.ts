@@ -1,5 +1,6 @@
 /** VFIO_GROUP_GET_DEVICE_FD (vfio_group_ioctl_get_device_fd): a device of the group by its name, and a descriptor for it. */
 import { refuse } from '../base/errno.js';
+import { textOf } from '../base/text.js';
 import { PAGE_BYTES } from '../iommufd/units.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import { O_CLOEXEC, O_RDWR, type Task } from '../mem/task.js';
@@ -48,7 +49,7 @@ function copyString(user: UserMemory, at: bigint): string {
     const length = Math.min(PAGE_BYTES - Number(from & BigInt(PAGE_BYTES - 1)), PAGE_BYTES - done);
     const bytes = user.copyIn(from, length, rules.device_name_unreadable);
     const end = bytes.indexOf(0);
-    text += String.fromCharCode(...bytes.subarray(0, end < 0 ? length : end));
+    text += textOf(bytes.subarray(0, end < 0 ? length : end));
     if (end >= 0) return text;
     done += length;
   }

@@ -14,6 +14,7 @@ import {
   vfio_iommu_type1_info_dma_avail,
   vfio_iova_range,
 } from '../wire/uapi/vfio.gen.js';
+import { nestingCap } from './nesting/ioctls.js';
 import type { Type1 } from './type1.js';
 import { BITMAP_MOST } from './type1-bitmap.js';
 import { rules } from './type1-rules.js';
@@ -26,7 +27,8 @@ export function getInfo(call: Call, type1: Type1): number {
   bytes.set(call.copyIn(call.arg, LEAST, rules.type1_info_unreadable));
   const { argsz } = vfio_iommu_type1_info.decode(bytes);
   if (argsz < LEAST) refuse(rules.type1_info_size, { argsz, least: LEAST });
-  const chain = chainOf([migrationCap(type1), dmaAvailCap(type1), iovaRangeCap(type1)]);
+  const nesting = type1.nesting === null ? [] : [nestingCap(type1)];
+  const chain = chainOf([migrationCap(type1), dmaAvailCap(type1), iovaRangeCap(type1), ...nesting]);
   const needed = SIZE + chain.length;
   const fits = argsz >= needed;
   if (fits) call.copyOut(call.arg + BigInt(SIZE), chain, rules.type1_info_caps_unwritable);

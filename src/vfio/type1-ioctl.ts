@@ -14,6 +14,8 @@ import {
   VFIO_UNMAP_ALL,
   VFIO_UPDATE_VADDR,
 } from '../wire/uapi/vfio.gen.js';
+import { nestingHandlers } from './nesting/ioctls.js';
+import { VFIO_TYPE1_NESTING_IOMMU } from '../wire/uapi/vfio-nesting.js';
 import type { Type1 } from './type1.js';
 import { dirtyPages } from './type1-dirty.js';
 import { getInfo } from './type1-info.js';
@@ -22,8 +24,10 @@ import { unmapDma } from './type1-unmap.js';
 import { rules } from './type1-rules.js';
 
 /** Null: no IOMMU is set, and the question is what type1 could. */
-export function checkExtension(type1: Type1 | null, extension: bigint): number {
+export function checkExtension(type1: Type1 | null, extension: bigint, canNest: boolean): number {
   switch (extension) {
+    case BigInt(VFIO_TYPE1_NESTING_IOMMU):
+      return canNest ? 1 : 0;
     case BigInt(VFIO_TYPE1_IOMMU):
     case BigInt(VFIO_TYPE1v2_IOMMU):
     case BigInt(VFIO_UNMAP_ALL):
@@ -45,6 +49,10 @@ const handlers: Readonly<Record<number, (call: Call, type1: Type1) => number>> =
 };
 
 export function type1Ioctl(type1: Type1, cmd: number, arg: bigint, task: Task): number {
+  const { nesting } = type1;
+  const call = new Call(type1.context, task, arg, 0);
+  const nests = nesting === null ? undefined : nestingHandlers[cmd];
+  if (nests !== undefined) return finish(call, () => nests(call, nesting!));
   const handler = handlers[cmd] ?? refuse(rules.type1_ioctl, { cmd: BigInt(cmd >>> 0) });
-  return finish(new Call(type1.context, task, arg, 0), (call) => handler(call, type1));
+  return finish(call, () => handler(call, type1));
 }

@@ -8,8 +8,14 @@ import { charge, uncharge } from '../iommufd/accounting.js';
 import type { Area } from '../iommufd/area.js';
 import type { Call } from '../iommufd/call.js';
 import type { AccountMode } from '../iommufd/context.js';
+import { MapRequest } from '../iommufd/in-place.js';
 import { PAGE_SIZE, U64_MAX, pageIndex, pageToBytes } from '../iommufd/units.js';
 import { RLIM_INFINITY, type Task } from '../mem/task.js';
+import {
+  IOMMU_IOAS_MAP_FIXED_IOVA,
+  IOMMU_IOAS_MAP_READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE,
+} from '../wire/uapi/iommufd.gen.js';
 import {
   VFIO_DMA_MAP_FLAG_READ,
   VFIO_DMA_MAP_FLAG_VADDR,
@@ -49,6 +55,11 @@ const protOf = (flags: number): number =>
   ((flags & VFIO_DMA_MAP_FLAG_READ) !== 0 ? IOMMU_READ : 0) |
   ((flags & VFIO_DMA_MAP_FLAG_WRITE) !== 0 ? IOMMU_WRITE : 0);
 
+const flagsOf = (prot: number): number =>
+  IOMMU_IOAS_MAP_FIXED_IOVA |
+  ((prot & IOMMU_READ) !== 0 ? IOMMU_IOAS_MAP_READABLE : 0) |
+  ((prot & IOMMU_WRITE) !== 0 ? IOMMU_IOAS_MAP_WRITEABLE : 0);
+
 const modeOf = (task: Task): AccountMode => (task.capable('CAP_IPC_LOCK') ? 'type1-unlimited' : 'type1');
 
 function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: number): void {
@@ -62,7 +73,7 @@ function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: numbe
   const isDevice = (call.task.mm.resolveDevice?.(vaddr, size) ?? null) !== null;
   const mode = isDevice ? 'device' : modeOf(call.task);
   if (mode === 'type1') checkLimit(call.task, map, prot);
-  table.mapUser(call, { address: vaddr, length: size, iova, prot }, mode);
+  table.mapUser(call, MapRequest.of(flagsOf(prot), vaddr, size, iova), mode);
   const pages = size / type1.pageSize;
   if (type1.tracksDirty && pages > BITMAP_PAGES_MOST) refuse(rules.type1_map_dirty_size, { pages });
 }

@@ -7,7 +7,7 @@
  */
 import { Errno, invariant, refuse } from '../base/errno.js';
 import type { IommuGroup } from '../hw/group.js';
-import type { PagingDomain } from '../hw/unit.js';
+import type { DmaDevice, PagingDomain } from '../hw/unit.js';
 import type { Area } from '../iommufd/area.js';
 import { Call } from '../iommufd/call.js';
 import { Context } from '../iommufd/context.js';
@@ -17,6 +17,9 @@ import { iommufdIoctls } from '../iommufd/ioctls.js';
 import { IoPagetable } from '../iommufd/io-pagetable.js';
 import { PAGE_SIZE, U64_MAX } from '../iommufd/units.js';
 import type { Task } from '../mem/task.js';
+import { IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID } from '../wire/uapi/iommufd.gen.js';
+import { Nesting } from './nesting/nesting.js';
+import { rules as nestingRules } from './nesting/rules.js';
 import { rules } from './type1-rules.js';
 
 interface Type1Domain {
@@ -35,15 +38,28 @@ export class Type1 {
   /** Whose user address is to come (VFIO_DMA_UNMAP_FLAG_VADDR). */
   readonly withoutAddress = new Set<Area>();
   tracksDirty = false;
+  /** Guests' page tables on top of this address space; null: a container without. */
+  readonly nesting: Nesting | null;
   /** The newest first. */
   readonly #domains: Type1Domain[] = [];
 
   constructor(
     readonly env: Env,
     readonly isV2: boolean,
+    isNesting = false,
   ) {
+    this.nesting = isNesting ? new Nesting({ places: () => this.#places() }) : null;
     this.context = new Context(env, iommufdIoctls);
     this.table = new IoPagetable(this.context);
+  }
+
+  /** Every device that uses it. */
+  get devices(): readonly DmaDevice[] {
+    return this.#domains.flatMap(({ groups }) => groups.flatMap(({ devices }) => devices));
+  }
+
+  *#places(): Generator<{ group: IommuGroup; domain: PagingDomain }> {
+    for (const { domain, groups } of this.#domains) for (const group of groups) yield { group, domain };
   }
 
   /** Every group's DMA snoops, whatever a device asks for. */
@@ -84,7 +100,9 @@ export class Type1 {
     const [device] = group.devices;
     invariant(device !== undefined, 'a group has a device');
     call.alloc('vfio_domain');
-    const domain = device.unit.allocPaging(device, 0, null);
+    if (this.nesting !== null && this.#domains.length > 0) refuse(nestingRules.nesting_groups, {});
+    const flags = this.nesting === null ? 0 : IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_PASID;
+    const domain = device.unit.allocPaging(device, flags, null);
     call.tx.onAbort(() => domain.free());
     group.attach(domain, { domain });
     call.tx.onAbort(() => group.detach());
@@ -158,6 +176,7 @@ export class Type1 {
 
   /** vfio_iommu_type1_detach_group: with the last group of a domain it goes, with the last domain all mappings. */
   detach(group: IommuGroup): void {
+    this.nesting?.end();
     const index = this.#domains.findIndex(({ groups }) => groups.includes(group));
     const { domain, groups } = this.#domains[index]!;
     group.detach();

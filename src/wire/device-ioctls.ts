@@ -1,6 +1,7 @@
 /** Every ioctl of a VFIO device file as people read it. Apart from the others, because a container uses the same numbers. */
 import { named, row, type Hints, type IoctlInfo, type Names, type Row } from './ioctl-rows.js';
 import { nested, struct, type Struct } from './struct.js';
+import * as ioasid from './uapi/ioasid.js';
 import * as dma from './uapi/ioasis-dma.js';
 import * as vfio from './uapi/vfio.gen.js';
 
@@ -87,6 +88,8 @@ function featureRow(): Row {
 const flagsText = (name: string, flags: number): string =>
   [...Object.keys(ways).filter((way) => (flags & ways[way]!) !== 0), name].join('|');
 
+const authorization: Hints = { flags: { flags: { PASID: ioasid.IOASID_PASID } } };
+
 const rows: readonly Row[] = [
   row('VFIO_DEVICE_GET_INFO', vfio.VFIO_DEVICE_GET_INFO, vfio.vfio_device_info, 'num_irqs', {
     flags: { flags: named(constants, 'VFIO_DEVICE_FLAGS_') },
@@ -161,6 +164,8 @@ const rows: readonly Row[] = [
     { flags: { flags: { PASID: vfio.VFIO_DEVICE_DETACH_PASID } } },
   ),
   row('VFIO_MIG_GET_PRECOPY_INFO', vfio.VFIO_MIG_GET_PRECOPY_INFO, vfio.vfio_precopy_info, 'dirty_bytes'),
+  row('AUTHORIZE_IOASID', ioasid.AUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
+  row('DEAUTHORIZE_IOASID', ioasid.DEAUTHORIZE_IOASID, ioasid.authorize_ioasid, 'pasid', authorization),
   row('IOASIS_DMA', dma.IOASIS_DMA, dma.ioasis_dma, 'out_old', dmaHints),
 ];
 

@@ -7,9 +7,12 @@ import type { IoctlInfo } from './ioctl-rows.js';
 import { ioctlTable } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
 import { declared as ioasis } from './uapi/ioasis.js';
+import { declared as ioasid } from './uapi/ioasid.js';
 import { declared as ioasisDma } from './uapi/ioasis-dma.js';
+import { declared as iommu } from './uapi/iommu.js';
 import { declared as iommufd } from './uapi/iommufd.gen.js';
 import { declared as iommufdTest } from './uapi/iommufd_test.gen.js';
+import { declared as nesting } from './uapi/vfio-nesting.js';
 import { declared as vfio } from './uapi/vfio.gen.js';
 
 interface Declared {
@@ -42,6 +45,24 @@ const sections: readonly Section[] = [
     guard: 'IOASIS_TYPES_H',
     whole: true,
     declared: ioasis,
+  },
+  {
+    title: "faults and page responses as Linux' <linux/iommu.h> had them, and the rings of /dev/ioasid",
+    guard: '_UAPI_IOMMU_H',
+    whole: true,
+    declared: iommu,
+  },
+  {
+    title: "VFIO's calls of 2019 to 2021 that bind a guest's page tables",
+    guard: 'IOASIS_VFIO_NESTING_H',
+    whole: true,
+    declared: nesting,
+  },
+  {
+    title: '/dev/ioasid, and the calls of a VFIO device file that belong to it',
+    guard: 'IOASID_H',
+    whole: true,
+    declared: ioasid,
   },
   {
     title: "ioasis' own ioctl of a DMA test device's file",

@@ -51,3 +51,9 @@ export function named(constants: Names, prefix: string): Names {
   const found = Object.entries(constants).filter(([name]) => name.startsWith(prefix));
   return Object.fromEntries(found.map(([name, value]) => [name.slice(prefix.length), value]));
 }
+
+/** An ioctl whose argument is a number, or is not looked at. */
+export function plainRow(name: string, number: number, values: Names): Row {
+  const enums = { arg: values };
+  return [number, { name, struct: null, lastMandatory: '', flags: {}, enums, pointers: {}, variants: null }];
+}

@@ -3,27 +3,27 @@
  * and what the numbers in its fields are called. The engine does not use this; it is for traces and tools.
  */
 import { deviceIoctlTable } from './device-ioctls.js';
-import { named, row, type Hints, type IoctlInfo, type Names, type Pointer, type Row } from './ioctl-rows.js';
+import { hwptDataTypes, invalidateEntries, invalidateTypes, ownNamed } from './hwpt-hints.js';
+import { ioasidRows } from './ioasid-ioctls.js';
+import {
+  named,
+  plainRow,
+  row,
+  type Hints,
+  type IoctlInfo,
+  type Names,
+  type Pointer,
+  type Row,
+} from './ioctl-rows.js';
 import type { Struct } from './struct.js';
-import * as ioasis from './uapi/ioasis.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
+import * as nesting from './uapi/vfio-nesting.js';
 import * as vfio from './uapi/vfio.gen.js';
-
-/** ioasis' own begin with this; they keep their whole name, so that nobody takes them for Linux'. */
-function ownNamed(prefix: string): Names {
-  return Object.fromEntries(
-    Object.entries(ioasis.declared.constants).filter(([name]) => name.startsWith(prefix)),
-  );
-}
 
 const testConstants: Names = test.declared.constants;
 const vfioConstants: Names = vfio.declared.constants;
 const mapFlags = { flags: named(iommufd.iommufd_ioas_map_flags, 'IOMMU_IOAS_MAP_') };
-const hwptDataTypes = {
-  ...named(iommufd.iommu_hwpt_data_type, 'IOMMU_HWPT_DATA_'),
-  ...named(testConstants, 'IOMMU_HWPT_DATA_'),
-};
 const infoTypes = {
   ...named(iommufd.iommu_hw_info_type, 'IOMMU_HW_INFO_TYPE_'),
   ...named(testConstants, 'IOMMU_HW_INFO_TYPE_'),
@@ -137,29 +137,8 @@ const hwptRows: readonly Row[] = [
     },
   ),
   row('IOMMU_HWPT_INVALIDATE', iommufd.IOMMU_HWPT_INVALIDATE, iommufd.iommu_hwpt_invalidate, '__reserved', {
-    enums: {
-      data_type: {
-        ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_HWPT_INVALIDATE_DATA_'),
-        ...named(iommufd.iommu_hwpt_invalidate_data_type, 'IOMMU_VIOMMU_INVALIDATE_DATA_'),
-        ...named(testConstants, 'IOMMU_HWPT_INVALIDATE_DATA_'),
-        ...ownNamed('IOASIS_HWPT_INVALIDATE_DATA_'),
-      },
-    },
-    pointers: {
-      data_uptr: {
-        length: 'entry_num',
-        unit: 'elements',
-        // SELFTEST is not here: a hwpt and a vIOMMU take different structs under that one number.
-        element: {
-          by: 'data_type',
-          of: {
-            [iommufd.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1]: iommufd.iommu_hwpt_vtd_s1_invalidate,
-            [iommufd.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3]: iommufd.iommu_viommu_arm_smmuv3_invalidate,
-            [ioasis.IOASIS_HWPT_INVALIDATE_DATA_RANGE]: ioasis.ioasis_hwpt_invalidate_range,
-          },
-        },
-      },
-    },
+    enums: { data_type: invalidateTypes },
+    pointers: { data_uptr: invalidateEntries },
   }),
   row('IOMMU_FAULT_QUEUE_ALLOC', iommufd.IOMMU_FAULT_QUEUE_ALLOC, iommufd.iommu_fault_alloc, 'out_fault_fd'),
 ];
@@ -272,12 +251,6 @@ const extensions: Names = {
   VFIO_UPDATE_VADDR: vfio.VFIO_UPDATE_VADDR,
 };
 
-/** An ioctl whose argument is a number, or is not looked at. */
-function plainRow(name: string, number: number, values: Names): Row {
-  const enums = { arg: values };
-  return [number, { name, struct: null, lastMandatory: '', flags: {}, enums, pointers: {}, variants: null }];
-}
-
 const vfioRows: readonly Row[] = [
   plainRow('VFIO_GET_API_VERSION', vfio.VFIO_GET_API_VERSION, {}),
   plainRow('VFIO_CHECK_EXTENSION', vfio.VFIO_CHECK_EXTENSION, extensions),
@@ -296,6 +269,35 @@ const vfioRows: readonly Row[] = [
   }),
 ];
 
+/** Of a container with nesting; a device has other calls under the first of these numbers. */
+const nestingRows: readonly Row[] = [
+  row(
+    'VFIO_IOMMU_PASID_REQUEST',
+    nesting.VFIO_IOMMU_PASID_REQUEST,
+    nesting.vfio_iommu_type1_pasid_request,
+    'max',
+    {
+      flags: {
+        flags: { ALLOC: nesting.VFIO_IOMMU_PASID_ALLOC, FREE: nesting.VFIO_IOMMU_PASID_FREE },
+      },
+    },
+  ),
+  row('VFIO_IOMMU_BIND', nesting.VFIO_IOMMU_BIND, nesting.vfio_iommu_type1_bind, 'flags', {
+    flags: {
+      flags: {
+        BIND_GUEST_PGTBL: nesting.VFIO_IOMMU_BIND_GUEST_PGTBL,
+        UNBIND_GUEST_PGTBL: nesting.VFIO_IOMMU_UNBIND_GUEST_PGTBL,
+      },
+    },
+  }),
+  row(
+    'VFIO_IOMMU_CACHE_INVALIDATE',
+    nesting.VFIO_IOMMU_CACHE_INVALIDATE,
+    nesting.vfio_iommu_type1_cache_invalidate,
+    'flags',
+  ),
+];
+
 /** By ioctl number. */
 export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...ioasRows,
@@ -303,6 +305,8 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...viommuRows,
   testRow(),
   ...vfioRows,
+  ...nestingRows,
+  ...ioasidRows,
 ]);
 
 /**

@@ -248,11 +248,11 @@ describe('the interval map in long runs', () => {
     for (const up of [true, false]) {
       for (let more = 1; more <= 40; more++) {
         const slots = new Slots(1n << 40n);
-        const all = Array.from({ length: 2 * 31 * 31 + more }, (_, i) => (up ? i : 4095 - i));
+        const all = Array.from({ length: 2 * 36 * 36 + more }, (_, i) => (up ? i : 4095 - i));
         for (const slot of all) slots.set(slot, true);
         slots.judgeGap(0, 1);
         for (const slot of all.slice(-more - 20)) slots.set(slot, false);
-        for (const slot of all.slice(31, 31 * 30)) slots.set(slot, false);
+        for (const slot of all.slice(36, 36 * 35)) slots.set(slot, false);
         slots.judgeGap(0, 2);
         for (const slot of all) slots.set(slot, true);
         slots.judge();
@@ -263,15 +263,15 @@ describe('the interval map in long runs', () => {
 
 describe('the bounds of the interval map', () => {
   test('stay true when an upper node empties, takes in its neighbour, and is taken in itself', () => {
-    for (let top = 955; top < 1000; top++) {
+    for (let top = 1290; top < 1340; top++) {
       const slots = new Slots(1n << 32n);
       const range = (from: number, to: number, used: boolean): void => {
         for (let slot = from; slot < to; slot++) slots.set(slot, used);
       };
       range(2048, 2348, true);
       range(0, top, true);
-      for (let slot = top - 1; slot >= top - 31; slot--) slots.set(slot, false);
-      range(top - 31, top + 700, true);
+      for (let slot = top - 1; slot >= top - 36; slot--) slots.set(slot, false);
+      range(top - 36, top + 700, true);
       for (let slot = 0; slot < top - 40; slot++) if (slot % 16 !== 0) slots.set(slot, false);
       slots.judge();
       range(0, top - 40, true);

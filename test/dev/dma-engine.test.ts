@@ -4,6 +4,7 @@ import {
   DMA_PRIV,
   DMA_READ,
   DMA_WRITE,
+  ALL_PASIDS,
   NO_PASID,
   PRG_FAILURE,
   PRG_INVALID,
@@ -285,7 +286,12 @@ describe('its translation cache', () => {
   test('asks again only when tables have changed, without checking', () => {
     let generation = 1;
     const w = makeDevice();
-    const staleness = { events: w.events, generation: () => generation, checking: false };
+    const staleness = {
+      events: w.events,
+      generation: () => generation,
+      isLive: () => false,
+      checking: false,
+    };
     const v = makeDevice({ staleness });
     mapPages(v, NO_PASID, [1]);
     read(v);
@@ -313,9 +319,19 @@ describe('its translation cache', () => {
       expect(isDropped(size - 0x1000n, 1)).toBe(true);
       expect(isDropped(0n, 2)).toBe(false);
       expect(isDropped(0n, NO_PASID)).toBe(false);
+      expect(isDropped(0n, ALL_PASIDS)).toBe(true);
+      if (lg2 < 64) expect(isDropped(size, ALL_PASIDS)).toBe(false);
       if (lg2 < 64) expect(isDropped(size, 1)).toBe(false);
     },
   );
+
+  test('an invalidation of every PASID leaves what the requester id alone has', () => {
+    const w = makeDevice();
+    mapPages(w, NO_PASID, [1]);
+    read(w);
+    w.device.invalidateDeviceTlb(ALL_PASIDS, 0, 0, 64);
+    expect(w.device.cache!.size).toBe(1);
+  });
 
   test('a larger block is one entry, and an invalidation of a part of it drops it', () => {
     const w = makeDevice();

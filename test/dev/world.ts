@@ -28,7 +28,7 @@ export function makeDevice(
   const [window] = memory.window(pages, 0n, BigInt(FRAMES * PAGE))!;
   const translator = new PageTranslator();
   const events = new Events();
-  const staleness = { events, generation: () => 0, checking: options.checking ?? false };
+  const staleness = { events, generation: () => 0, isLive: () => false, checking: options.checking ?? false };
   const device = new DmaEngine({
     name: 'engine',
     sourceId: 0x10,

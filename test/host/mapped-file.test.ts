@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Injector } from '../../src/base/inject.js';
 import { highWord, lowWord } from '../../src/base/words.js';
-import { DMA_READ, NO_PASID } from '../../src/bus/dma.js';
+import { DMA_READ, DMA_WRITE, NO_PASID } from '../../src/bus/dma.js';
 import { DmaPort } from '../../src/bus/dma-port.js';
 import { FileBackings } from '../../src/host/backing.js';
 import * as sys from '../../src/host/sys.js';
@@ -159,5 +159,36 @@ describe('a file that is cut short under its view', () => {
     expect(contents(fd, 3 * PAGE, 1)[0]).toBe(8);
     memory.unwindow(backing, 0n, BigInt(4 * PAGE));
     expect(isMappedHere()).toBe(false);
+  });
+
+  test('pages that lie apart are moved at once, and what is gone among them stops it', () => {
+    const pages = 8;
+    const { fd, backing } = memfd(2 * pages * PAGE);
+    const memory = new PhysicalMemory(new Injector());
+    const [window] = memory.window(backing, 0n, BigInt(2 * pages * PAGE))!;
+    const translator = new PageTranslator();
+    const place = (page: number): number => (page < pages ? 0 : pages) + ((page * 3) % pages);
+    for (let page = 0; page < 2 * pages; page++)
+      translator.map(NO_PASID, BigInt(page * PAGE), window!.hpa + BigInt(place(page) * PAGE));
+    const port = new DmaPort(1, translator, memory);
+    const data = Uint8Array.from({ length: pages * PAGE - 100 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
+    expect(port.write(0, 50, data)).toBe(true);
+    const there = contents(fd, place(1) * PAGE, PAGE);
+    expect(there).toEqual(data.subarray(PAGE - 50, 2 * PAGE - 50));
+    expect(port.copy(0, 50, 0, pages * PAGE + 20, data.length)).toBe(true);
+    const back = new Uint8Array(data.length);
+    expect(port.read(0, pages * PAGE + 20, back)).toBe(true);
+    expect(Buffer.compare(back, data)).toBe(0);
+    // The last page of the file, which is not the last of the operation.
+    sys.ftruncate(fd, (2 * pages - 1) * PAGE);
+    const gone = Array.from({ length: pages }, (_, page) => page).find((page) => place(page + pages) === 15)!;
+    expect(port.read(0, pages * PAGE, new Uint8Array(pages * PAGE))).toBe(false);
+    expect(port).toMatchObject({ stop: 'gone', done: gone * PAGE, stopLo: (pages + gone) * PAGE });
+    expect(port.write(0, pages * PAGE, new Uint8Array(pages * PAGE))).toBe(false);
+    expect(port).toMatchObject({ stop: 'gone', done: gone * PAGE });
+    expect(port.copy(0, 0, 0, pages * PAGE, pages * PAGE)).toBe(false);
+    expect(port).toMatchObject({ stop: 'gone', done: gone * PAGE, stopAccess: DMA_WRITE });
+    expect(sys.fstat(fd)!.size).toBe(BigInt((2 * pages - 1) * PAGE));
+    memory.unwindow(backing, 0n, BigInt(2 * pages * PAGE));
   });
 });

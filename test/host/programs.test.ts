@@ -15,6 +15,8 @@ const programs: Readonly<Record<string, string>> = {
   storm: 'a device that always has more to do deafens no client',
   registers: 'a store to mapped registers acts before the next instruction, and no other fault is lost',
   reused: 'a number that was a token’s is not taken for it any more',
+  confined:
+    'a seccomp filter leaves the calls of threads that have a channel, and refuses others with ENODEV',
 };
 
 test('stores are emulated as the CPU makes them', { timeout: 60_000 }, async () => {

@@ -79,6 +79,8 @@ export class World {
       pins: new PinRegistry(),
       limits,
       work: new WorkQueue(),
+      sharedMemory: (length) => new Uint8Array(length),
+      freeSharedMemory: () => {},
     };
     this.unit = options.unit?.(this.physical) ?? new MockUnit(this.physical);
     this.context = new Context(this.env, selftestIoctls(this.unit), () => (this.#ended = true));

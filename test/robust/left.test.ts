@@ -36,6 +36,11 @@ test('F3, F4, F8: a thousand connections that say little, listen never or send d
   expect(await leavesNothing(compile('crowd'))).toEqual(success);
 });
 
+test('F1: a driver killed with interrupts, eventfds and registers in hand leaves its device as new', async () => {
+  const config = { selftest: true, topology: { devices: { '0000:00:01.0': { model: 'ioat' } } } };
+  expect(await leavesNothing(compile('driver'), [], { config })).toEqual(success);
+});
+
 /** A daemon in a process of its own. */
 async function startDaemon(): Promise<{ daemon: ChildProcess; env: Record<string, string> }> {
   const socket = join(dir, 'run', 's');

@@ -24,7 +24,7 @@ describe('a file is refused at the line and column, with what was expected', () 
   test.each([
     ['units:\n  vtd0: { nestng: true }', '2:11: unknown key nestng; did you mean nesting?'],
     ['unit: {}', '1:1: unknown key unit; did you mean units?'],
-    ['cheese: {}', '1:1: unknown key cheese; expected version, units, buses, devices'],
+    ['cheese: {}', '1:1: unknown key cheese; expected version, vfioNesting, units, buses, devices'],
     ['version: 2', '1:10: expected 1, found 2'],
     ['units: [1]', '1:8: expected units by name, or {} for none, found [1]'],
     ['units: { a: 3 }', '1:13: expected a unit of type vtd or selftest, found 3'],
@@ -182,7 +182,7 @@ describe('what is left out has a default', () => {
 
   test('the selftest alone needs nothing else', () => {
     const plan = planMachine(parseTopology('units: { mock: { type: selftest } }', 'f.yaml'));
-    expect(plan).toEqual({ selftest: true, units: [], buses: [], devices: [] });
+    expect(plan).toEqual({ selftest: true, vfioNesting: false, units: [], buses: [], devices: [] });
   });
 
   test('devices get the bus of their address, and platform devices free requester ids', () => {

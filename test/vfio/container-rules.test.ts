@@ -51,6 +51,14 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
       return () => w.openGroup(it);
     },
   ],
+  group_open: [
+    'EBUSY',
+    (w) => {
+      const { group: it } = w.newDevice();
+      w.openGroup(it);
+      return () => w.openGroup(it);
+    },
+  ],
   group_bind: [
     'EBUSY',
     (w) => {
@@ -58,14 +66,6 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
       w.openGroup(it);
       const fd = w.openDevice(vfio);
       return () => w.bindFile(fd);
-    },
-  ],
-  group_open: [
-    'EBUSY',
-    (w) => {
-      const { group: it } = w.newDevice();
-      w.openGroup(it);
-      return () => w.openGroup(it);
     },
   ],
   group_ioctl: ['ENOTTY', onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GET_API_VERSION, 0n))],

@@ -25,7 +25,11 @@ const concat = (a: Uint8Array, b: Uint8Array): Uint8Array => Uint8Array.from([..
 export class PciWorld extends VfioWorld {
   #made = 0;
 
-  newPci(options: VfioPciOptions = {}, config?: TestConfig): PciDevice {
+  newPci(
+    options: VfioPciOptions = {},
+    config?: TestConfig,
+    prepare: (model: TestModel) => void = () => {},
+  ): PciDevice {
     const unit = this.mockUnit;
     const device = unit.addDevice(MOCK_FLAGS_DEVICE_PASID);
     const endpoint = {
@@ -35,14 +39,19 @@ export class PciWorld extends VfioWorld {
       pageGroupResponse: () => {},
     };
     const model = new TestModel(endpoint, config);
+    prepare(model);
     const driver = new VfioPciDriver(model, options);
     const vfio = new VfioDevice(`/dev/vfio/devices/vfio${100 + this.#made}`, 'pci', device, driver);
     this.#made += 1;
     return { model, driver, vfio };
   }
 
-  openPci(options: VfioPciOptions = {}, config?: TestConfig): PciDevice & { fd: number } {
-    const made = this.newPci(options, config);
+  openPci(
+    options: VfioPciOptions = {},
+    config?: TestConfig,
+    prepare: (model: TestModel) => void = () => {},
+  ): PciDevice & { fd: number } {
+    const made = this.newPci(options, config, prepare);
     const fd = this.openDevice(made.vfio);
     this.bindFile(fd);
     return { ...made, fd };

@@ -4,7 +4,8 @@
  */
 import type { Endpoint } from '../../src/bus/dma.js';
 import { Interrupts } from '../../src/bus/interrupts.js';
-import type { ConfigSpace, PciModel } from '../../src/bus/model.js';
+import type { DmaPort } from '../../src/bus/dma-port.js';
+import type { ConfigSpace, MovableState, PciModel } from '../../src/bus/model.js';
 import type { MemoryRegion, Region, RegisterRegion, StoreWidth } from '../../src/bus/region.js';
 
 /** Bytes and, for each, which bits a write changes; capabilities are found by their chain. */
@@ -91,6 +92,10 @@ export class TestModel implements PciModel {
   readonly registers: RegisterRegion;
   readonly memory: MemoryRegion;
   readonly stores: Store[] = [];
+  /** What {@link makeMovable} has made. */
+  movable: MovableState | undefined = undefined;
+  watchedPorts: readonly DmaPort[] | undefined = undefined;
+  isStopped = false;
   pending = 0;
   resets = 0;
 
@@ -107,6 +112,22 @@ export class TestModel implements PciModel {
     };
     this.memory = { kind: 'memory', image: allocate(0x1_0000) };
     this.regions = [this.registers, null, this.memory, null, null, null];
+  }
+
+  /** Its state can be taken out: 8 bytes, of which 4 are a mark. */
+  makeMovable(): void {
+    const { image } = this.registers;
+    this.movable = {
+      most: 8,
+      stop: () => (this.isStopped = true),
+      start: () => (this.isStopped = false),
+      save: () => Uint8Array.of(...[77, 111, 118, 101], ...image.subarray(24, 28)),
+      load: (state) => {
+        if (state.length !== 8 || state[0] !== 77) return false;
+        image.set(state.subarray(4), 24);
+        return true;
+      },
+    };
   }
 
   #store(store: Store): void {

@@ -4,6 +4,9 @@ import { findIoctl, ioctlTable } from '../../src/wire/ioctls.js';
 import { printIoctl, printStruct, printValue } from '../../src/wire/print.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as iommufd from '../../src/wire/uapi/iommufd.gen.js';
+import * as ioasid from '../../src/wire/uapi/ioasid.js';
+import * as nesting from '../../src/wire/uapi/vfio-nesting.js';
+import * as kvm from '../../src/wire/uapi/kvm.js';
 import * as iommufdTest from '../../src/wire/uapi/iommufd_test.gen.js';
 import * as vfio from '../../src/wire/uapi/vfio.gen.js';
 import { declared as ownIoctls } from '../../src/wire/uapi/ioasis-dma.js';
@@ -18,11 +21,17 @@ function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
 const all = [...ioctlTable, ...deviceIoctlTable];
 
 describe('the tables of ioctls', () => {
-  test('have all 21 of iommufd, the test ioctl, 7 of a container, 13 of a device and one of ioasis, under their own names', () => {
+  test('have all 21 of iommufd, the test ioctl, 10 of a container, 13 of a device, and those of ioasis and KVM, under their own names', () => {
     const names = all.map(([number, { name }]) => [name, number]);
     expect(names.filter(([name]) => String(name).startsWith('IOMMU_')).length).toBe(22);
-    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(20);
-    const constants: Record<string, number> = { ...allConstants, ...ownIoctls.constants };
+    expect(names.filter(([name]) => String(name).startsWith('VFIO_')).length).toBe(23);
+    const constants: Record<string, number> = {
+      ...allConstants,
+      ...ownIoctls.constants,
+      ...ioasid.declared.constants,
+      ...kvm.constants,
+      ...nesting.declared.constants,
+    };
     for (const [name, number] of names) expect(constants[String(name)]).toBe(number);
     const commands = Object.keys(allConstants).filter((name) => name.startsWith('IOMMUFD_CMD_'));
     expect(commands.length - 1).toBe(21);
@@ -78,6 +87,27 @@ describe('the tables of ioctls', () => {
       VFIO_DEVICE_ATTACH_IOMMUFD_PT: 12,
       VFIO_DEVICE_DETACH_IOMMUFD_PT: 8,
       IOASIS_DMA: 112,
+      VFIO_IOMMU_PASID_REQUEST: 16,
+      VFIO_IOMMU_BIND: 8,
+      VFIO_IOMMU_CACHE_INVALIDATE: 8,
+      ALLOC_IOASID: 16,
+      ALLOC_IOASID_SVA: 16,
+      ALLOC_IOASID_KVM: 16,
+      ALLOC_IOASID_USER_PAGE_TABLE: 40,
+      ALLOC_IOASID_NESTED_PAGE_TABLE: 40,
+      DESTROY_IOASID: 8,
+      MAP_IOASID: 40,
+      UNMAP_IOASID: 24,
+      INVALIDATE_IOASID: 32,
+      INFO_IOASID: 40,
+      FAULT_IOASID: 32,
+      AUTHORIZE_IOASID: 16,
+      DEAUTHORIZE_IOASID: 16,
+      KVM_GET_API_VERSION: 0,
+      KVM_CREATE_VM: 0,
+      KVM_CHECK_EXTENSION: 0,
+      KVM_SET_USER_MEMORY_REGION: 32,
+      KVM_SET_USER_MEMORY_REGION2: 44,
     });
   });
 

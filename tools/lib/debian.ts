@@ -11,7 +11,7 @@ import { repoRoot } from './repo.js';
 
 /** The release that ioasis follows. */
 export const linuxVersion = '7.2';
-const suite = 'sid';
+export const suite = 'sid';
 const cache = join(repoRoot, '.cache/linux');
 
 const selftests = 'tools/testing/selftests';
@@ -143,7 +143,7 @@ function stamp(name: string, release: string): string {
 }
 
 /** Brings the package lists below the cache up to date; returns the options that make apt use them. */
-function updatedLists(): string[] {
+export function updatedLists(): string[] {
   for (const folder of ['lists/partial', 'apt/archives/partial']) {
     mkdirSync(join(cache, folder), { recursive: true });
   }
@@ -180,7 +180,8 @@ function aptOptions(): string[] {
   return Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
 }
 
-function apt(args: readonly string[], what: string, folder: string): void {
+/** Runs apt-get in `folder`; throws {@link PackageGone}. */
+export function apt(args: readonly string[], what: string, folder: string): void {
   try {
     run('apt-get', ['-q', ...args], folder);
   } catch (error) {
@@ -189,6 +190,6 @@ function apt(args: readonly string[], what: string, folder: string): void {
 }
 
 /** Output goes to stderr, so that a tool's stdout is its own. */
-function run(command: string, args: readonly string[], folder = process.cwd()): void {
+export function run(command: string, args: readonly string[], folder = process.cwd()): void {
   execFileSync(command, args, { cwd: folder, stdio: ['ignore', 2, 2], timeout: 30 * 60_000 });
 }

@@ -5,6 +5,7 @@
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
 import type { Iotlb } from './iotlb.js';
+import type { LastSpace } from './last-space.js';
 import type { PagingCache } from './paging-cache.js';
 
 /** Granularity of context-cache and IOTLB invalidation; of PASID-based IOTLB and PASID-cache invalidation. */
@@ -24,16 +25,19 @@ export class Caches {
   readonly contexts: Contexts;
   readonly iotlb: Iotlb;
   readonly paging: PagingCache;
+  readonly #last: LastSpace;
   readonly #can: Abilities;
 
-  constructor(contexts: Contexts, iotlb: Iotlb, paging: PagingCache, can: Abilities) {
+  constructor(contexts: Contexts, iotlb: Iotlb, paging: PagingCache, last: LastSpace, can: Abilities) {
     this.contexts = contexts;
     this.iotlb = iotlb;
     this.paging = paging;
+    this.#last = last;
     this.#can = can;
   }
 
   invalidateAll(): void {
+    this.#last.forget();
     this.contexts.flushAll();
     this.contexts.spaces.flushAll(false);
     this.iotlb.flushAll();
@@ -42,6 +46,7 @@ export class Caches {
 
   /** Context-cache invalidate. False: no such granularity. */
   invalidateContexts(granularity: number, did: number, source: number, functionMask: number): boolean {
+    this.#last.forget();
     if (granularity === GLOBAL) this.contexts.flushAll();
     else if (granularity === DOMAIN) this.contexts.flushDomain(did);
     else if (granularity === DEVICE) this.contexts.flushDevice(source, FUNCTION_MASKS[functionMask & 3]!);
@@ -52,6 +57,7 @@ export class Caches {
   /** PASID-cache invalidate. */
   invalidatePasids(granularity: number, did: number, pasid: number): boolean {
     const { spaces } = this.contexts;
+    this.#last.forget();
     if (granularity === PASID_CACHE_GLOBAL) spaces.flushAll(false);
     else if (granularity === PASID_CACHE_DOMAIN) spaces.flushDomain(did, false);
     else if (granularity === PASID_CACHE_PASID) spaces.flushPasid(did, pasid);

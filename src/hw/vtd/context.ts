@@ -105,9 +105,6 @@ const PASID_RESERVED_LO = 0xc20;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
-/** Bytes of a PASID entry that must be zero, from here on. */
-const PASID_FIRST_ZERO = 24;
-
 export class Contexts {
   readonly spaces = new space.Spaces();
   /** Of the last lookup that failed: why, and whether FPD was set on the way. */
@@ -119,6 +116,12 @@ export class Contexts {
 
   readonly #memory: EntryMemory;
   readonly #can: Abilities;
+  readonly #beyondHaw: number = 0;
+  /** Bits that an entry must not have on this unit. */
+  readonly #contextReservedLo: number = 0;
+  readonly #contextReservedSecondLo: number = 0;
+  readonly #pasidReservedLo: number = 0;
+  readonly #pasidReservedFirstLo: number = 0;
   #rootHi = 0;
   #rootLo = 0;
   #ttm = TTM_LEGACY;
@@ -135,6 +138,20 @@ export class Contexts {
   constructor(memory: EntryMemory, can: Abilities) {
     this.#memory = memory;
     this.#can = can;
+    this.#beyondHaw = can.beyondHaw;
+    this.#contextReservedLo =
+      SM_CONTEXT_RESERVED_LO |
+      (can.deviceTlb ? 0 : SM_CTX_DTE) |
+      (can.pasid ? 0 : SM_CTX_PASIDE) |
+      (can.pageRequests ? 0 : SM_CTX_PRE);
+    this.#contextReservedSecondLo =
+      SM_CONTEXT_RESERVED_SECOND_LO | (can.ridPasid ? 0 : SM_CTX_RID_PASID_MASK);
+    this.#pasidReservedLo = PASID_RESERVED_LO | (can.secondAccessedDirty ? 0 : PE_SSADE);
+    this.#pasidReservedFirstLo =
+      PASID_RESERVED_FIRST_LO |
+      (can.supervisor ? 0 : PE_SRE) |
+      (can.execute ? 0 : PE_ERE) |
+      (can.extendedAccessed ? 0 : PE_EAFE);
   }
 
   get isLegacy(): boolean {
@@ -273,45 +290,42 @@ export class Contexts {
   /** Finds the scalable context entry of a device, in the cache or in memory. */
   #loadContext(source: number): boolean {
     if (this.#usesCaches && this.#recallContext(source)) return true;
-    if (this.#ttm !== TTM_SCALABLE || (this.#rootHi & this.#can.beyondHaw) !== 0) {
+    if (this.#ttm !== TTM_SCALABLE || (this.#rootHi & this.#beyondHaw) !== 0) {
       return this.#fails(Reason.RTADDR_INVALID);
     }
     const memory = this.#memory;
     const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * ROOT_ENTRY + ((source & 0x80) >>> 4);
     if (!memory.load64(this.#rootHi, rootAt)) return this.#fails(Reason.SM_ROOT_ACCESS);
     if ((memory.loadedLo & PRESENT) === 0) return this.#fails(Reason.SM_ROOT_NOT_PRESENT);
-    if ((memory.loadedLo & ROOT_RESERVED_LO) !== 0 || (memory.loadedHi & this.#can.beyondHaw) !== 0) {
+    if ((memory.loadedLo & ROOT_RESERVED_LO) !== 0 || (memory.loadedHi & this.#beyondHaw) !== 0) {
       return this.#fails(Reason.SM_ROOT_RESERVED);
     }
     const hi = memory.loadedHi;
     const at = (memory.loadedLo & ADDRESS_LO) + (source & 0x7f) * SM_CONTEXT_ENTRY;
-    if (!memory.load64(hi, at)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
-    this.contextLo = memory.loadedLo;
-    this.#contextHi = memory.loadedHi;
+    const words = memory.block(hi, at, SM_CONTEXT_ENTRY / 4);
+    if (words === null) return this.#fails(Reason.SM_CONTEXT_ACCESS);
+    // A multiple of the size of the entry: `|` is `+`.
+    const word = memory.blockAt;
+    this.contextLo = words[word]!;
+    this.#contextHi = words[word | 1]!;
+    this.contextSecondLo = words[word | 2]!;
     this.isSilenced = (this.contextLo & FPD) !== 0;
     if ((this.contextLo & PRESENT) === 0) return this.#fails(Reason.SM_CONTEXT_NOT_PRESENT);
-    if (!this.#checkContext(hi, at)) return false;
-    this.#contextSlot = this.#slotOf(hi, at);
-    if (this.#usesCaches) this.#rememberContext(source);
+    if (!this.#checkContext(words, word)) return false;
+    if (this.#usesCaches) {
+      this.#contextSlot = this.#slotOf(hi, at);
+      this.#rememberContext(source);
+    }
     return true;
   }
 
-  /** The rest of a scalable context entry whose first half is loaded. */
-  #checkContext(hi: number, at: number): boolean {
-    const memory = this.#memory;
-    const can = this.#can;
-    if (!memory.load64(hi, at + 8)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
-    this.contextSecondLo = memory.loadedLo;
-    let reserved = memory.loadedHi | (memory.loadedLo & SM_CONTEXT_RESERVED_SECOND_LO);
-    for (let more = 16; more < SM_CONTEXT_ENTRY; more += 8) {
-      if (!memory.load64(hi, at + more)) return this.#fails(Reason.SM_CONTEXT_ACCESS);
-      reserved |= memory.loadedHi | memory.loadedLo;
-    }
-    reserved |= (this.contextLo & SM_CONTEXT_RESERVED_LO) | (this.#contextHi & can.beyondHaw);
-    if (!can.deviceTlb) reserved |= this.contextLo & SM_CTX_DTE;
-    if (!can.pasid) reserved |= this.contextLo & SM_CTX_PASIDE;
-    if (!can.pageRequests) reserved |= this.contextLo & SM_CTX_PRE;
-    if (!can.ridPasid) reserved |= this.contextSecondLo & SM_CTX_RID_PASID_MASK;
+  /** The bits of a scalable context entry that must not be set. */
+  #checkContext(words: Int32Array, word: number): boolean {
+    const reserved =
+      (this.contextLo & this.#contextReservedLo) |
+      (this.#contextHi & this.#beyondHaw) |
+      (this.contextSecondLo & this.#contextReservedSecondLo) |
+      (words[word | 3]! | words[word | 4]! | words[word | 5]! | words[word | 6]! | words[word | 7]!);
     if (reserved !== 0) return this.#fails(Reason.SM_CONTEXT_RESERVED);
     // UNSPECIFIED (9.4): page requests of a device that may not ask for translations. Chosen: an invalid entry.
     const ats = SM_CTX_DTE | SM_CTX_PRE;
@@ -354,7 +368,7 @@ export class Contexts {
     this.isSilenced ||= (directory & FPD) !== 0;
     if ((directory & PRESENT) === 0) return this.#refuse(Reason.PASID_DIR_NOT_PRESENT);
     const hi = memory.loadedHi;
-    if ((directory & PASID_DIR_RESERVED_LO) !== 0 || (hi & this.#can.beyondHaw) !== 0) {
+    if ((directory & PASID_DIR_RESERVED_LO) !== 0 || (hi & this.#beyondHaw) !== 0) {
       return this.#refuse(Reason.PASID_DIR_RESERVED);
     }
     const at = (directory & ADDRESS_LO) + (pasid & ((1 << PASID_TABLE_LG2) - 1)) * PASID_ENTRY;
@@ -363,34 +377,34 @@ export class Contexts {
     const { words } = this.spaces;
     words[SCRATCH_ROW + S_SOURCE] = source;
     words[SCRATCH_ROW + S_KEY] = pasid;
+    if (!this.#usesCaches) return SCRATCH_ROW;
     words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
     words[SCRATCH_ROW + S_PASID_SLOT] = this.#slotOf(hi, at);
-    this.spaces.finishScratch();
-    return this.#usesCaches ? this.spaces.keepScratch() : SCRATCH_ROW;
+    return this.spaces.keepScratch();
   }
 
   /** Fills the scratch row from the PASID entry at an HPA; a reason, or 0. */
   #decodePasid(hi: number, at: number): number {
     const memory = this.#memory;
     const { words } = this.spaces;
-    if (!memory.load64(hi, at)) return Reason.PASID_ACCESS;
-    const lo = memory.loadedLo;
-    words[SCRATCH_ROW + S_SECOND_HI] = memory.loadedHi;
+    const entry = memory.block(hi, at, PASID_ENTRY / 4);
+    if (entry === null) return Reason.PASID_ACCESS;
+    const word = memory.blockAt;
+    const lo = entry[word]!;
+    words[SCRATCH_ROW + S_SECOND_HI] = entry[word | 1]!;
     words[SCRATCH_ROW + S_SECOND_LO] = lo & ADDRESS_LO;
     this.isSilenced ||= (lo & FPD) !== 0;
     if ((lo & PRESENT) === 0) return Reason.PASID_NOT_PRESENT;
-    if (!memory.load64(hi, at + 8)) return Reason.PASID_ACCESS;
-    const second = memory.loadedLo;
-    if (!memory.load64(hi, at + 16)) return Reason.PASID_ACCESS;
-    const first = memory.loadedLo;
-    words[SCRATCH_ROW + S_FIRST_HI] = memory.loadedHi;
+    const second = entry[word | 2]!;
+    const first = entry[word | 4]!;
+    words[SCRATCH_ROW + S_FIRST_HI] = entry[word | 5]!;
     words[SCRATCH_ROW + S_FIRST_LO] = first & ADDRESS_LO;
-    let reserved = (lo & PASID_RESERVED_LO) | (first & PASID_RESERVED_FIRST_LO);
-    for (let more = PASID_FIRST_ZERO; more < PASID_ENTRY; more += 8) {
-      if (!memory.load64(hi, at + more)) return Reason.PASID_ACCESS;
-      reserved |= memory.loadedHi | memory.loadedLo;
-    }
-    if ((reserved | this.#reservedHere(lo, first)) !== 0) return Reason.PASID_RESERVED;
+    const reserved =
+      (lo & this.#pasidReservedLo) |
+      (first & this.#pasidReservedFirstLo) |
+      (entry[word | 6]! | entry[word | 7]! | entry[word | 8]! | entry[word | 9]! | entry[word | 10]!) |
+      (entry[word | 11]! | entry[word | 12]! | entry[word | 13]! | entry[word | 14]! | entry[word | 15]!);
+    if ((reserved | this.#beyondIn(lo)) !== 0) return Reason.PASID_RESERVED;
     words[SCRATCH_ROW + S_DID] = second & PE_DID_MASK;
     words[SCRATCH_ROW + S_FLAGS] =
       (first & 0xff) |
@@ -400,20 +414,16 @@ export class Contexts {
     return this.#decodeStages(lo, first) ? 0 : Reason.PASID_INVALID;
   }
 
-  /** Bits of a PASID entry that are reserved on this unit, or with this kind of translation. */
-  #reservedHere(lo: number, first: number): number {
-    const can = this.#can;
+  /** Bits of the roots in a PASID entry that this unit has no address lines for. */
+  #beyondIn(lo: number): number {
+    const beyondHaw = this.#beyondHaw;
     const { words } = this.spaces;
     let reserved = 0;
-    if (!can.supervisor) reserved |= first & PE_SRE;
-    if (!can.execute) reserved |= first & PE_ERE;
-    if (!can.extendedAccessed) reserved |= first & PE_EAFE;
-    if (!can.secondAccessedDirty) reserved |= lo & PE_SSADE;
     const kind = (lo >>> PE_PGTT_SHIFT) & PE_PGTT_MASK;
     // A nested first stage lies in guest memory: what is beyond is found when it is walked (0x74).
-    if (kind === PGTT_FIRST_STAGE) reserved |= words[SCRATCH_ROW + S_FIRST_HI]! & can.beyondHaw;
+    if (kind === PGTT_FIRST_STAGE) reserved |= words[SCRATCH_ROW + S_FIRST_HI]! & beyondHaw;
     if (kind === PGTT_SECOND_STAGE || kind === PGTT_NESTED) {
-      reserved |= words[SCRATCH_ROW + S_SECOND_HI]! & can.beyondHaw;
+      reserved |= words[SCRATCH_ROW + S_SECOND_HI]! & beyondHaw;
     }
     return reserved;
   }
@@ -460,7 +470,7 @@ export class Contexts {
     let reserved = memory.loadedLo | memory.loadedHi;
     if (!memory.load64(this.#rootHi, rootAt)) return this.#refuse(Reason.ROOT_TABLE);
     if ((memory.loadedLo & PRESENT) === 0) return this.#refuse(Reason.ROOT_NOT_PRESENT);
-    reserved |= (memory.loadedLo & ROOT_RESERVED_LO) | (memory.loadedHi & this.#can.beyondHaw);
+    reserved |= (memory.loadedLo & ROOT_RESERVED_LO) | (memory.loadedHi & this.#beyondHaw);
     if (reserved !== 0) return this.#refuse(Reason.ROOT_RESERVED);
     const hi = memory.loadedHi;
     const at = (memory.loadedLo & ADDRESS_LO) + (source & 0xff) * CONTEXT_ENTRY;
@@ -472,7 +482,6 @@ export class Contexts {
     this.#contextSlot = this.#slotOf(hi, at);
     words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
     words[SCRATCH_ROW + S_PASID_SLOT] = 0;
-    this.spaces.finishScratch();
     if (!this.#usesCaches) {
       this.contextSecondLo = 0;
       return SCRATCH_ROW;

@@ -6,6 +6,7 @@ import type { Events } from '../../base/events.js';
 import type { EndpointRouter, PageRequestMessage, Translation, Translator } from '../../bus/dma.js';
 import type { Mmio, MsiSink } from '../../bus/mmio.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
+import type { RunList } from '../../mem/runs.js';
 import { cachedSpaces, cachedTranslations, type CachedSpace, type CachedTranslation } from './cached.js';
 import { Caches } from './caches.js';
 import { Abilities, type VtdCapabilities } from './capabilities.js';
@@ -14,6 +15,7 @@ import { FaultRecords } from './faults.js';
 import { Interrupt } from './interrupt.js';
 import { Iotlb } from './iotlb.js';
 import { PageRequests } from './page-requests.js';
+import { LastSpace } from './last-space.js';
 import { PagingCache } from './paging-cache.js';
 import { InvalidationQueue } from './queue.js';
 import { RegisterFile, type RegisterHook } from './register-file.js';
@@ -45,6 +47,7 @@ export class VtdHardware implements Translator, Mmio {
   readonly #pageRequests: PageRequests;
   readonly #queue: InvalidationQueue;
   readonly #caches: Caches;
+  readonly #last: LastSpace;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
   /** RTADDR_REG as it was latched. */
@@ -67,12 +70,23 @@ export class VtdHardware implements Translator, Mmio {
     const contexts = new Contexts(memory, can);
     const iotlb = new Iotlb();
     const paging = new PagingCache();
+    const last = new LastSpace();
+    this.#last = last;
     const { tables } = memory;
     const walker = new Walker(memory, contexts.spaces.words, can, paging);
-    this.#staleness = new Staleness({ unit: name, contexts, iotlb, walker, tables, endpoints, events });
+    this.#staleness = new Staleness({
+      unit: name,
+      contexts,
+      iotlb,
+      walker,
+      memory,
+      tables,
+      endpoints,
+      events,
+    });
     const staleness = this.#staleness;
-    this.#requests = new Requests({ contexts, iotlb, walker, staleness, faults, tables, can });
-    this.#caches = new Caches(contexts, iotlb, paging, can);
+    this.#requests = new Requests({ contexts, iotlb, last, walker, staleness, faults, tables, can });
+    this.#caches = new Caches(contexts, iotlb, paging, last, can);
     const caches = this.#caches;
     this.#queue = new InvalidationQueue({ registers, memory, caches, faults, endpoints, completion }, can);
     this.#pageRequests = new PageRequests({
@@ -88,6 +102,10 @@ export class VtdHardware implements Translator, Mmio {
 
   translate(request: Translation): boolean {
     return this.#requests.translate(request);
+  }
+
+  translateRuns(request: Translation, length: number, runs: RunList): boolean {
+    return this.#requests.translateRuns(request, length, runs);
   }
 
   pageRequest(message: PageRequestMessage): void {
@@ -117,6 +135,7 @@ export class VtdHardware implements Translator, Mmio {
 
   set checking(isChecking: boolean) {
     this.#staleness.isChecking = isChecking;
+    this.#last.forget();
   }
 
   /** What an address of a device means now, entry by entry, whatever is cached. */
@@ -189,7 +208,7 @@ export class VtdHardware implements Translator, Mmio {
     const states = reg.GCMD_TE | reg.GCMD_QIE;
     const srtp = (before | written) & reg.GCMD_SRTP;
     registers.set(reg.GSTS_REG, (before & ~states) | (written & states) | srtp);
-    this.#requests.isEnabled = (written & reg.GCMD_TE) !== 0;
+    this.#requests.enable((written & reg.GCMD_TE) !== 0);
     if (((before ^ written) & reg.GCMD_QIE) !== 0) this.#queue.enable((written & reg.GCMD_QIE) !== 0);
   }
 }

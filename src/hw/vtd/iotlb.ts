@@ -8,6 +8,7 @@
  */
 import { Chains, mix } from './chains.js';
 
+const STRIDE_LG2 = 3;
 /** {@link Iotlb.words} of an entry. */
 const E_FRAME = 0;
 const E_HIGH = 1;
@@ -54,14 +55,15 @@ export const ENTRY = {
   KIND_FIRST,
   KIND_SECOND,
   KIND_NESTED,
+  STRIDE_LG2,
 } as const;
 
-const STRIDE_LG2 = 3;
 const WAYS = 4;
 const SETS_LG2 = 10;
-const ENTRIES = WAYS << SETS_LG2;
+export const ENTRIES = WAYS << SETS_LG2;
 const SET_MASK = (1 << SETS_LG2) - 1;
-const FRONT_LG2 = 11;
+const FRONT_LG2 = 12;
+const FRONT_MASK = (1 << FRONT_LG2) - 1;
 const BUCKETS_LG2 = 10;
 /** Sizes an entry can have: 4 KiB, 2 MiB, 1 GiB. */
 const SIZES = [12, 21, 30] as const;
@@ -91,7 +93,8 @@ export class Iotlb {
   readonly sums = new Int32Array(ENTRIES);
   /** And that of the second-stage tables alone. */
   readonly secondGenerations = new Int32Array(ENTRIES);
-  readonly #front = new Int32Array(1 << FRONT_LG2);
+  /** By {@link frontOf}: the entry in which a page was found last. */
+  readonly front = new Uint16Array(1 << FRONT_LG2);
   readonly #victim = new Uint8Array(1 << SETS_LG2);
   readonly #byDomain = new Chains(ENTRIES, BUCKETS_LG2);
   readonly #byPasid = new Chains(ENTRIES, BUCKETS_LG2);
@@ -99,8 +102,10 @@ export class Iotlb {
   readonly #all = new Chains(ENTRIES, 0);
   /** Live entries by size. */
   readonly #counts = [0, 0, 0];
-  #nested = 0;
+  #withFirst = 0;
   #live = 0;
+  /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
+  removals = 1;
 
   constructor() {
     for (let at = E_TAG; at < this.words.length; at += 1 << STRIDE_LG2) this.words[at] = NOTHING;
@@ -113,13 +118,13 @@ export class Iotlb {
   /** Offset in {@link words} of the entry that translates the frame; -1 when there is none. */
   find(frame: number, high: number, tag: number): number {
     const { words } = this;
-    const hash = Math.imul(high ^ tag, 0x2c1b3c6d) >>> 16;
-    const front = (frame ^ (frame >>> FRONT_LG2) ^ hash) & ((1 << FRONT_LG2) - 1);
-    const at = this.#front[front]!;
+    const hash = hashOf(high, tag);
+    const front = frontOf(frame, hash);
+    const at = this.front[front]! << STRIDE_LG2;
     if (
-      ((words[at]! ^ frame) & words[at + E_MASK]!) === 0 &&
-      words[at + E_HIGH] === high &&
-      words[at + E_TAG] === tag
+      ((words[at]! ^ frame) & words[at | E_MASK]!) === 0 &&
+      words[at | E_HIGH] === high &&
+      words[at | E_TAG] === tag
     ) {
       return at;
     }
@@ -132,7 +137,7 @@ export class Iotlb {
     const size = sizeLg2 >= 30 ? 2 : sizeLg2 >= 21 ? 1 : 0;
     const shift = SIZES[size]! - 12;
     const masked = (frame >>> shift) << shift;
-    const hash = Math.imul(high ^ tag, 0x2c1b3c6d) >>> 16;
+    const hash = hashOf(high, tag);
     const set = setOf(masked >>> shift, hash);
     const at = this.#place(set, masked, high, tag, shift);
     if (words[at + E_TAG] !== NOTHING) this.#remove(at);
@@ -144,11 +149,13 @@ export class Iotlb {
     const kind = (tag >>> KIND_SHIFT) & 3;
     this.#all.add(entry, 0);
     this.#byDomain.add(entry, mix(tag & DID_MASK));
-    if (kind !== KIND_SECOND) this.#byPasid.add(entry, pasidKey(high, tag));
-    if (kind === KIND_NESTED) this.#nested += 1;
+    if (kind !== KIND_SECOND) {
+      this.#byPasid.add(entry, pasidKey(high, tag));
+      this.#withFirst += 1;
+    }
     this.#counts[size]! += 1;
     this.#live += 1;
-    this.#front[(frame ^ (frame >>> FRONT_LG2) ^ hash) & ((1 << FRONT_LG2) - 1)] = at;
+    this.front[frontOf(frame, hash)] = entry;
     return at;
   }
 
@@ -163,12 +170,12 @@ export class Iotlb {
   }
 
   /**
-   * Second-stage translations of `1 << am` pages; and all nested ones of the domain, because nothing in them says which
-   * second-stage page they went through.
+   * Second-stage translations of `1 << am` pages; and all nested and first-stage ones of the domain (section 6.5.2.3):
+   * nothing in a nested one says which second-stage page it went through.
    */
   flushDomainPages(did: number, hi: number, lo: number, am: number): void {
     if (am <= PROBED_AM) this.#probe(hi, lo, am, 0, tagLow(did, KIND_SECOND, 0));
-    if (am > PROBED_AM || this.#nested > 0) this.#flushDomain(did, hi, lo, am);
+    if (am > PROBED_AM || this.#withFirst > 0) this.#flushDomain(did, hi, lo, am);
   }
 
   /** First-stage and nested translations of one PASID. */
@@ -201,7 +208,7 @@ export class Iotlb {
       for (let at = first; at < first + (WAYS << STRIDE_LG2); at += 1 << STRIDE_LG2) {
         if (words[at + E_TAG] !== tag || words[at + E_HIGH] !== high) continue;
         if (((words[at]! ^ frame) & words[at + E_MASK]!) !== 0) continue;
-        this.#front[front] = at;
+        this.front[front] = at >>> STRIDE_LG2;
         return at;
       }
     }
@@ -235,12 +242,13 @@ export class Iotlb {
     const entry = at >>> STRIDE_LG2;
     const sizeMask = words[at + E_MASK]!;
     this.#counts[sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 1 : 2]! -= 1;
-    if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) === KIND_NESTED) this.#nested -= 1;
+    if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) !== KIND_SECOND) this.#withFirst -= 1;
     words[at + E_TAG] = NOTHING;
     this.#byDomain.remove(entry);
     this.#byPasid.remove(entry);
     this.#all.remove(entry);
     this.#live -= 1;
+    this.removals = (this.removals + 1) | 0 || 1;
   }
 
   #probe(hi: number, lo: number, am: number, high: number, tag: number): void {
@@ -255,7 +263,7 @@ export class Iotlb {
     }
   }
 
-  /** `am` -1: all of the domain; else second-stage entries of the range and all nested ones. */
+  /** `am` -1: all of the domain; else second-stage entries of the range and all others. */
   #flushDomain(did: number, hi: number, lo: number, am: number): void {
     const chain = this.#byDomain;
     for (let entry = chain.first(mix(did)); entry >= 0;) {
@@ -264,9 +272,7 @@ export class Iotlb {
       const tag = this.words[at + E_TAG]!;
       if ((tag & DID_MASK) !== did) continue;
       const kind = (tag >>> KIND_SHIFT) & 3;
-      const gone =
-        am < 0 || kind === KIND_NESTED || (kind === KIND_SECOND && this.#isInRange(at, hi, lo, am));
-      if (gone) this.#remove(at);
+      if (am < 0 || kind !== KIND_SECOND || this.#isInRange(at, hi, lo, am)) this.#remove(at);
     }
   }
 
@@ -298,6 +304,16 @@ export class Iotlb {
 }
 
 const PASID_IN_HIGH = -1 << 20;
+
+/** What a tag adds to the places of its pages: the same for all of them, an address above bit 43 aside. */
+export function hashOf(high: number, tag: number): number {
+  return Math.imul((high & PASID_IN_HIGH) ^ tag, 0x2c1b3c6d) >>> 16;
+}
+
+/** Index in {@link Iotlb.front} of a page. Pages of one block of 16 MiB never meet. */
+export function frontOf(frame: number, hash: number): number {
+  return (frame ^ (Math.imul(frame >>> FRONT_LG2, 0x9e3779b1) >>> (32 - FRONT_LG2)) ^ hash) & FRONT_MASK;
+}
 
 function setOf(key: number, hash: number): number {
   return (key ^ (key >>> SETS_LG2) ^ hash) & SET_MASK;

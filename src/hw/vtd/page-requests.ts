@@ -20,18 +20,8 @@ import type { FaultRecords } from './faults.js';
 import type { Interrupt } from './interrupt.js';
 import type { RegisterFile } from './register-file.js';
 import * as reg from './registers.js';
-import { PAGE_REQUEST } from './structures.js';
+import * as bits from './structures.js';
 
-/** Bits of an entry, word by word. */
-const TYPE_PAGE_REQUEST = 1;
-const PASID_PRESENT = 1 << 8;
-const EXECUTE = 1 << 20;
-const PRIVILEGED = 1 << 21;
-const READ = 1 << 0;
-const WRITE = 1 << 1;
-const LAST = 1 << 2;
-const GROUP_SHIFT = 3;
-const GROUP_MASK = 0x1ff;
 const PAGE = -1 << 12;
 
 export interface PageRequestParts {
@@ -84,16 +74,20 @@ export class PageRequests {
     const size = registers.get(reg.PQA_REG) & reg.QUEUE_SIZE_MASK;
     const mask = (1 << (size + 12)) - 1;
     const tail = registers.get(reg.PQT_REG) & mask;
-    const next = (tail + PAGE_REQUEST) & mask;
+    const next = (tail + bits.PAGE_REQUEST) & mask;
     if (next === (registers.get(reg.PQH_REG) & mask)) return false;
     const base = registers.get(reg.PQA_REG) & PAGE;
     const hi = registers.get(reg.PQA_REG + 4);
     const at = base + tail;
     const { pasid, access } = message;
     const isPresent = pasid !== NO_PASID;
-    const low = TYPE_PAGE_REQUEST | (isPresent ? PASID_PRESENT : 0) | (message.sourceId << 16);
+    const low =
+      bits.PR_TYPE_REQUEST |
+      (isPresent ? bits.PR_PASID_PRESENT : 0) |
+      (message.sourceId << bits.PR_SOURCE_SHIFT);
     const modifiers =
-      ((access & DMA_EXEC) === 0 ? 0 : EXECUTE) | ((access & DMA_PRIV) === 0 ? 0 : PRIVILEGED);
+      ((access & DMA_EXEC) === 0 ? 0 : bits.PR_EXECUTE) |
+      ((access & DMA_PRIV) === 0 ? 0 : bits.PR_PRIVILEGED);
     const stored =
       memory.store64(hi, at, isPresent ? pasid | modifiers : 0, low) &&
       memory.store64(hi, at + 8, highWord(message.address), requestLow(message)) &&
@@ -117,6 +111,12 @@ export class PageRequests {
 }
 
 function requestLow({ address, access, group, last }: PageRequestMessage): number {
-  const asks = ((access & DMA_READ) === 0 ? 0 : READ) | ((access & DMA_WRITE) === 0 ? 0 : WRITE);
-  return (lowWord(address) & PAGE) | asks | (last ? LAST : 0) | ((group & GROUP_MASK) << GROUP_SHIFT);
+  const asks =
+    ((access & DMA_READ) === 0 ? 0 : bits.PR_READ) | ((access & DMA_WRITE) === 0 ? 0 : bits.PR_WRITE);
+  return (
+    (lowWord(address) & PAGE) |
+    asks |
+    (last ? bits.PR_LAST : 0) |
+    ((group & bits.PR_GROUP_MASK) << bits.PR_GROUP_SHIFT)
+  );
 }

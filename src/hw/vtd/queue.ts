@@ -4,7 +4,7 @@
  * with its head on it (FSTS_REG.IQE) until software has cleared the error; a device that did not answer makes the next
  * wait fail (ITE).
  */
-import { NO_PASID, type EndpointRouter } from '../../bus/dma.js';
+import { ALL_PASIDS, NO_PASID, type EndpointRouter } from '../../bus/dma.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import type { Abilities } from './capabilities.js';
 import type { Caches } from './caches.js';
@@ -22,6 +22,7 @@ const IH = 1 << 6;
 const AM_MASK = 0x3f;
 const DTLB_S = 1 << 0;
 const PASID_DTLB_S = 1 << 11;
+const PASID_DTLB_G = 1 << 0;
 const RESPONSE_PASID_PRESENT = 1 << 4;
 const PASID_MASK = 0xfffff;
 const STOPPED = reg.FSTS_IQE | reg.FSTS_ITE;
@@ -37,6 +38,8 @@ interface Row {
   /** Bits that must be zero in words 0 to 3. */
   readonly reserved: readonly [number, number, number, number];
   readonly run: (words: Int32Array) => number;
+  /** It has 256 bits (section 6.5.2), so that a queue of 128-bit descriptors has none of it. */
+  readonly isWide?: true;
 }
 
 export interface QueueParts {
@@ -99,7 +102,7 @@ export class InvalidationQueue {
     if (!this.#fetch(registers.get(reg.IQA_REG + 4), (control & PAGE) + head, bytes)) {
       return this.#stop(reg.IQEI_FETCH);
     }
-    const result = this.#run();
+    const result = this.#run(is256);
     if (result > DONE) return this.#stop(result);
     registers.set(reg.IQH_REG, (head + bytes) & (size - 1));
     if (result === HALT) this.#timeOut();
@@ -116,11 +119,11 @@ export class InvalidationQueue {
     return true;
   }
 
-  #run(): number {
+  #run(is256: boolean): number {
     const words = this.#words;
     const type = (words[0]! & 0xf) | ((words[0]! & 0xe00) >>> 5);
     const row = this.#rows[type];
-    if (row === undefined) return reg.IQEI_TYPE;
+    if (row === undefined || (row.isWide === true && !is256)) return reg.IQEI_TYPE;
     let reserved = words[4]! | words[5]! | words[6]! | words[7]!;
     for (let at = 0; at < 4; at += 1) reserved |= words[at]! & row.reserved[at]!;
     if (reserved !== 0) return reg.IQEI_RESERVED;
@@ -156,6 +159,7 @@ export class InvalidationQueue {
       run: (w) => granularity(caches.invalidateIotlb(...iotlbOf(w))),
     };
     rows[qi.QI_PASID_IOTLB] = {
+      isWide: true,
       reserved: [0xf1c0, 0xfff0_0000 | 0, 0xf80, 0],
       run: (w) => {
         const [kind, did, hi, lo, am, leafOnly] = iotlbOf(w);
@@ -163,6 +167,7 @@ export class InvalidationQueue {
       },
     };
     rows[qi.QI_PASID_CACHE] = {
+      isWide: true,
       reserved: [0xf1c0, 0xfff0_0000 | 0, -1, -1],
       run: (w) => granularity(caches.invalidatePasids((w[0]! >>> 4) & 3, w[0]! >>> 16, w[1]! & PASID_MASK)),
     };
@@ -173,12 +178,17 @@ export class InvalidationQueue {
       run: (w) => this.#deviceTlb(w[1]! & 0xffff, NO_PASID, w, DTLB_S),
     };
     rows[qi.QI_PASID_DEVICE_TLB] = {
+      isWide: true,
       reserved: can.throttles ? [0, 0, 0x7fe, 0] : [0xf000, 0xfff0_0000 | 0, 0x7fe, 0],
-      run: (w) => this.#deviceTlb(w[0]! >>> 16, w[1]! & PASID_MASK, w, PASID_DTLB_S),
+      run: (w) => {
+        const pasid = (w[2]! & PASID_DTLB_G) === 0 ? w[1]! & PASID_MASK : ALL_PASIDS;
+        return this.#deviceTlb(w[0]! >>> 16, pasid, w, PASID_DTLB_S);
+      },
     };
     rows[qi.QI_INTERRUPT_ENTRY] = { reserved: [0x07ff_f1e0, -1 << 16, -1, -1], run: () => DONE };
     rows[qi.QI_WAIT] = { reserved: [0xffff_f100 | 0, 0, 3, 0], run: (w) => this.#wait(w) };
     rows[qi.QI_PAGE_GROUP_RESPONSE] = {
+      isWide: true,
       reserved: [0x1e0, 0xfff0_0000 | 0, 0xffff_f003 | 0, -1],
       run: (w) => this.#respond(w),
     };

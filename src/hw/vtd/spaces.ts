@@ -65,8 +65,8 @@ export class Spaces {
       : -1;
   }
 
-  /** Completes the scratch row: its tags, and a stamp of its own. */
-  finishScratch(): void {
+  /** Caches what the scratch row has, completed by its tags and a stamp of its own; returns its row. */
+  keepScratch(): number {
     const { words } = this;
     const key = words[SCRATCH_ROW + S_KEY]!;
     const kind = words[SCRATCH_ROW + S_KIND]!;
@@ -75,11 +75,6 @@ export class Spaces {
     words[SCRATCH_ROW + S_TAG_LOW] = tagLow(words[SCRATCH_ROW + S_DID]!, kind & 3, pasid);
     this.#lastStamp = (this.#lastStamp + 1) & 0x3fff_ffff || 1;
     words[SCRATCH_ROW + S_STAMP] = this.#lastStamp;
-  }
-
-  /** Caches what the scratch row has; returns its row. */
-  keepScratch(): number {
-    const { words } = this;
     const row = rowOf(words[SCRATCH_ROW + S_SOURCE]!, words[SCRATCH_ROW + S_KEY]!);
     if (words[row + S_STAMP] !== 0) this.#remove(row);
     words.copyWithin(row, SCRATCH_ROW, SCRATCH_ROW + (1 << SPACE_LG2));

@@ -7,6 +7,7 @@ import type { EndpointRouter } from '../../bus/dma.js';
 import { DMA_PRIV } from '../../bus/dma.js';
 import { joinWords } from '../../base/words.js';
 import type { Events } from '../../base/events.js';
+import type { PhysicalMemory } from '../../mem/physical.js';
 import type { TableStore } from '../../mem/table-store.js';
 import type { Contexts } from './context.js';
 import { ENTRY, SLOTS, type Iotlb } from './iotlb.js';
@@ -24,6 +25,7 @@ export interface StaleParts {
   readonly contexts: Contexts;
   readonly iotlb: Iotlb;
   readonly walker: Walker;
+  readonly memory: PhysicalMemory;
   readonly tables: TableStore;
   readonly endpoints: EndpointRouter;
   readonly events: Events;
@@ -76,8 +78,9 @@ export class Staleness {
     const hasMoved = sum !== iotlb.sums[index];
     if (!hasMoved && !this.isChecking) return;
     iotlb.sums[index] = sum;
+    const { contexts, memory, walker } = this.#parts;
+    if (memory.isLive(words[entry + ENTRY.E_HPA_HI]!, words[entry + ENTRY.E_HPA_LO]!)) return;
     this.walks += 1;
-    const { contexts, walker } = this.#parts;
     const fresh = contexts.findFresh(source, pasid);
     const found = fresh >= 0 && walker.walk(fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
     const flags = words[entry + ENTRY.E_FLAGS]!;

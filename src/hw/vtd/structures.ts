@@ -79,6 +79,21 @@ export const QI_DESCRIPTOR_256 = 32;
 export const QI_DESCRIPTOR_128 = 16;
 export const PAGE_REQUEST = 32;
 
+/** Page request, word 0: type in bits 7:0, requester id from bit 16. */
+export const PR_TYPE_REQUEST = 1;
+export const PR_PASID_PRESENT = 1 << 8;
+export const PR_SOURCE_SHIFT = 16;
+/** Word 1: PASID in bits 19:0. */
+export const PR_PASID_MASK = 0xfffff;
+export const PR_EXECUTE = 1 << 20;
+export const PR_PRIVILEGED = 1 << 21;
+/** Word 2: the address from bit 12. */
+export const PR_READ = 1 << 0;
+export const PR_WRITE = 1 << 1;
+export const PR_LAST = 1 << 2;
+export const PR_GROUP_SHIFT = 3;
+export const PR_GROUP_MASK = 0x1ff;
+
 /** Domain ids that Linux' driver does not hand out: 0 is the caching mode's, 1 is first stage's own (FLPT_DEFAULT_DID). */
 export const FIRST_FREE_DID = 2;
 export const FLPT_DEFAULT_DID = 1;

@@ -5,6 +5,7 @@
 import { DMA_EXEC, DMA_READ, DMA_WRITE } from '../../bus/dma.js';
 import { highWord, joinWords, lowWord } from '../../base/words.js';
 import type { EntryMemory, PhysicalMemory } from '../../mem/physical.js';
+import { NearChunk } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
 import { Contexts } from './context.js';
 import {
@@ -62,6 +63,10 @@ class Recorder implements EntryMemory {
   loadedLo = 0;
   readonly tables;
   readonly providers;
+  /** Nothing is near, so that every load comes here. */
+  readonly near = new NearChunk();
+  readonly blockAt = 0;
+  readonly #words = new Int32Array(bits.PASID_ENTRY / 4);
   readonly #memory: PhysicalMemory;
 
   constructor(memory: PhysicalMemory) {
@@ -76,6 +81,15 @@ class Recorder implements EntryMemory {
     this.loadedLo = found ? this.#memory.loadedLo : 0;
     this.loads.push({ hi, lo, word: joinWords(this.loadedHi, this.loadedLo) });
     return found;
+  }
+
+  block(hi: number, lo: number, count: number): Int32Array | null {
+    for (let at = 0; at < count; at += 2) {
+      if (!this.load64(hi, lo + at * 4)) return null;
+      this.#words[at] = this.loadedLo;
+      this.#words[at + 1] = this.loadedHi;
+    }
+    return this.#words;
   }
 
   setBits64(): boolean {

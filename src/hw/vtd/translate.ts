@@ -5,12 +5,15 @@
  */
 import * as dma from '../../bus/dma.js';
 import type { Translation } from '../../bus/dma.js';
+import type { RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
-import { ENTRY, type Iotlb } from './iotlb.js';
+import { ENTRY, frontOf, hashOf, type Iotlb } from './iotlb.js';
+import type { LastSpace } from './last-space.js';
 import { Reason, reasonInfo } from './reasons.js';
+import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
 import type { Staleness } from './stale.js';
 import * as bits from './structures.js';
@@ -29,10 +32,13 @@ const {
 } = dma;
 const {
   E_FLAGS,
+  E_HIGH,
   E_HPA_HI,
   E_HPA_LO,
   E_MASK,
   E_SEEN,
+  E_TAG,
+  STRIDE_LG2,
   PERMITTED_PRIV_SHIFT,
   PERMITTED_SHIFT,
   SIZE_MASK,
@@ -51,6 +57,7 @@ const PAGE_LG2 = 12;
 export interface RequestParts {
   readonly contexts: Contexts;
   readonly iotlb: Iotlb;
+  readonly last: LastSpace;
   readonly walker: Walker;
   readonly staleness: Staleness;
   readonly faults: FaultRecords;
@@ -59,12 +66,14 @@ export interface RequestParts {
 }
 
 export class Requests {
-  /** GSTS_REG.TES: until it is set, every address is its own answer. */
-  isEnabled = false;
+  #isEnabled = false;
   readonly #contexts: Contexts;
   readonly #spaces: Int32Array;
   readonly #iotlb: Iotlb;
   readonly #entries: Int32Array;
+  readonly #front: Uint16Array;
+  readonly #last: LastSpace;
+  readonly #hits: RunHits;
   readonly #walker: Walker;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
@@ -76,6 +85,9 @@ export class Requests {
     this.#spaces = parts.contexts.spaces.words;
     this.#iotlb = parts.iotlb;
     this.#entries = parts.iotlb.words;
+    this.#front = parts.iotlb.front;
+    this.#last = parts.last;
+    this.#hits = new RunHits(parts.iotlb, parts.last, parts.tables);
     this.#walker = parts.walker;
     this.#staleness = parts.staleness;
     this.#faults = parts.faults;
@@ -83,9 +95,69 @@ export class Requests {
     this.#can = parts.can;
   }
 
+  /** GSTS_REG.TES: until it is set, every address is its own answer. */
+  enable(isEnabled: boolean): void {
+    this.#isEnabled = isEnabled;
+    this.#last.forget();
+  }
+
+  /**
+   * A hit by the space of the request before, and for what no more has to be looked at, is answered here. Entries are
+   * aligned to their size: `|` is `+`, and needs no check for overflow.
+   */
   translate(request: Translation): boolean {
+    const { hi, lo } = request;
+    const last = this.#last;
+    const frame = (hi << 20) | (lo >>> 12);
+    const entries = this.#entries;
+    const at = this.#front[frontOf(frame, last.hash)]! << STRIDE_LG2;
+    const mask = entries[at | E_MASK]!;
+    const flags = entries[at | E_FLAGS]!;
+    if (
+      request.sourceId !== last.source ||
+      request.pasid !== last.pasid ||
+      ((entries[at]! ^ frame) & mask) !== 0 ||
+      entries[at | E_HIGH] !== ((hi >>> 12) | last.tagHigh) ||
+      entries[at | E_TAG] !== last.tagLow ||
+      entries[at | E_SEEN] !== this.#tables.moves ||
+      // DMA_PRIV is not among the rights.
+      (request.access & ~(flags & RIGHTS)) !== 0 ||
+      request.addressType !== AT_UNTRANSLATED ||
+      (lo & INTERRUPT_MASK) === INTERRUPT_LO
+    ) {
+      return this.#resolve(request);
+    }
+    request.hpaHi = entries[at | E_HPA_HI]!;
+    request.hpaLo = entries[at | E_HPA_LO]! | (lo & ~(mask << PAGE_LG2));
+    request.sizeLg2 = (flags >>> SIZE_SHIFT) & SIZE_MASK;
+    request.permitted = (flags >>> PERMITTED_SHIFT) & RIGHTS;
+    request.reason = 0;
+    request.recoverable = false;
+    return true;
+  }
+
+  /** {@link translate} for block after block of `length` bytes; what misses is asked for alone. */
+  translateRuns(request: Translation, length: number, runs: RunList): boolean {
+    for (;;) {
+      const hit = this.#hits.take(request, length, runs);
+      length -= hit;
+      forward(request, hit);
+      if (length === 0 || runs.isFull) return true;
+      if (!this.#resolve(request)) return false;
+      const size = 1 << request.sizeLg2;
+      const room = size - (request.lo & (size - 1));
+      const block = room < length ? room : length;
+      runs.add(request.hpaHi, request.hpaLo, block);
+      length -= block;
+      forward(request, block);
+      if (length === 0 || runs.isFull) return true;
+    }
+  }
+
+  /** By all that is cached, and then by a walk. */
+  #resolve(request: Translation): boolean {
     const { hi, lo, pasid } = request;
-    if (!this.isEnabled) return identity(request, RIGHTS);
+    if (!this.#isEnabled) return identity(request, RIGHTS);
     if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO && pasid === NO_PASID)
       return this.#interrupt(request);
     const contexts = this.#contexts;
@@ -96,27 +168,38 @@ export class Requests {
     const isPriv =
       (request.access & DMA_PRIV) !== 0 ||
       (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
+    if (!isPriv && !this.#staleness.isChecking) this.#remember(request.sourceId, pasid, row);
     const spaces = this.#spaces;
     const entry = this.#iotlb.find(
       (hi << 20) | (lo >>> 12),
-      (hi >>> 12) | spaces[row + S_TAG_HIGH]!,
-      spaces[row + S_TAG_LOW]!,
+      (hi >>> 12) | spaces[row | S_TAG_HIGH]!,
+      spaces[row | S_TAG_LOW]!,
     );
     if (entry < 0) return this.#miss(request, row, isPriv);
     const entries = this.#entries;
-    const flags = entries[entry + E_FLAGS]!;
+    const flags = entries[entry | E_FLAGS]!;
     const usable = isPriv ? flags >>> USABLE_PRIV_SHIFT : flags;
     if ((request.access & RIGHTS & ~usable) !== 0) return this.#miss(request, row, isPriv);
-    if (entries[entry + E_SEEN] !== this.#tables.moves || this.#staleness.isChecking) {
+    if (entries[entry | E_SEEN] !== this.#tables.moves || this.#staleness.isChecking) {
       this.#staleness.examine(entry, row, request.sourceId, pasid, hi, lo, isPriv);
     }
-    request.hpaHi = entries[entry + E_HPA_HI]!;
-    request.hpaLo = entries[entry + E_HPA_LO]! | (lo & ~(entries[entry + E_MASK]! << PAGE_LG2));
+    request.hpaHi = entries[entry | E_HPA_HI]!;
+    request.hpaLo = entries[entry | E_HPA_LO]! | (lo & ~(entries[entry | E_MASK]! << PAGE_LG2));
     request.sizeLg2 = (flags >>> SIZE_SHIFT) & SIZE_MASK;
     request.permitted = (flags >>> (isPriv ? PERMITTED_PRIV_SHIFT : PERMITTED_SHIFT)) & RIGHTS;
     request.reason = 0;
     request.recoverable = false;
     return true;
+  }
+
+  #remember(source: number, pasid: number, row: number): void {
+    const last = this.#last;
+    const spaces = this.#spaces;
+    last.source = source;
+    last.pasid = pasid;
+    last.tagHigh = spaces[row | S_TAG_HIGH]!;
+    last.tagLow = spaces[row | S_TAG_LOW]!;
+    last.hash = hashOf(last.tagHigh, last.tagLow);
   }
 
   #miss(request: Translation, row: number, isPriv: boolean): boolean {
@@ -205,6 +288,13 @@ export class Requests {
     this.#faults.refused(reason, request, isSilenced);
     return false;
   }
+}
+
+/** Goes on to the byte `length` (below 4 GiB) bytes after. */
+function forward(request: Translation, length: number): void {
+  const next = (request.lo + length) | 0;
+  if (next >>> 0 < request.lo >>> 0) request.hi = (request.hi + 1) | 0;
+  request.lo = next;
 }
 
 /** A completion without permissions; no fault. */

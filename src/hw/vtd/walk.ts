@@ -7,7 +7,8 @@
  * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
  */
 import * as dma from '../../bus/dma.js';
-import type { EntryMemory } from '../../mem/physical.js';
+import { TABLE_SPACE_HI as TABLE_HI, type EntryMemory } from '../../mem/physical.js';
+import { CHUNK_BYTES } from '../../mem/table-store.js';
 import { PROVIDER_FIRST_FRAME, ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
 import * as paging from './paging-cache.js';
@@ -72,6 +73,8 @@ const SS_SNP = 1 << 11;
 const SS_RESERVED_62 = 1 << 30;
 const SS_ADDRESS_HI = 0xfffff;
 const ADDRESS_LO = -1 << 12;
+const TABLE_SPACE_HI = TABLE_HI;
+const CHUNK_MASK = CHUNK_BYTES - 1;
 /** Of a large leaf, below its address: all but bit 12, which is PAT. */
 const LARGE_RESERVED_LO = -1 << 13;
 /** Of a path through first-stage entries: FS_RW and FS_US ANDed, this ORed. */
@@ -89,6 +92,7 @@ const PROVIDER_HI = PROVIDER_FIRST_FRAME >>> 20;
 const PROVIDER_HI_LIMIT = PROVIDER_HI * 2;
 /** A table that changes under every walk belongs to somebody who wants no answer. */
 const TRIES = 4;
+
 const AGAIN = -1;
 
 export class Walker {
@@ -108,7 +112,10 @@ export class Walker {
   readonly #cache: paging.PagingCache;
   readonly #pending = new Pending();
   readonly #page = new ProvidedPage();
-  readonly #secondReservedLo: number;
+  /** Bits that no second-stage entry has. */
+  readonly #secondReservedHi: number = 0;
+  readonly #secondReservedLo: number = 0;
+  readonly #mgaw: number = 0;
 
   /** The walk in hand. */
   #row = 0;
@@ -116,6 +123,11 @@ export class Walker {
   #flags = 0;
   #access = 0;
   #mode = 0;
+  /** Its second stage: root, shift of the highest level, which bits of a high word are beyond its width. */
+  #secondHi = 0;
+  #secondLo = 0;
+  #secondTop = 0;
+  #secondBeyond = 0;
   /** Result of the last second-stage walk: address, block, permissions, leaf. */
   #sHi = 0;
   #sLo = 0;
@@ -145,16 +157,24 @@ export class Walker {
     this.#spaces = spaces;
     this.#can = can;
     this.#cache = cache;
+    this.#secondReservedHi = (can.beyondHaw & SS_ADDRESS_HI) | SS_RESERVED_62;
     this.#secondReservedLo = can.snoopControl ? 0 : SS_SNP;
+    this.#mgaw = can.mgaw;
   }
 
   /** Translates (hi, lo) by the space in `row` for `access`; false: {@link reason}. */
   walk(row: number, hi: number, lo: number, access: number, mode: number): boolean {
+    const spaces = this.#spaces;
     this.#row = row;
-    this.#did = this.#spaces[row + S_DID]!;
-    this.#flags = this.#spaces[row + S_FLAGS]!;
+    this.#did = spaces[row + S_DID]!;
+    this.#flags = spaces[row + S_FLAGS]!;
     this.#access = access;
     this.#mode = mode;
+    const width = spaces[row + S_SECOND_WIDTH]!;
+    this.#secondHi = spaces[row + S_SECOND_HI]!;
+    this.#secondLo = spaces[row + S_SECOND_LO]!;
+    this.#secondTop = width - 9;
+    this.#secondBeyond = beyond(width < this.#mgaw ? width : this.#mgaw);
     for (let tries = 0; tries < TRIES; tries += 1) {
       this.#pending.clear();
       const reason = this.#stages(hi, lo);
@@ -175,7 +195,7 @@ export class Walker {
     if ((this.#access & DMA_PRIV) !== 0 && (this.#flags & PE_SRE) === 0) return Reason.SRE_CLEAR;
     if ((this.#access & DMA_EXEC) !== 0 && (this.#flags & PE_ERE) === 0) return Reason.ERE_CLEAR;
     const firstHi = this.#spaces[this.#row + S_FIRST_HI]!;
-    if (!isNested && firstHi >= PROVIDER_HI && firstHi < PROVIDER_HI_LIMIT) return this.#provided(hi, lo);
+    if (!isNested && isProvided(firstHi)) return this.#provided(hi, lo);
     const reason = this.#first(hi, lo, isNested);
     if (reason !== 0) return reason;
     this.#permitFirst();
@@ -302,13 +322,24 @@ export class Walker {
       shift = top;
     }
     const memory = this.#memory;
+    const { near } = memory;
+    let entryHi = 0;
+    let entry = 0;
     const reservedHi =
       (isNested ? 0 : this.#can.beyondHaw & FS_ADDRESS_HI) | ((this.#flags & PE_NXE) === 0 ? FS_XD : 0);
     for (;;) {
-      const at = this.#tLo | (indexOf(hi, lo, shift) << 3);
-      if (!memory.load64(this.#tHi, at)) return shift === top ? Reason.FS_ROOT_ACCESS : Reason.FS_ACCESS;
-      const entryHi = memory.loadedHi;
-      const entry = memory.loadedLo;
+      const at = this.#tLo | entryAt(hi, lo, shift);
+      const tableHi = this.#tHi;
+      const frame = (tableHi << 20) | (at >>> 12);
+      if (tableHi >>> 0 >= TABLE_SPACE_HI || (frame - near.first) >>> 0 >= near.frames) {
+        if (!memory.load64(tableHi, at)) return shift === top ? Reason.FS_ROOT_ACCESS : Reason.FS_ACCESS;
+        entryHi = memory.loadedHi;
+        entry = memory.loadedLo;
+      } else {
+        const word = (at & CHUNK_MASK) >>> 2;
+        entry = near.words[word]!;
+        entryHi = near.words[word + 1]!;
+      }
       if ((entry & PRESENT) === 0) return Reason.FS_NOT_PRESENT;
       if ((entryHi & reservedHi) !== 0) return Reason.FS_RESERVED;
       const isLarge = shift !== 12 && (entry & PS) !== 0;
@@ -374,7 +405,7 @@ export class Walker {
       this.#tWritable = PATH_WRITABLE;
       return 0;
     }
-    if (isBeyond(hi, this.#secondWidth())) return Reason.FS_BEYOND_MGAW;
+    if ((hi & this.#secondBeyond) !== 0) return Reason.FS_BEYOND_MGAW;
     const reason = this.#locate(hi, lo);
     if (reason === Reason.SS_PERMISSION) return Reason.FS_NESTED_READ;
     if (reason !== 0) return reason;
@@ -468,20 +499,21 @@ export class Walker {
     return (missing & DMA_WRITE) !== 0 ? Reason.SM_WRITE : Reason.EXECUTE;
   }
 
-  #secondWidth(): number {
-    return Math.min(this.#spaces[this.#row + S_SECOND_WIDTH]!, this.#can.mgaw);
-  }
-
   /** Section 3.8: levels of second-stage entries. */
   #second(hi: number, lo: number): number {
-    if (isBeyond(hi, this.#secondWidth())) return Reason.SS_BEYOND_WIDTH;
-    const words = this.#spaces;
+    if ((hi & this.#secondBeyond) !== 0) return Reason.SS_BEYOND_WIDTH;
     const memory = this.#memory;
-    const tracks = (this.#flags & SPACE_SSADE) !== 0;
-    const reservedHi = (this.#can.beyondHaw & SS_ADDRESS_HI) | SS_RESERVED_62;
-    const top = words[this.#row + S_SECOND_WIDTH]! - 9;
-    let tableHi = words[this.#row + S_SECOND_HI]!;
-    let tableLo = words[this.#row + S_SECOND_LO]!;
+    const { near } = memory;
+    let { words, first, frames } = near;
+    let entryHi = 0;
+    let entry = 0;
+    const reservedHi = this.#secondReservedHi;
+    const reservedLo = this.#secondReservedLo;
+    const accessed = (this.#flags & SPACE_SSADE) !== 0 && (this.#mode & WALK_UPDATES) !== 0 ? SS_A : 0;
+    const top = this.#secondTop;
+    let tableHi = this.#secondHi;
+    let tableLo = this.#secondLo;
+    if (isProvided(tableHi)) return this.#providedSecond(hi, lo, tableHi, tableLo);
     let shift = top;
     let permitted = SS_READ_WRITE;
     const step = this.#stepSecond(hi, lo, top);
@@ -494,25 +526,31 @@ export class Walker {
     }
     this.#sPermitted = 0;
     for (;;) {
-      const at = tableLo | (indexOf(hi, lo, shift) << 3);
-      if (!memory.load64(tableHi, at)) return shift === top ? Reason.SS_POINTER : Reason.SS_ACCESS;
-      const entryHi = memory.loadedHi;
-      const entry = memory.loadedLo;
+      const at = tableLo | entryAt(hi, lo, shift);
+      const frame = (tableHi << 20) | (at >>> 12);
+      if (tableHi >>> 0 >= TABLE_SPACE_HI || (frame - first) >>> 0 >= frames) {
+        if (!memory.load64(tableHi, at)) return shift === top ? Reason.SS_POINTER : Reason.SS_ACCESS;
+        entryHi = memory.loadedHi;
+        entry = memory.loadedLo;
+        ({ words, first, frames } = near);
+      } else {
+        const word = (at & CHUNK_MASK) >>> 2;
+        entry = words[word]!;
+        entryHi = words[word + 1]!;
+      }
       if ((entry & SS_READ_WRITE) === 0) return Reason.SS_PERMISSION;
       const isLarge = shift !== 12 && (entry & PS) !== 0;
-      if ((entryHi & reservedHi) !== 0 || (entry & this.#secondReservedLo) !== 0) return Reason.SS_RESERVED;
+      if ((entryHi & reservedHi) !== 0 || (entry & reservedLo) !== 0) return Reason.SS_RESERVED;
       if (isLarge && this.#isReservedSecond(entry, shift)) return Reason.SS_RESERVED;
       permitted &= entry;
-      if (tracks && (entry & SS_A) === 0 && (this.#mode & WALK_UPDATES) !== 0) {
-        this.#pending.add(tableHi, at, entry, SS_A);
-      }
+      if ((accessed & ~entry) !== 0) this.#pending.add(tableHi, at, entry, SS_A);
       if (shift === 12 || isLarge) {
         const low = -1 << shift;
         this.#sHi = entryHi & SS_ADDRESS_HI;
         this.#sLo = (entry & low) | (lo & ~low);
         this.#sLg2 = shift;
         this.#sPermitted = permitted;
-        this.#sDirty = !tracks || (entry & SS_D) !== 0;
+        this.#sDirty = (this.#flags & SPACE_SSADE) === 0 || (entry & SS_D) !== 0;
         this.#leafHi = tableHi;
         this.#leafLo = at;
         this.#leafWord = entry;
@@ -524,6 +562,25 @@ export class Walker {
       shift -= 9;
       if (shift <= 21) this.#rememberSecond(hi, lo, shift + 9, tableHi, tableLo, permitted);
     }
+  }
+
+  /** The owner of an address space without a table answers in place of the second stage. */
+  #providedSecond(hi: number, lo: number, rootHi: number, rootLo: number): number {
+    const provider = this.#memory.providers.at(rootHi, rootLo);
+    if (provider === null) return Reason.SS_POINTER;
+    const page = this.#page;
+    // What may be written is asked for first: a table's page may have bits to be set in.
+    const isThere =
+      provider.translate(hi, lo, DMA_READ | DMA_WRITE, page) || provider.translate(hi, lo, DMA_READ, page);
+    if (!isThere) return Reason.SS_PERMISSION;
+    if ((page.hpaHi & this.#can.beyondHaw) !== 0) return Reason.SS_RESERVED;
+    this.#sHi = page.hpaHi;
+    this.#sLo = page.hpaLo;
+    this.#sLg2 = page.sizeLg2;
+    this.#sPermitted = page.permitted & SS_READ_WRITE;
+    this.#sDirty = true;
+    this.#leafIsKnown = false;
+    return 0;
   }
 
   /** The row of the lowest second-stage entry that is cached, or -1; {@link #stepShift} is that of the table below. */
@@ -578,15 +635,20 @@ export class Walker {
   }
 }
 
+/** A root pointer with this high word leads to an address space without a table. */
+function isProvided(rootHi: number): boolean {
+  return rootHi >= PROVIDER_HI && rootHi < PROVIDER_HI_LIMIT;
+}
+
 /** Bits 63 to `width - 1` are equal. */
 function isCanonical(hi: number, width: number): boolean {
   const sign = hi >> (width - 33);
   return sign === 0 || sign === -1;
 }
 
-/** Whether an address needs more than `width` bits (32 < width <= 64). */
-function isBeyond(hi: number, width: number): boolean {
-  return width < 64 && hi >>> (width - 32) !== 0;
+/** Which bits of a high word are above `width` bits of an address (32 < width <= 64). */
+function beyond(width: number): number {
+  return width < 64 ? -1 << (width - 32) : 0;
 }
 
 function isInterrupt(hi: number, lo: number): boolean {
@@ -598,6 +660,8 @@ function executableIfReadable(permitted: number): number {
   return (permitted & DMA_READ) === 0 ? permitted : permitted | DMA_EXEC;
 }
 
-function indexOf(hi: number, lo: number, shift: number): number {
-  return (shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift))) & 511;
+/** Offset in its table of the entry for an address, whose level begins at bit `shift`. */
+function entryAt(hi: number, lo: number, shift: number): number {
+  const index = shift >= 32 ? (hi >>> (shift - 32)) | 0 : (lo >>> shift) | (hi << (32 - shift));
+  return (index & 511) << 3;
 }

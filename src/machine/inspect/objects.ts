@@ -2,7 +2,7 @@
 import { Access } from '../../iommufd/access.js';
 import type { Context } from '../../iommufd/context.js';
 import { Device } from '../../iommufd/device.js';
-import { HwptNested, HwptPaging } from '../../iommufd/hwpt.js';
+import { HwptNested, HwptOwned, HwptPaging, type Hwpt } from '../../iommufd/hwpt.js';
 import { Ioas } from '../../iommufd/ioas.js';
 import type { IommufdObject } from '../../iommufd/object.js';
 import { Vdevice, ViommuObject } from '../../iommufd/viommu.js';
@@ -42,6 +42,7 @@ function detailsOf(object: IommufdObject): Record<string, Detail> {
     const viommu: Record<string, Detail> = object.viommu === null ? {} : { viommu: object.viommu.id };
     return { parent: object.parent.id, ...viommu, ...fault(object) };
   }
+  if (object instanceof HwptOwned) return { owner: object.space.name, ...fault(object) };
   if (object instanceof Device) return device(object);
   if (object instanceof Access) return object.ioas === null ? {} : { ioas: object.ioas.id };
   if (object instanceof ViommuObject) return { unit: object.unit.name, hwpt: object.hwpt.id };
@@ -58,8 +59,7 @@ function ioas({ table, hwpts }: Ioas): Record<string, Detail> {
   return { areas: table.areaCount, hwpts: hwpts.map(({ id }) => id), accesses: table.accesses.size };
 }
 
-const fault = (hwpt: HwptPaging | HwptNested): Record<string, Detail> =>
-  hwpt.fault === null ? {} : { fault: hwpt.fault.id };
+const fault = (hwpt: Hwpt): Record<string, Detail> => (hwpt.fault === null ? {} : { fault: hwpt.fault.id });
 
 function paging(hwpt: HwptPaging): Record<string, Detail> {
   const { ioas: owner, domain, automatic, nestParent } = hwpt;

@@ -7,8 +7,10 @@ import type { PciModel } from '../../bus/model.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
+import { DmaLog } from '../dma-log.js';
 import type { FeatureRequest, OpenDevice, VfioDriver } from '../driver.js';
 import { readIrqSet } from '../irq-set.js';
+import { Migration } from '../migration.js';
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { fixBars } from './bars.js';
 import { LowPower, pciFeature } from './features.js';
@@ -41,6 +43,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   /** What is reset with it by a reset of the bus; null: it stands on a root bus. */
   resetSet: ResetSet | null = null;
   readonly #ioEventFds: IoEventFds;
+  readonly migration: Migration | null;
+  readonly dmaLog: DmaLog | null;
   readonly #role: TokenRole;
   readonly #lowPower = new LowPower();
   #config: VirtualConfig | null = null;
@@ -55,6 +59,8 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   ) {
     this.#role = options.role ?? { kind: 'none' };
     this.noCommandMemory = this.#role.kind === 'virtual';
+    this.migration = model.movable === undefined ? null : new Migration(model.movable);
+    this.dmaLog = model.watchedPorts === undefined ? null : new DmaLog(model.watchedPorts);
     this.irqs = new PciIrqs(model, this);
     const mapsRegisters = options.mapsRegisters ?? true;
     this.regions = new PciRegions(model, mapsRegisters, () => this.isMemoryEnabled);
@@ -79,6 +85,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   close(): void {
     this.#countUser(-1);
     this.#lowPower.exit();
+    this.dmaLog?.stop();
     this.setPowerState(0);
     this.#setCommand(r.PCI_COMMAND_MASTER, 0);
     this.irqs.end();
@@ -87,6 +94,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     this.#config = null;
     this.model.reset();
     this.#restore();
+    this.migration?.reset();
   }
 
   #countUser(change: number): void {
@@ -158,6 +166,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     const restore = saveState(this.model);
     this.model.reset();
     restore();
+    this.migration?.reset();
   }
 
   fixBars(virtual: Uint8Array): void {

@@ -4,7 +4,7 @@ import type { EventCounter } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
 import type { FeatureRequest } from '../driver.js';
 import { takeEventFd } from '../eventfd.js';
-import { checkFeature } from '../feature.js';
+import { checkFeature } from '../feature-check.js';
 import { rules } from './rules.js';
 import type { VfToken } from './token.js';
 

@@ -30,6 +30,22 @@ test.each([1, 2, 3])('random stores to registers and doorbells, seed %i', (seed)
   expect(w.run({ opcode: 2, namespace: 1, prp1: at(ROOM), dwords: [0] }, 1).status).toBe(0);
 });
 
+test('random stores to configuration space, with commands on their way', () => {
+  const next = dice(5);
+  const w = new NvmeWorld();
+  for (let round = 0; round < 200; round++) {
+    if (!w.ready) w.enable();
+    w.submit({ opcode: 6, prp1: at(ROOM), dwords: [1] });
+    for (let i = 0; i < 20; i++) {
+      const length = 1 << next(3);
+      w.model.config.write(next(4096 / length) * length, length, next(2 ** 31) * 2 + next(2));
+    }
+    expect(w.settle(STEPS)).toBeLessThan(STEPS);
+  }
+  w.model.reset();
+  expect([w.ready, w.model.pending, w.model.config.read(0, 4)]).toEqual([false, 0, 0x10a6_1234]);
+});
+
 test.each([11, 12, 13, 14])('random commands, seed %i', (seed) => {
   const next = dice(seed);
   const w = new NvmeWorld({ namespaces: [{ size: '1M' }, { size: '3M' }] });

@@ -45,8 +45,9 @@ static void *in_own_table(void *shared)
 
 int main(void)
 {
-	int null = open("/dev/null", O_RDWR), fd, kept, status;
+	int null = open("/dev/null", O_RDWR), fd, kept, other, status;
 	pthread_t thread;
+	FILE *stream;
 	pid_t pid;
 
 	fd = known();
@@ -68,6 +69,14 @@ int main(void)
 	fd = known();
 	CHECK(fclose(fdopen(fd, "r+")) == 0 && dup(null) == fd);
 	is_null_now(fd);
+
+	/* What is open elsewhere would still answer. */
+	fd = known();
+	other = dup(fd);
+	stream = freopen("/dev/null", "r+", fdopen(fd, "r+"));
+	CHECK(stream && fileno(stream) == fd);
+	REFUSED(ioctl(fd, ADD, &f), ENOTTY);
+	CHECK(fclose(stream) == 0 && close(other) == 0);
 
 	fd = known();
 	CHECK(syscall(SYS_close, fd) == 0 && dup(null) == fd);

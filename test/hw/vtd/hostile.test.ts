@@ -26,6 +26,7 @@ test(`${CASES} hostile tables`, () => {
       ? (BigInt(memory.loadedHi >>> 0) << 32n) | BigInt(memory.loadedLo >>> 0)
       : null;
   const seen = new Map<number, number>();
+  const nothingNear = memory.near;
   world.start();
   for (let index = 0; index < CASES; index += 1) {
     const question = world.build();
@@ -36,6 +37,8 @@ test(`${CASES} hostile tables`, () => {
     unit.write32(0x18, 0xc000_0000);
     const model: Model = { read, root, haw: 48n, mgaw: 57n, has1GibFirst: true };
     const expected = answer(model, question);
+    // In turns, so that both ways to the tables are judged: the one that counts, and the short one.
+    memory.near = index % 2 === 0 ? memory.tables.near : nothingNear;
     memory.loads = 0;
     const hpa = world.ask(question.iova, question);
     const { loads } = memory;

@@ -87,4 +87,42 @@ describe('translation', () => {
       [0x79, 0, IOVA],
     ]);
   });
+
+  test('a large page beside the interrupt window does not answer for it', () => {
+    const world = new World();
+    const second = world.table();
+    const block = 0xfee0_0000n;
+    const tables = [world.table(), world.table()] as const;
+    world.put(second + ((block >> 39n) & 511n) * 8n, tables[0] | SS_RW);
+    world.put(tables[0] + ((block >> 30n) & 511n) * 8n, tables[1] | SS_RW);
+    world.put(tables[1] + ((block >> 21n) & 511n) * 8n, 0x4000_0000n | SS_RW | 0x80n);
+    pasidEntry(world, context(world, { pasid: 0 }).entry, 2n, { second });
+    pasidEntry(world, context(world).entry, 2n, { second });
+    world.start();
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(world.ask(block + 0x10_0000n, { pasid: NO_PASID, access: WRITE })).toBe(0x4010_0000n);
+      expect(world.ask(block + 0x1000n, { pasid: NO_PASID, access: WRITE })).toBe(block + 0x1000n);
+      expect(world.ask(block + 0x1000n, { pasid: NO_PASID, access: READ })).toBe(null);
+      expect(world.ask(block + 0x1000n)).toBe(0x4000_1000n);
+    }
+  });
+
+  test('switched off and on again, a unit answers as its tables say, whoever asked last', () => {
+    const world = new World();
+    for (const pasid of [PASID, 4]) {
+      const first = world.table();
+      mapPage(world, first, IOVA, (HPA + BigInt(pasid) * 0x1000n) | FS_LEAF);
+      pasidEntry(world, context(world, { pasid }).entry, 1n, { first });
+    }
+    world.start();
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(world.ask(IOVA)).toBe(HPA + 0x3000n);
+      expect(world.ask(IOVA, { pasid: 4 })).toBe(HPA + 0x4000n);
+      expect(world.ask(IOVA, { pasid: 4 })).toBe(HPA + 0x4000n);
+      world.unit.write32(0x18, 0);
+      expect(world.ask(IOVA, { pasid: 4 })).toBe(IOVA);
+      world.unit.write32(0x18, 0x8000_0000);
+      expect(world.ask(IOVA, { pasid: 4 })).toBe(HPA + 0x4000n);
+    }
+  });
 });

@@ -7,6 +7,7 @@ import { Injector } from '../../../src/base/inject.js';
 import { NO_PASID, Translation, type Endpoint } from '../../../src/bus/dma.js';
 import { VtdHardware } from '../../../src/hw/vtd/hardware.js';
 import { PhysicalMemory } from '../../../src/mem/physical.js';
+import { NearChunk } from '../../../src/mem/table-store.js';
 import type { TableArena } from '../../../src/mem/table-store.js';
 
 /** Everything that a unit can have: 39, 48 and 57 bits, 2 MiB and 1 GiB pages, eight fault records at 0x220. */
@@ -29,10 +30,23 @@ export const HAW = 48;
 
 export class CountingMemory extends PhysicalMemory {
   loads = 0;
+  /** Nothing is near, so that no load of a walk passes by; or, for the way that is taken otherwise, `tables.near`. */
+  override near = new NearChunk();
+  readonly #block = new Int32Array(16);
 
   override load64(hi: number, lo: number): boolean {
     this.loads += 1;
     return super.load64(hi, lo);
+  }
+
+  override block(hi: number, lo: number, count: number): Int32Array | null {
+    for (let at = 0; at < count; at += 2) {
+      if (!this.load64(hi, lo + at * 4)) return null;
+      this.#block[at] = this.loadedLo;
+      this.#block[at + 1] = this.loadedHi;
+    }
+    this.blockAt = 0;
+    return this.#block;
   }
 }
 

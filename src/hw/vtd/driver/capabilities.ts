@@ -1,6 +1,6 @@
 /** What a unit can do, as Linux' driver reads its capability registers (cap_*, ecap_*, iommu_calculate_agaw). */
 import { CAP, ECAP, registerField } from '../registers.js';
-import { Bug, invariant } from '../../../base/errno.js';
+import { invariant } from '../../../base/errno.js';
 
 const WIDTH_39 = 1 << 1;
 const WIDTH_48 = 1 << 2;
@@ -74,11 +74,12 @@ export class Capabilities {
     this.agaw = this.#agaw();
   }
 
+  /** -1: none. */
   #agaw(): number {
     const first = WIDTH_48 | (this.hasFiveLevelFirstStage ? WIDTH_57 : 0);
     const both = this.firstStage ? (this.secondStage ? first & this.sagaw : first) : this.sagaw;
     for (let agaw = 3; agaw >= 0; agaw -= 1) if ((both & (1 << agaw)) !== 0) return agaw;
-    throw new Bug(`no address width for both stages: SAGAW ${this.sagaw}`);
+    return -1;
   }
 
   /** compute_vasz_lg2_fs. */

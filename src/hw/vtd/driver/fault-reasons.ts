@@ -1,5 +1,16 @@
 /** Fault reasons in the words of Linux 7.2 (drivers/iommu/intel/dmar.c): what people search the log for. */
 
+import {
+  IOMMU_FAULT_REASON_BAD_PASID_ENTRY,
+  IOMMU_FAULT_REASON_OOR_ADDRESS,
+  IOMMU_FAULT_REASON_PASID_FETCH,
+  IOMMU_FAULT_REASON_PASID_INVALID,
+  IOMMU_FAULT_REASON_PERMISSION,
+  IOMMU_FAULT_REASON_PTE_FETCH,
+  IOMMU_FAULT_REASON_UNKNOWN,
+  IOMMU_FAULT_REASON_WALK_EABT,
+} from '../../../wire/uapi/iommu.js';
+
 const legacy = [
   'Software',
   'Present bit in root entry is clear',
@@ -85,4 +96,39 @@ export function isInterruptFault(reason: number): boolean {
 export function reasonText(reason: number): string {
   if (isInterruptFault(reason)) return interruptRemapping[reason - INTERRUPT_REMAPPING]!;
   return scalable[reason] ?? legacy[reason] ?? 'Unknown';
+}
+
+/** First reason of each block of codes, and what it is in words of every unit; the highest that is not above counts. */
+const neutral: readonly (readonly [first: number, reason: number])[] = [
+  [0x00, IOMMU_FAULT_REASON_UNKNOWN],
+  [0x04, IOMMU_FAULT_REASON_OOR_ADDRESS],
+  [0x05, IOMMU_FAULT_REASON_PERMISSION],
+  [0x07, IOMMU_FAULT_REASON_WALK_EABT],
+  [0x0a, IOMMU_FAULT_REASON_UNKNOWN],
+  [0x50, IOMMU_FAULT_REASON_PASID_FETCH],
+  [0x51, IOMMU_FAULT_REASON_PASID_INVALID],
+  [0x52, IOMMU_FAULT_REASON_BAD_PASID_ENTRY],
+  [0x58, IOMMU_FAULT_REASON_PASID_FETCH],
+  [0x59, IOMMU_FAULT_REASON_PASID_INVALID],
+  [0x5a, IOMMU_FAULT_REASON_BAD_PASID_ENTRY],
+  [0x5c, IOMMU_FAULT_REASON_PERMISSION],
+  [0x70, IOMMU_FAULT_REASON_WALK_EABT],
+  [0x71, IOMMU_FAULT_REASON_PTE_FETCH],
+  [0x73, IOMMU_FAULT_REASON_WALK_EABT],
+  [0x74, IOMMU_FAULT_REASON_OOR_ADDRESS],
+  [0x75, IOMMU_FAULT_REASON_PERMISSION],
+  [0x78, IOMMU_FAULT_REASON_WALK_EABT],
+  [0x79, IOMMU_FAULT_REASON_PERMISSION],
+  [0x7a, IOMMU_FAULT_REASON_PTE_FETCH],
+  [0x80, IOMMU_FAULT_REASON_OOR_ADDRESS],
+  [0x81, IOMMU_FAULT_REASON_PERMISSION],
+  [0x84, IOMMU_FAULT_REASON_OOR_ADDRESS],
+  [0x85, IOMMU_FAULT_REASON_PERMISSION],
+];
+
+/** enum iommu_fault_reason of a fault reason of VT-d. */
+export function neutralReason(reason: number): number {
+  let found = IOMMU_FAULT_REASON_UNKNOWN;
+  for (const [first, is] of neutral) if (reason >= first) found = is;
+  return found;
 }

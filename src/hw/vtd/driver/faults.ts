@@ -12,7 +12,13 @@ import {
   IOASIS_VTD_FAULT_READ,
   ioasis_vevent_vtd_fault,
 } from '../../../wire/uapi/ioasis.js';
-import { isInterruptFault, reasonText } from './fault-reasons.js';
+import {
+  IOMMU_FAULT_PERM_EXEC,
+  IOMMU_FAULT_PERM_PRIV,
+  IOMMU_FAULT_PERM_READ,
+  IOMMU_FAULT_PERM_WRITE,
+} from '../../../wire/uapi/iommu.js';
+import { isInterruptFault, neutralReason, reasonText } from './fault-reasons.js';
 import { VtdNested } from './nested.js';
 import type { VtdUnit } from './unit.js';
 
@@ -68,7 +74,24 @@ export function handleFaults(unit: VtdUnit): void {
 
 function tell(unit: VtdUnit, fault: FaultRecord): void {
   unit.log('err', `DMAR: ${describe(unit, fault)}`);
+  tellOwner(unit, fault);
   tellGuest(unit, fault);
+}
+
+/** Whoever owns the table that the request went by. */
+function tellOwner(unit: VtdUnit, fault: FaultRecord): void {
+  const { reason, isRead, pasid, sourceId, address, access } = fault;
+  const handle = unit.deviceBySource(sourceId)?.group.handle(pasid < 0 ? IOMMU_NO_PASID : pasid) ?? null;
+  if (handle === null) return;
+  handle.domain.faultHandler?.(handle, {
+    reason: neutralReason(reason),
+    pasid: pasid < 0 ? null : pasid,
+    perm:
+      (isRead ? IOMMU_FAULT_PERM_READ : IOMMU_FAULT_PERM_WRITE) |
+      ((access & EXECUTE) !== 0 ? IOMMU_FAULT_PERM_EXEC : 0) |
+      ((access & PRIVILEGED) !== 0 ? IOMMU_FAULT_PERM_PRIV : 0),
+    addr: address,
+  });
 }
 
 const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');

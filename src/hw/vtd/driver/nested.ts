@@ -27,6 +27,7 @@ import { nestedEntry, type FirstStageRoot } from './entry.js';
 import { flushEachPlace, flushFirstStage } from './flush.js';
 import type { PasidEntry } from './pasid-table.js';
 import { Places } from './places.js';
+import type { UserStage } from './user-stage.js';
 import type { SecondStage } from './second-stage.js';
 import type { VtdUnit } from './unit.js';
 import { rules } from './rules.js';
@@ -43,7 +44,7 @@ export class VtdNested implements NestedDomain {
 
   constructor(
     readonly unit: VtdUnit,
-    readonly parent: SecondStage,
+    readonly parent: SecondStage | UserStage,
     /** Null: nested directly on its parent. */
     readonly viommu: ViommuCore | null,
     readonly config: IommuHwptVtdS1,
@@ -136,5 +137,7 @@ export class VtdNested implements NestedDomain {
 
   free(): void {
     this.parent.nested.delete(this);
+    // A table at addresses of a process stands on a stage of its own.
+    if ('space' in this.parent) this.parent.free();
   }
 }

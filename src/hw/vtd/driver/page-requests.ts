@@ -8,7 +8,7 @@ import { PRG_FAILURE, PRG_INVALID } from '../../../bus/dma.js';
 import { PageRequestFlags, reportDeviceFault } from '../../iopf.js';
 import { PageResponseCode, type PageResponse } from '../../unit.js';
 import { PQA_REG, PQH_REG, PQT_REG, PRS_PPR, PRS_PRO, PRS_REG } from '../registers.js';
-import { PAGE_REQUEST } from '../structures.js';
+import * as bits from '../structures.js';
 import { joinWords } from '../../../base/words.js';
 import type { VtdDevice } from './device.js';
 import type { VtdUnit } from './unit.js';
@@ -16,23 +16,12 @@ import type { VtdUnit } from './unit.js';
 /** 16 pages: 2,048 requests. */
 const PRQ_ORDER = 4;
 const PRQ_LG2 = 12 + PRQ_ORDER;
-const PRQ_RING_MASK = (1 << PRQ_LG2) - PAGE_REQUEST;
+const PRQ_RING_MASK = (1 << PRQ_LG2) - bits.PAGE_REQUEST;
 
-/** Of a request, word 0 and word 1. */
-const PASID_PRESENT = 1 << 8;
-const RID_SHIFT = 16;
-const PASID_MASK = 0xfffff;
-const EXECUTE = 1 << 20;
-const PRIVILEGED = 1 << 21;
-/** Word 2. */
-const READ = 1 << 0;
-const WRITE = 1 << 1;
-const LAST = 1 << 2;
-const GROUP_SHIFT = 3;
-const GROUP_MASK = 0x1ff;
+/** Of a request, word 2. */
 const ADDRESS = -1 << 12;
 
-/** IOMMU_FAULT_PERM_*: READ and WRITE as above. */
+/** IOMMU_FAULT_PERM_*: PR_READ and PR_WRITE have the same bits. */
 const PERM_EXEC = 1 << 2;
 const PERM_PRIV = 1 << 3;
 
@@ -78,7 +67,7 @@ export class PageRequests {
     let head = Number(mmio.read64(PQH_REG)) & PRQ_RING_MASK;
     while (head !== tail) {
       this.#one(this.#at + head / 4);
-      head = (head + PAGE_REQUEST) & PRQ_RING_MASK;
+      head = (head + bits.PAGE_REQUEST) & PRQ_RING_MASK;
     }
     mmio.write64(PQH_REG, BigInt(tail));
     this.#checkOverflow();
@@ -94,22 +83,22 @@ export class PageRequests {
       return;
     }
     // A stop marker asks for nothing.
-    if ((w2 & (LAST | READ | WRITE)) === LAST) return;
-    const device = this.#unit.deviceBySource(w0 >>> RID_SHIFT);
+    if ((w2 & (bits.PR_LAST | bits.PR_READ | bits.PR_WRITE)) === bits.PR_LAST) return;
+    const device = this.#unit.deviceBySource(w0 >>> bits.PR_SOURCE_SHIFT);
     if (device === null) {
       this.#refuse(w0, w1, w2, w3);
       return;
     }
     reportDeviceFault(device, {
       flags:
-        ((w0 & PASID_PRESENT) === 0 ? 0 : PageRequestFlags.PASID_VALID) |
-        ((w2 & LAST) === 0 ? 0 : PageRequestFlags.LAST_PAGE),
-      pasid: w1 & PASID_MASK,
-      grpid: (w2 >>> GROUP_SHIFT) & GROUP_MASK,
+        ((w0 & bits.PR_PASID_PRESENT) === 0 ? 0 : PageRequestFlags.PASID_VALID) |
+        ((w2 & bits.PR_LAST) === 0 ? 0 : PageRequestFlags.LAST_PAGE),
+      pasid: w1 & bits.PR_PASID_MASK,
+      grpid: (w2 >>> bits.PR_GROUP_SHIFT) & bits.PR_GROUP_MASK,
       perm:
-        (w2 & (READ | WRITE)) |
-        ((w1 & EXECUTE) === 0 ? 0 : PERM_EXEC) |
-        ((w1 & PRIVILEGED) === 0 ? 0 : PERM_PRIV),
+        (w2 & (bits.PR_READ | bits.PR_WRITE)) |
+        ((w1 & bits.PR_EXECUTE) === 0 ? 0 : PERM_EXEC) |
+        ((w1 & bits.PR_PRIVILEGED) === 0 ? 0 : PERM_PRIV),
       addr: joinWords(w3, w2 & ADDRESS),
     });
   }
@@ -118,9 +107,14 @@ export class PageRequests {
   #refuse(w0: number, w1: number, w2: number, w3: number): void {
     const unit = this.#unit;
     unit.log('err', `${unit.name}: Invalid page request: ${hex(w1, w0)} ${hex(w3, w2)}`);
-    if ((w2 & LAST) === 0) return;
-    const pasid = (w0 & PASID_PRESENT) === 0 ? -1 : w1 & PASID_MASK;
-    unit.commands.pageGroupResponse(w0 >>> RID_SHIFT, pasid, (w2 >>> GROUP_SHIFT) & GROUP_MASK, PRG_INVALID);
+    if ((w2 & bits.PR_LAST) === 0) return;
+    const pasid = (w0 & bits.PR_PASID_PRESENT) === 0 ? -1 : w1 & bits.PR_PASID_MASK;
+    unit.commands.pageGroupResponse(
+      w0 >>> bits.PR_SOURCE_SHIFT,
+      pasid,
+      (w2 >>> bits.PR_GROUP_SHIFT) & bits.PR_GROUP_MASK,
+      PRG_INVALID,
+    );
     unit.queue.sync();
   }
 
@@ -145,8 +139,9 @@ const hex = (hi: number, lo: number): string => joinWords(hi, lo).toString(16).p
 function whyBad(w1: number, w2: number, w3: number): string | null {
   // 48 bits, the top one extended.
   if ((w3 << 16) >> 16 !== w3) return 'Address is not canonical';
-  if ((w1 & PRIVILEGED) !== 0 && (w2 & (READ | WRITE)) !== 0) return 'Page request in Privilege Mode';
-  if ((w1 & EXECUTE) !== 0 && (w2 & READ) !== 0) return 'Execution request not supported';
+  if ((w1 & bits.PR_PRIVILEGED) !== 0 && (w2 & (bits.PR_READ | bits.PR_WRITE)) !== 0)
+    return 'Page request in Privilege Mode';
+  if ((w1 & bits.PR_EXECUTE) !== 0 && (w2 & bits.PR_READ) !== 0) return 'Execution request not supported';
   return null;
 }
 

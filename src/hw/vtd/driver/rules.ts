@@ -2,6 +2,7 @@
 import { catalogue } from '../../../base/errno.js';
 
 export const rules = catalogue({
+  vtd_no_width: ['EINVAL', '{unit} has no address width for its stages: SAGAW {sagaw}'],
   vtd_hw_info_type: ['EOPNOTSUPP', '{unit} has no hardware information of type {type}'],
 
   // Kernel-managed tables
@@ -12,6 +13,12 @@ export const rules = catalogue({
   vtd_paging_no_second_stage: ['EOPNOTSUPP', '{unit} has no second stage (ECAP.SSTS)'],
   vtd_paging_width: ['EOPNOTSUPP', '{unit} has no second stage of MGAW {mgaw} and SAGAW {sagaw}'],
   vtd_provided_no_first_stage: ['EOPNOTSUPP', '{unit} has no first stage (ECAP.FSTS) for {name}'],
+
+  // Tables at addresses of a process
+  vtd_user_table_no_nesting: ['EOPNOTSUPP', '{unit} has no second stage below a first (ECAP.NEST)'],
+  vtd_user_table_format: ['EOPNOTSUPP', 'format {format} is not IOMMU_HWPT_DATA_VTD_S1'],
+  vtd_user_table_width: ['EINVAL', '{unit} has no second stage of a width that it says it has'],
+  vtd_user_stage_nesting: ['EINVAL', '{unit} has no second stage below a first (ECAP.NEST)'],
 
   // Nested tables
   vtd_nested_no_nesting: ['EOPNOTSUPP', '{unit} cannot nest (ECAP.NEST)'],

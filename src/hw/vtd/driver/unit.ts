@@ -8,7 +8,7 @@ import type { Mmio } from '../../../bus/mmio.js';
 import { invariant, refuse } from '../../../base/errno.js';
 import type { Events, LogLine } from '../../../base/events.js';
 import type { PhysicalMemory } from '../../../mem/physical.js';
-import type { AddressSpaceProvider } from '../../../mem/providers.js';
+import type { AddressSpaceProvider, OwnedSpace } from '../../../mem/providers.js';
 import type { TableArena } from '../../../mem/table-store.js';
 import {
   IOMMU_HW_INFO_TYPE_DEFAULT,
@@ -53,6 +53,7 @@ import { VtdProvided } from './provided.js';
 import { InvalidationQueue } from './queue.js';
 import { SecondStage } from './second-stage.js';
 import { start, stop, type Vectors } from './start.js';
+import { UserStage } from './user-stage.js';
 import { VtdViommu } from './viommu.js';
 import { rules } from './rules.js';
 
@@ -110,8 +111,10 @@ export class VtdUnit implements Unit {
     this.events = events;
     this.segment = segment;
     this.#vectors = vectors;
-    this.#arena = memory.tables.openArena();
     this.capabilities = new Capabilities(mmio.read64(CAP_REG), mmio.read64(ECAP_REG));
+    const { agaw, sagaw } = this.capabilities;
+    if (agaw < 0) refuse(rules.vtd_no_width, { unit: name, sagaw });
+    this.#arena = memory.tables.openArena();
     this.domainIds = new DomainIds(this.capabilities.domainIds);
     this.queue = new InvalidationQueue(memory, mmio, events, this.#arena);
     this.queue.onIdle = () => this.#takeInterrupts();
@@ -257,6 +260,17 @@ export class VtdUnit implements Unit {
     if (!this.capabilities.firstStage)
       refuse(rules.vtd_provided_no_first_stage, { unit: this.name, name: provider.name });
     return new VtdProvided(this, provider, this.memory.providers);
+  }
+
+  allocUserTable(space: OwnedSpace, data: UserData): NestedDomain {
+    const { capabilities, name, memory } = this;
+    if (!capabilities.nesting) refuse(rules.vtd_user_table_no_nesting, { unit: name });
+    if (data.type !== IOMMU_HWPT_DATA_VTD_S1) refuse(rules.vtd_user_table_format, { format: data.type });
+    const shape = capabilities.secondStageShape();
+    if (shape === null) refuse(rules.vtd_user_table_width, { unit: name });
+    const config = data.read(iommu_hwpt_vtd_s1, IOMMU_HWPT_DATA_VTD_S1, '__reserved');
+    const stage = new UserStage(this, space, memory.providers, shape.topLevel - 1);
+    return new VtdNested(this, stage, null, config);
   }
 
   supportsViommu(_device: DmaDevice, type: number): boolean {

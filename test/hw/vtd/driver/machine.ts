@@ -106,6 +106,8 @@ export class Machine {
       pins: new PinRegistry(),
       limits: defaultLimits,
       work: new WorkQueue(),
+      sharedMemory: (length) => new Uint8Array(length),
+      freeSharedMemory: () => {},
     };
     this.#context = new Context(env, iommufdIoctls, () => {});
     this.client = new LocalClient({ open: () => this.#context });

@@ -125,6 +125,11 @@ function viommu(data: UserData | null, flags: number): unknown {
 const pages = (bits: bigint): BenchOptions => ({ cap: (CAP & ~SSLPS) | (bits << 34n) });
 
 export const cases: Readonly<Record<string, RuleCase>> = {
+  vtd_no_width: {
+    errno: 'EINVAL',
+    refused: () => new Bench({ cap: withFields(2n, 39n) }),
+    accepted: () => new Bench({ cap: withFields(2n, 39n), ecap: ECAP & ~ECAP_FSTS }),
+  },
   vtd_hw_info_type: {
     errno: 'EOPNOTSUPP',
     refused: () => one().bench.unit.hwInfo(one().device, 2),

@@ -218,10 +218,6 @@ describe('the geometry of tables follows the registers', () => {
     expect(sizes(CAP & ~(1n << 34n), 1)).toBe(0x4000_1000n);
     expect(sizes(CAP & ~(3n << 34n), 1)).toBe(0x1000n);
   });
-
-  test('and a unit whose stages have no width in common is none', () => {
-    expect(() => new Bench({ cap: (CAP & ~(0x1fn << 8n)) | (2n << 8n) })).toThrow(Bug);
-  });
 });
 
 test.each([

@@ -1,0 +1,79 @@
+/**
+ * The address space of a process for devices that share it (SVA). Areas say what the process may do at an address,
+ * pagemap says whether a page is there; both are bound to the mm, so neither another program after exec nor another
+ * process with the same pid is ever asked. A page that was swapped out, or dropped since a device found it, comes back
+ * when the bytes are copied: the kernel sees to that.
+ */
+import { readFileSync } from 'node:fs';
+import type { LivePages, LiveWatcher } from '../mem/live-space.js';
+import type { ProcessSpace } from './address-space.js';
+import { newBackingId } from './private-backing.js';
+import { isDeviceMemory, type Vma } from './vma.js';
+
+/** Of an access. */
+const WRITE = 2;
+const EXEC = 4;
+/** Upper half of an entry of pagemap: the page is in memory; nobody else has it mapped. */
+const PRESENT = 2 ** 31;
+const EXCLUSIVE = 2 ** 24;
+const PAGE_LG2 = 12n;
+
+export class ProcessPages implements LivePages {
+  readonly name: string;
+  readonly bytes;
+  readonly #space: ProcessSpace;
+  #watcher: LiveWatcher | null = null;
+  /**
+   * Pages that a fault has made writable although another process, or the zero page, still has them: the store itself
+   * makes the copy, since nobody else can.
+   */
+  readonly #mayCopy = new Set<bigint>();
+
+  constructor(pid: number, space: ProcessSpace) {
+    this.name = `process ${pid}`;
+    this.#space = space;
+    this.bytes = {
+      id: newBackingId(),
+      read: (offset: bigint, into: Uint8Array): boolean => space.read(offset, into),
+      write: (offset: bigint, from: Uint8Array): boolean => space.write(offset, from),
+    };
+  }
+
+  isThere(at: bigint, access: number): boolean {
+    const entry = this.#space.pagemapAt(at);
+    if ((entry & PRESENT) === 0) return false;
+    const area = this.#space.areaAt(at);
+    if (area === null || !permits(area, access)) return false;
+    if ((access & WRITE) === 0 || area.shared) return true;
+    if ((entry & EXCLUSIVE) === 0) return this.#mayCopy.has(at >> PAGE_LG2);
+    this.#mayCopy.delete(at >> PAGE_LG2);
+    return true;
+  }
+
+  faultIn(at: bigint, access: number): boolean {
+    const area = this.#space.areaAt(at);
+    if (area === null || !permits(area, access) || !this.#space.read(at, new Uint8Array(1))) return false;
+    if ((access & WRITE) !== 0) this.#mayCopy.add(at >> PAGE_LG2);
+    return true;
+  }
+
+  watch(watcher: LiveWatcher): void {
+    this.#watcher = watcher;
+    this.#space.watch(watcher);
+  }
+
+  release(): void {
+    if (this.#watcher !== null) this.#space.unwatch(this.#watcher);
+  }
+}
+
+function permits(area: Vma, access: number): boolean {
+  if (isDeviceMemory(area) || !area.readable) return false;
+  return ((access & WRITE) === 0 || area.writable) && ((access & EXEC) === 0 || area.executable);
+}
+
+/** The process that a pidfd of ours names; 0: it is none, or its process is gone. */
+export function pidOf(pidfd: number): number {
+  const found = /^Pid:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, 'latin1'));
+  return found === null ? 0 : Number(found[1]);
+}

@@ -1,0 +1,146 @@
+/**
+ * Hits in a row: page after page of a request that is longer than one, as far as the IOTLB answers for them. Every page is
+ * compared as {@link Requests.translate} compares it. Once pages are found to be adjacent, that is kept beside the entry
+ * of the first one, and is good until anything leaves the IOTLB or a table that ioasis writes has changed.
+ */
+import * as dma from '../../bus/dma.js';
+import type { Translation } from '../../bus/dma.js';
+import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
+import type { TableStore } from '../../mem/table-store.js';
+import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
+import type { LastSpace } from './last-space.js';
+
+// An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
+const { DMA_EXEC, DMA_READ, DMA_WRITE } = dma;
+const { E_FLAGS, E_HIGH, E_HPA_HI, E_HPA_LO, E_MASK, E_SEEN, E_TAG, STRIDE_LG2 } = ENTRY;
+const { R_LENGTH, R_LO, STRIDE } = RUN;
+const RUNS_END = MOST_RUNS * STRIDE;
+const RIGHTS = DMA_READ | DMA_WRITE | DMA_EXEC;
+const INTERRUPT_LO = 0xfee0_0000 | 0;
+const INTERRUPT_MASK = -1 << 20;
+const PAGE_LG2 = 12;
+const PAGE_SIZE = 1 << PAGE_LG2;
+const PAGE_MASK = PAGE_SIZE - 1;
+/** Of a page: `E_MASK`. */
+const ONE_PAGE = -1;
+
+/** Words of a row, one row for each entry: (0) pages from it on, and when that was so; what may be done to all of them. */
+const A_REMOVALS = 1;
+const A_MOVES = 2;
+const A_RIGHTS = 3;
+const ADJACENT_LG2 = 2;
+/** No more than an IOTLB has. */
+const MOST_PAGES = ENTRIES;
+
+export class RunHits {
+  readonly #iotlb: Iotlb;
+  readonly #last: LastSpace;
+  readonly #tables: TableStore;
+  readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
+
+  constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
+    this.#iotlb = iotlb;
+    this.#last = last;
+    this.#tables = tables;
+  }
+
+  /** Adds what hits, from the address of `request` on, to `runs`; how many bytes of `length` that is. */
+  take(request: Translation, length: number, runs: RunList): number {
+    const { source, pasid, hash, tagHigh, tagLow } = this.#last;
+    if (request.sourceId !== source || request.pasid !== pasid) return 0;
+    const { access } = request;
+    const { moves } = this.#tables;
+    const { words: entries, front, removals } = this.#iotlb;
+    const adjacent = this.#adjacent;
+    let { hi, lo } = request;
+    let left = length;
+    const { words, count } = runs;
+    // The run in hand: where it begins, its bytes; of its entries the first, how many pages, what may be done to all.
+    let to = count > 0 ? (count - 1) * STRIDE : 0;
+    let runHi = words[to]!;
+    let runLo = words[to + R_LO]!;
+    let run = count > 0 ? words[to + R_LENGTH]! : 0;
+    let first = 0;
+    let pages = 0;
+    let rights = 0;
+    while (left > 0) {
+      const at = front[frontOf((hi << 20) | (lo >>> 12), hash)]! << STRIDE_LG2;
+      const mask = entries[at | E_MASK]!;
+      const flags = entries[at | E_FLAGS]!;
+      if (
+        ((entries[at]! ^ ((hi << 20) | (lo >>> 12))) & mask) !== 0 ||
+        entries[at | E_HIGH] !== ((hi >>> 12) | tagHigh) ||
+        entries[at | E_TAG] !== tagLow ||
+        entries[at | E_SEEN] !== moves ||
+        (access & ~(flags & RIGHTS)) !== 0 ||
+        (lo & INTERRUPT_MASK) === INTERRUPT_LO
+      )
+        break;
+      const row = at >>> (STRIDE_LG2 - ADJACENT_LG2);
+      let more = 1;
+      let allowed = flags;
+      let room = PAGE_SIZE - (lo & PAGE_MASK);
+      let within = lo & PAGE_MASK;
+      // Predictions, not calculations, so that the next page does not wait until this one is loaded.
+      if (mask !== ONE_PAGE) {
+        within = lo & ~(mask << PAGE_LG2);
+        room = (0 - (mask << PAGE_LG2) - within) | 0;
+      } else if (
+        adjacent[row | A_REMOVALS] === removals &&
+        adjacent[row | A_MOVES] === moves &&
+        (access & ~adjacent[row | A_RIGHTS]!) === 0
+      ) {
+        more = adjacent[row]!;
+        allowed = adjacent[row | A_RIGHTS]!;
+        room = ((more << PAGE_LG2) - within) | 0;
+      }
+      const block = room < left ? room : left;
+      const hpaHi = entries[at | E_HPA_HI]!;
+      const hpaLo = entries[at | E_HPA_LO]! | within;
+      if (hpaLo === ((runLo + run) | 0) && hpaHi === runHi && run > 0) {
+        run = (run + block) | 0;
+        pages = mask === ONE_PAGE && pages > 0 ? (pages + more) | 0 : 0;
+        rights &= allowed;
+      } else {
+        if (run > 0) {
+          if (pages > 1) this.#keep(first, pages, rights);
+          to = put(words, to, runHi, runLo, run);
+          run = 0;
+          if (to === RUNS_END) break;
+        }
+        runHi = hpaHi;
+        runLo = hpaLo;
+        run = block;
+        first = row;
+        pages = mask === ONE_PAGE ? more : 0;
+        rights = allowed;
+      }
+      left = (left - block) | 0;
+      lo = (lo + block) | 0;
+      if (lo >>> 0 < block) hi = (hi + 1) | 0;
+    }
+    if (run > 0) {
+      if (pages > 1) this.#keep(first, pages, rights);
+      to = put(words, to, runHi, runLo, run);
+    }
+    runs.count = to / STRIDE;
+    runs.bytes += length - left;
+    return length - left;
+  }
+
+  #keep(row: number, pages: number, rights: number): void {
+    const adjacent = this.#adjacent;
+    adjacent[row] = pages < MOST_PAGES ? pages : MOST_PAGES;
+    adjacent[row | A_REMOVALS] = this.#iotlb.removals;
+    adjacent[row | A_MOVES] = this.#tables.moves;
+    adjacent[row | A_RIGHTS] = rights & RIGHTS;
+  }
+}
+
+/** Writes a run; where the next one goes. */
+function put(words: Int32Array, at: number, hi: number, lo: number, length: number): number {
+  words[at] = hi;
+  words[at + R_LO] = lo;
+  words[at + R_LENGTH] = length;
+  return at + STRIDE;
+}

@@ -1,0 +1,35 @@
+/** Why migration and DMA logging refuse: the checks of vfio_main.c, and those that drivers with migration have in common. */
+import { catalogue } from '../base/errno.js';
+
+export const rules = catalogue({
+  migration_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  migration_size_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  state_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  state_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  state_unknown: ['EINVAL', 'the device has no state {state}: it stops, runs, is saved and restored'],
+  state_bytes: ['EINVAL', 'the {length} bytes that came are not the state of such a device'],
+  state_descriptors: ['EMFILE', 'the caller has no free descriptor for the state'],
+  state_file_over_read: ['ENODEV', 'the device is in another state by now: nothing more comes'],
+  state_file_over_write: ['ENODEV', 'the device is in another state by now: nothing more is taken'],
+  state_file_read_only: ['EINVAL', 'the file is for reading'],
+  state_file_write_only: ['EINVAL', 'the file is for writing'],
+  state_file_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  state_file_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  state_file_most: ['ENOMEM', '{length} bytes are more than {most}, the largest state of such a device'],
+  state_file_ioctl: ['ENOTTY', 'the file of a state has no ioctl {cmd}'],
+  state_file_mmap: ['ENODEV', 'the file of a state cannot be mapped'],
+
+  log_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  log_no_range: ['EINVAL', 'no range to log'],
+  log_ranges: ['E2BIG', '{ranges} ranges are more than {most}'],
+  log_range_unreadable: ['EFAULT', 'the {length} bytes of the range at {at} cannot be read'],
+  log_alignment: ['EINVAL', '{iova}, {length} of range {index} are not multiples of {page_size}'],
+  log_wraps: ['EOVERFLOW', '{length} bytes from {iova} on are beyond 2^64'],
+  log_overlap: ['EINVAL', 'range {index}, {iova} and {length}, overlaps another'],
+  log_twice: ['EINVAL', 'the device logs already'],
+  log_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
+  report_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
+  report_page_size: ['EINVAL', 'page_size {page_size} is below 4096 or no power of two'],
+  report_wraps: ['EOVERFLOW', '{length} bytes from {iova} on are beyond 2^64'],
+  report_off: ['EINVAL', 'the device does not log'],
+});

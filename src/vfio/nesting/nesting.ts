@@ -1,0 +1,218 @@
+/**
+ * A container whose domain is a nesting parent (VFIO_TYPE1_NESTING_IOMMU): PASIDs that it was given, and the guest's page
+ * tables that are bound to them, on every device of the container at once. The guest's tables lie at addresses of the
+ * container's address space.
+ */
+import { refuse } from '../../base/errno.js';
+import type { IommuGroup } from '../../hw/group.js';
+import type { DmaDevice, NestedDomain, PagingDomain, UserData, UserDataArray } from '../../hw/unit.js';
+import type { Call } from '../../iommufd/call.js';
+import {
+  IOMMU_HWPT_DATA_VTD_S1,
+  IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
+  type IommuHwptVtdS1,
+} from '../../wire/uapi/iommufd.gen.js';
+import * as u from '../../wire/uapi/vfio-nesting.js';
+import type { BindData, InvalidateInfo } from './payload.js';
+import { rules } from './rules.js';
+
+/** As many as the proposals let a process have. */
+const QUOTA = 1000;
+const PAGE = 4096n;
+const ALL_PAGES = (1n << 64n) - 1n;
+const VTD_FLAGS = u.IOMMU_SVA_VTD_GPASID_SRE | u.IOMMU_SVA_VTD_GPASID_EAFE | u.IOMMU_SVA_VTD_GPASID_WPE;
+
+/** Where the tables of one container's devices stand. */
+export interface NestingParents {
+  /** Groups, with the domain that each of them is in. */
+  places(): Iterable<{ readonly group: IommuGroup; readonly domain: PagingDomain }>;
+}
+
+interface Binding {
+  readonly pasid: number;
+  /** One for each device, since units may differ. */
+  readonly tables: { readonly group: IommuGroup; readonly domain: NestedDomain }[];
+}
+
+export class Nesting {
+  readonly #pasids = new Set<number>();
+  readonly #bindings = new Map<number, Binding>();
+
+  constructor(readonly parents: NestingParents) {}
+
+  *#devices(): Generator<{ device: DmaDevice; group: IommuGroup; parent: PagingDomain }> {
+    for (const { group, domain: parent } of this.parents.places())
+      for (const device of group.devices) yield { device, group, parent };
+  }
+
+  /** The lowest from `min` to `max` that is free and that every device has. */
+  allocPasid(min: number, max: number): number {
+    let limit = max;
+    for (const { device } of this.#devices()) limit = Math.min(limit, device.maxPasids - 1);
+    if (this.#pasids.size >= QUOTA) refuse(rules.pasid_quota, { count: QUOTA });
+    for (let pasid = Math.max(1, min); pasid <= limit; pasid++) {
+      if (this.#pasids.has(pasid) || this.#isUsed(pasid)) continue;
+      this.#pasids.add(pasid);
+      return pasid;
+    }
+    refuse(rules.pasid_none, { min, max });
+  }
+
+  /** Somebody else has attached it, to one of these devices. */
+  #isUsed(pasid: number): boolean {
+    for (const { group } of this.parents.places()) if (group.handle(pasid) !== null) return true;
+    return false;
+  }
+
+  freePasids(min: number, max: number): void {
+    for (const pasid of this.#pasids) {
+      if (pasid >= min && pasid <= max && this.#bindings.has(pasid)) refuse(rules.pasid_bound, { pasid });
+    }
+    for (const pasid of [...this.#pasids]) if (pasid >= min && pasid <= max) this.#pasids.delete(pasid);
+  }
+
+  /** On all devices, or on none. */
+  bind(call: Call, data: BindData): void {
+    const pasid = checkBind(data);
+    if (!this.#pasids.has(pasid)) refuse(rules.bind_pasid, { pasid });
+    if (this.#bindings.has(pasid)) refuse(rules.bind_twice, { pasid });
+    const binding: Binding = { pasid, tables: [] };
+    call.tx.onAbort(() => this.#end(binding));
+    for (const { device, group, parent } of this.#devices()) {
+      const { unit } = device;
+      if (unit.allocNested === undefined) refuse(rules.bind_unit, { unit: unit.name });
+      const domain = unit.allocNested(device, parent, 0, new TableData(data));
+      binding.tables.push({ group, domain });
+      group.attachPasid(domain, device, pasid, { domain });
+    }
+    this.#bindings.set(pasid, binding);
+  }
+
+  unbind(pasid: number): void {
+    const binding = this.#bindings.get(pasid);
+    if (binding === undefined) refuse(rules.unbind_pasid, { pasid });
+    this.#bindings.delete(pasid);
+    this.#end(binding);
+  }
+
+  #end({ pasid, tables }: Binding): void {
+    for (const { group, domain } of tables) {
+      if (group.handle(pasid)?.domain === domain) group.detachPasid(pasid);
+      domain.free();
+    }
+    tables.length = 0;
+  }
+
+  /** iommu_uapi_cache_invalidate: the checks in its order. */
+  invalidate(info: InvalidateInfo): void {
+    const { cache, granularity } = info;
+    checkInvalidate(info);
+    // The PASID table is the host's: what is cached of it goes when a table is bound and unbound.
+    if (cache === u.IOMMU_CACHE_INV_TYPE_PASID) return;
+    const wanted = granularity === u.IOMMU_INV_GRANU_DOMAIN ? null : this.#bindingOf(info);
+    for (const binding of this.#bindings.values()) {
+      if (wanted !== null && binding !== wanted) continue;
+      for (const { domain } of binding.tables) domain.invalidate?.(new OneEntry(info));
+    }
+  }
+
+  /** Null: all of them, since the caller names none. */
+  #bindingOf({ granu_flags, pasid }: InvalidateInfo): Binding | null {
+    if ((granu_flags & u.IOMMU_INV_ADDR_FLAGS_PASID) === 0) return null;
+    return this.#bindings.get(Number(pasid)) ?? refuse(rules.cache_pasid, { pasid });
+  }
+
+  /** A group leaves, or the container ends: nothing of the guest's stays behind. */
+  end(): void {
+    for (const binding of this.#bindings.values()) this.#end(binding);
+    this.#bindings.clear();
+    this.#pasids.clear();
+  }
+}
+
+/** iommu_uapi_sva_bind_gpasid; returns the host's PASID. */
+function checkBind({ format, flags, padding, vtd_flags, hpasid, gpasid }: BindData): number {
+  if (format !== u.IOMMU_PASID_FORMAT_INTEL_VTD) refuse(rules.bind_format, { format });
+  if ((flags & ~BigInt(u.IOMMU_SVA_GPASID_VAL)) !== 0n) refuse(rules.bind_payload_flags, { flags });
+  if (padding !== 0n) refuse(rules.bind_padding, {});
+  if ((vtd_flags & ~BigInt(VTD_FLAGS)) !== 0n) refuse(rules.bind_vtd_flags, { flags: vtd_flags });
+  if (flags !== 0n && gpasid !== hpasid) refuse(rules.bind_guest_pasid, { gpasid, hpasid });
+  return Number(hpasid);
+}
+
+function checkInvalidate(info: InvalidateInfo): void {
+  const { cache, granularity, padding, padding_low, granu_flags } = info;
+  const known =
+    u.IOMMU_CACHE_INV_TYPE_IOTLB | u.IOMMU_CACHE_INV_TYPE_DEV_IOTLB | u.IOMMU_CACHE_INV_TYPE_PASID;
+  if (cache === 0 || (cache & ~known) !== 0) refuse(rules.cache_types, { cache });
+  if (padding !== 0 || padding_low !== 0) refuse(rules.cache_padding, {});
+  const isAddress = granularity === u.IOMMU_INV_GRANU_ADDR;
+  const isDomain = granularity === u.IOMMU_INV_GRANU_DOMAIN;
+  const pasidByAddress = isAddress && (cache & u.IOMMU_CACHE_INV_TYPE_PASID) !== 0;
+  const deviceByDomain = isDomain && (cache & u.IOMMU_CACHE_INV_TYPE_DEV_IOTLB) !== 0;
+  if (pasidByAddress || deviceByDomain) refuse(rules.cache_pair, { granularity, cache });
+  if (isDomain) return;
+  const flags = u.IOMMU_INV_ADDR_FLAGS_PASID | u.IOMMU_INV_ADDR_FLAGS_ARCHID;
+  const defined = isAddress ? flags | u.IOMMU_INV_ADDR_FLAGS_LEAF : flags;
+  if ((granu_flags & ~defined) !== 0) refuse(rules.cache_granu_flags, { flags: granu_flags });
+  if ((granu_flags & u.IOMMU_INV_ADDR_FLAGS_ARCHID) !== 0) refuse(rules.cache_archid, {});
+  if (isAddress) checkGranules(info);
+}
+
+function checkGranules({ addr, granule_size: size, nb_granules: count }: InvalidateInfo): void {
+  const isPages = size >= PAGE && (size & (size - 1n)) === 0n && addr % PAGE === 0n;
+  if (!isPages || count === 0n || addr + size * count > 1n << 64n)
+    refuse(rules.cache_granule, { count, size, addr });
+}
+
+/** What binds, as the driver data of a nested table. */
+class TableData implements UserData {
+  readonly type = IOMMU_HWPT_DATA_VTD_S1;
+  readonly length: number;
+  readonly #value: IommuHwptVtdS1;
+
+  constructor({ gpgd, addr_width, vtd_flags }: BindData) {
+    const has = (from: number): boolean => (vtd_flags & BigInt(from)) !== 0n;
+    const flags =
+      (has(u.IOMMU_SVA_VTD_GPASID_SRE) ? 1n : 0n) |
+      (has(u.IOMMU_SVA_VTD_GPASID_EAFE) ? 2n : 0n) |
+      (has(u.IOMMU_SVA_VTD_GPASID_WPE) ? 4n : 0n);
+    this.#value = { flags, pgtbl_addr: gpgd, addr_width, __reserved: 0 };
+    this.length = 24;
+  }
+
+  read<T>(): T {
+    return this.#value as T;
+  }
+
+  write(): void {}
+}
+
+/** One command for a nested table. */
+class OneEntry implements UserDataArray {
+  readonly type = IOMMU_HWPT_INVALIDATE_DATA_VTD_S1;
+  readonly entryCount = 1;
+  done = 0;
+
+  constructor(readonly info: InvalidateInfo) {}
+
+  readEntry<T>(): T {
+    return this.#entry() as T;
+  }
+
+  readGrowing<T>(): T {
+    return this.#entry() as T;
+  }
+
+  readAll<T>(): T[] {
+    return [this.#entry() as T];
+  }
+
+  #entry(): { addr: bigint; npages: bigint; flags: number; __reserved: number } {
+    const { granularity, addr, granule_size, nb_granules, granu_flags } = this.info;
+    if (granularity !== u.IOMMU_INV_GRANU_ADDR)
+      return { addr: 0n, npages: ALL_PAGES, flags: 0, __reserved: 0 };
+    const flags = (granu_flags & u.IOMMU_INV_ADDR_FLAGS_LEAF) === 0 ? 0 : 1;
+    return { addr, npages: (granule_size * nb_granules) / PAGE, flags, __reserved: 0 };
+  }
+}

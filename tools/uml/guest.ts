@@ -1,0 +1,73 @@
+/** One guest: an ordinary program, and a client of an engine like any other. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { RunningEngine } from '#ioasis/host/engine.js';
+import { guestKernel, guestProgram } from './kernel.js';
+
+/** A guest without a word for so long is lost. */
+const PATIENCE_MS = 10 * 60_000;
+const MEMORY = '256M';
+
+export interface Place {
+  /** The device, as the engine's topology names it. */
+  readonly device: string;
+  /** A folder of ours that the guest mounts on. */
+  readonly mountPoint: string;
+}
+
+/** What guest.c reads of its command line. */
+export type Scene = Readonly<Record<string, string | number>>;
+
+/** Something that guest.c has said: `synced 3`. */
+export interface Word {
+  readonly what: string;
+  readonly number: number;
+}
+
+export class Guest {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+  readonly #onWord: (word: Word) => void;
+  /** The last lines of its console, for whoever has to know why. */
+  readonly console: string[] = [];
+
+  constructor(
+    engine: RunningEngine,
+    { device, mountPoint }: Place,
+    scene: Scene,
+    onWord: (word: Word) => void,
+  ) {
+    this.#onWord = onWord;
+    const options = Object.entries({ ...scene, at: mountPoint }).map(([key, value]) => `${key}=${value}`);
+    const args = [
+      ...[`mem=${MEMORY}`, 'quiet', `vfio_uml.device=${device}`],
+      ...['rootfstype=hostfs', 'rootflags=/', 'ro', `init=${guestProgram()}`, ...options],
+    ];
+    // It has processes of its own, which end with their group.
+    this.#child = spawn(guestKernel(), args, {
+      env: { ...process.env, ...engine.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      timeout: PATIENCE_MS,
+    });
+    for (const stream of [this.#child.stdout!, this.#child.stderr!])
+      createInterface({ input: stream }).on('line', (line) => this.#hear(line));
+    this.#ended = new Promise((resolve) => this.#child.once('close', () => resolve()));
+  }
+
+  #hear(line: string): void {
+    this.console.push(line);
+    const word = /^guest: ([a-z]+) (\d+)/.exec(line);
+    if (word !== null) this.#onWord({ what: word[1]!, number: Number(word[2]) });
+  }
+
+  ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** kill -9: nothing of it does anything any more. */
+  kill(): void {
+    if (this.#child.exitCode === null && this.#child.signalCode === null)
+      process.kill(-this.#child.pid!, 'SIGKILL');
+  }
+}
