@@ -23,7 +23,7 @@ test('R8: its table of kinds and operations is that of the code', () => {
   expect(page).toContain(`<!-- legality -->\n${[head, ...rows].join('\n')}\n<!-- legality -->`);
 });
 
-test('its list of calls is that of the header', () => {
+test('R11: its list of calls is that of the header, each with a struct of its own', () => {
   const calls = Object.keys(declared.constants).filter((name) => /^[A-Z]+_IOASID(_|$)/.test(name));
   for (const name of calls) expect(page).toContain(`\`${name}\``);
   const named = new Set(page.match(/`[A-Z]+_IOASID(?:_[A-Z_]+)?`/g)!.map((name) => name.slice(1, -1)));

@@ -19,7 +19,7 @@ afterEach(() => {
 });
 
 describe('a table that ioasis fills', () => {
-  test('R2: needs a bound device, and takes every device that is bound later', () => {
+  test('R2, R38, R39: needs a bound device, and takes every device that is bound later', () => {
     expect(errnoOf(() => s.kernel())).toBe('ENODEV');
     const first = s.device(0);
     const ioasid = s.kernel();
@@ -78,7 +78,7 @@ describe("a table of the program's own", () => {
     expect(errnoOf(() => s.destroy(parent))).toBe('EBUSY');
   });
 
-  test('R5: stands on nothing: root and entries are addresses of the process', () => {
+  test('R5, R40: stands on nothing: root and entries are addresses of the process', () => {
     const device = s.device(0);
     const data = s.memory.alloc(4096, { lazy: true });
     const user = s.user(s.writeTable(IOVA, data, (at) => at, true));
@@ -120,7 +120,7 @@ describe('R3: a table of a process', () => {
     expect(s.fill(device, readOnly, 5n, 7).out_state).toBe(FAULTED);
   });
 
-  test('a page that nobody has touched is asked for, and the device tries again', () => {
+  test('R12: a page that nobody has touched is asked for, and the device tries again', () => {
     const device = s.device(0);
     const sva = s.sva();
     s.authorize(device, sva, 7);
@@ -136,7 +136,7 @@ describe('R3: a table of a process', () => {
     });
   });
 
-  test('is without PASID too, on many devices, and ends with the process', () => {
+  test('R45: is without PASID too, on many devices, and ends with the process', () => {
     const [first, second] = [s.device(0), s.device(1)];
     const sva = s.sva();
     s.authorize(first, sva);
@@ -216,7 +216,7 @@ describe('R4, R13: a table of a virtual machine', () => {
   });
 });
 
-describe('R8: which operation is for which kind', () => {
+describe('R1, R6, R7, R8: which operation is for which kind', () => {
   const make = {
     kernel: () => s.kernel(),
     sva: () => s.sva(),

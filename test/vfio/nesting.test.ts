@@ -184,7 +184,7 @@ describe('a guest table that is bound', () => {
 });
 
 describe('a payload', () => {
-  test('R33, R34: of v5.7 is told from one of v5.10 by itself', () => {
+  test('R33, R34, R37: of v5.7 is told from one of v5.10 by itself', () => {
     const pasid = request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);
     const old = encode(n.iommu_gpasid_bind_data_v57, {
       version: 1,
