@@ -38,9 +38,10 @@ export function checkEntries({
 /** Commands for a page table that ioasis does not write. */
 export function invalidateTable(target: HwptNested | HwptOwned, array: UserDataArray): void {
   const { domain } = target;
-  const command = domain.kind === 'nested' ? domain.invalidate : undefined;
-  if (command === undefined) refuse(rules.invalidate_hwpt_unit, { unit: domain.unit.name });
-  command(array);
+  if (domain.kind !== 'nested' || domain.invalidate === undefined) {
+    refuse(rules.invalidate_hwpt_unit, { unit: domain.unit.name });
+  }
+  domain.invalidate(array);
 }
 
 function invalidate(call: Call, cmd: IommuHwptInvalidate, array: UserDataArray): void {
