@@ -20,8 +20,8 @@ import { rules } from './rules.js';
 
 /** ALLOC_IOASID: nothing is said of a format. It is chosen when a device is authorised. */
 export function allocIoasid(call: Call, cmd: uapi.AllocIoasid): void {
-  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
-  if (cmd.__reserved !== 0) refuse(rules.alloc_reserved, { __reserved: cmd.__reserved });
+  checkFlags(cmd.flags, 0);
+  checkReserved(cmd.__reserved);
   boundDevice(call);
   const ioas = call.reserve(new Ioas(call.context));
   const made = call.reserve(new KernelIoasid(call.context, ioas));
@@ -30,7 +30,7 @@ export function allocIoasid(call: Call, cmd: uapi.AllocIoasid): void {
 
 /** ALLOC_IOASID_SVA: the table is a process's. */
 export function allocIoasidSva(call: Call, cmd: uapi.AllocIoasidSva): void {
-  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
+  checkFlags(cmd.flags, 0);
   const table = allocSva(call, boundDevice(call), cmd.pidfd);
   const made = call.reserve(new OwnedIoasid(call.context, 'sva', table, null));
   call.respond(uapi.alloc_ioasid_sva, { ...cmd, out_ioasid: made.id }, true);
@@ -38,13 +38,13 @@ export function allocIoasidSva(call: Call, cmd: uapi.AllocIoasidSva): void {
 
 /** ALLOC_IOASID_KVM: the table is a virtual machine's. */
 export function allocIoasidKvm(call: Call, cmd: uapi.AllocIoasidKvm): void {
-  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
+  checkFlags(cmd.flags, 0);
   finishKvm(call, cmd, allocKvm(call, boundDevice(call), cmd.fd));
 }
 
 /** The same as a call of the machine's own file, whose pages are `pagesOf()`. */
 export function allocIoasidOfMachine(call: Call, cmd: uapi.AllocIoasidKvm, pagesOf: () => LivePages): void {
-  if (cmd.flags !== 0) refuse(rules.alloc_flags, { flags: cmd.flags });
+  checkFlags(cmd.flags, 0);
   finishKvm(call, cmd, allocLive(call, boundDevice(call), pagesOf));
 }
 
@@ -55,7 +55,7 @@ function finishKvm(call: Call, cmd: uapi.AllocIoasidKvm, table: HwptOwned): void
 
 /** ALLOC_IOASID_USER_PAGE_TABLE: the root is an address of the caller's process. */
 export function allocIoasidUser(call: Call, cmd: uapi.AllocIoasidUserPageTable): void {
-  if (cmd.__reserved !== 0n) refuse(rules.alloc_reserved, { __reserved: cmd.__reserved });
+  checkReserved(cmd.__reserved);
   const data = tableData(call, cmd);
   const table = allocUserTable(call, boundDevice(call), data);
   if ((cmd.flags & uapi.IOASID_FAULT) !== 0) deliverFaults(call, table, faultFile(call, cmd.fault_id));
@@ -65,10 +65,15 @@ export function allocIoasidUser(call: Call, cmd: uapi.AllocIoasidUserPageTable):
 
 /** ALLOC_IOASID_NESTED_PAGE_TABLE: the root is an address in the space of the parent. */
 export function allocIoasidNested(call: Call, cmd: uapi.AllocIoasidNestedPageTable): void {
-  if (cmd.__reserved !== 0) refuse(rules.alloc_reserved, { __reserved: cmd.__reserved });
+  checkReserved(cmd.__reserved);
   const data = tableData(call, cmd);
   const { context } = call;
-  const parent = context.find<KernelIoasid | OwnedIoasid>(call, cmd.parent, 'IOASID', rules.alloc_parent);
+  const parent = context.find<KernelIoasid | OwnedIoasid>(
+    call,
+    cmd.parent,
+    'IOASID',
+    rules.ioasid_alloc_parent,
+  );
   checkLegal('nest', parent.kind, parent.id);
   const device = boundDevice(call);
   const stage = (parent as KernelIoasid).parentFor(call, device);
@@ -80,7 +85,7 @@ export function allocIoasidNested(call: Call, cmd: uapi.AllocIoasidNestedPageTab
 
 /** FAULT_IOASID: a file of page requests, as IOMMU_FAULT_QUEUE_ALLOC makes it, or with two rings. */
 export function faultIoasid(call: Call, cmd: uapi.FaultIoasid): void {
-  if ((cmd.flags & ~uapi.IOASID_FAULT_RING) !== 0) refuse(rules.fault_flags, { flags: cmd.flags });
+  if ((cmd.flags & ~uapi.IOASID_FAULT_RING) !== 0) refuse(rules.ioasid_fault_flags, { flags: cmd.flags });
   const isRing = (cmd.flags & uapi.IOASID_FAULT_RING) !== 0;
   const queue = call.reserve(isRing ? ringQueue(call, cmd) : new FaultQueue(call.context));
   const fd = openEventFile(call, queue);
@@ -93,7 +98,7 @@ function ringQueue(call: Call, { fault_eventfd, response_eventfd }: uapi.FaultIo
   const faults = counterOf(call, fault_eventfd);
   const responses = counterOf(call, response_eventfd);
   const memory = env.sharedMemory(RING_BYTES);
-  if (memory === null) refuse(rules.fault_memory, {});
+  if (memory === null) refuse(rules.ioasid_fault_memory, {});
   const queue = new RingQueue(call.context, memory, { faults, responses });
   call.tx.onAbort(() => {
     responses.watch(null);
@@ -105,12 +110,20 @@ function ringQueue(call: Call, { fault_eventfd, response_eventfd }: uapi.FaultIo
 /** Closed again when the call fails; else it is the queue's. */
 function counterOf(call: Call, fd: number): EventCounter {
   const file = call.task.fileOf(fd);
-  if (file === null) refuse(rules.fault_eventfd, { fd });
+  if (file === null) refuse(rules.ioasid_fault_eventfd, { fd });
   const counter = file.isEngineFile ? undefined : file.openCounter?.();
   if (!file.isEngineFile) file.release();
-  if (counter === undefined) refuse(rules.fault_eventfd_kind, { fd });
+  if (counter === undefined) refuse(rules.ioasid_fault_eventfd_kind, { fd });
   call.tx.onAbort(() => counter.close());
   return counter;
+}
+
+function checkFlags(flags: number, known: number): void {
+  if ((flags & ~known) !== 0) refuse(rules.ioasid_alloc_flags, { flags });
+}
+
+function checkReserved(__reserved: number | bigint): void {
+  if (BigInt(__reserved) !== 0n) refuse(rules.ioasid_alloc_reserved, { __reserved });
 }
 
 interface TableOfProgram {
@@ -121,17 +134,17 @@ interface TableOfProgram {
 }
 
 function tableData(call: Call, { flags, format, data_len, data_uptr }: TableOfProgram): UserData {
-  if ((flags & ~uapi.IOASID_FAULT) !== 0) refuse(rules.alloc_flags, { flags });
-  if (data_len === 0) refuse(rules.alloc_data, {});
+  checkFlags(flags, uapi.IOASID_FAULT);
+  if (data_len === 0) refuse(rules.ioasid_alloc_data, {});
   return call.userData(format, data_uptr, data_len);
 }
 
 function faultFile(call: Call, id: number): FaultQueue {
-  return call.context.find<FaultQueue>(call, id, 'FAULT', rules.alloc_fault);
+  return call.context.find<FaultQueue>(call, id, 'FAULT', rules.ioasid_alloc_fault);
 }
 
 /** What is made suits the devices of this file; all units that share their ops take the same. */
 function boundDevice(call: Call): Device {
   for (const object of call.context.objects.objects()) if (object instanceof Device) return object;
-  refuse(rules.alloc_no_device, {});
+  refuse(rules.ioasid_alloc_no_device, {});
 }

@@ -34,7 +34,7 @@ export function authorizeIoasid(user: UserMemory, arg: bigint, device: Authorizi
   const { bound } = device;
   const { name } = bound.device;
   const isTaken = pasid === IOMMU_NO_PASID ? device.isAttached : device.pasids.has(pasid);
-  if (isTaken) refuse(rules.authorize_busy, { device: name, pasid });
+  if (isTaken) refuse(rules.ioasid_authorize_busy, { device: name, pasid });
   finish(call, () => {
     found.attach(call, bound, pasid);
     return 0;
@@ -49,7 +49,7 @@ export function deauthorizeIoasid(user: UserMemory, arg: bigint, device: Authori
   const { bound } = device;
   const hwpt = bound.group.attachments.get(pasid)?.hwpt;
   const isIts = hwpt !== undefined && found.isShownBy(hwpt);
-  if (!isIts) refuse(rules.deauthorize_other, { device: bound.device.name, ioasid: found.id, pasid });
+  if (!isIts) refuse(rules.ioasid_deauthorize_other, { device: bound.device.name, ioasid: found.id, pasid });
   if (pasid === IOMMU_NO_PASID) device.detach();
   else device.detachPasid(pasid);
   return 0;
@@ -57,19 +57,22 @@ export function deauthorizeIoasid(user: UserMemory, arg: bigint, device: Authori
 
 function read(user: UserMemory, arg: bigint, { context, bound }: AuthorizingDevice): Request {
   const { name, maxPasids } = bound.device;
-  const cmd = authorize_ioasid.decode(user.copyIn(arg, authorize_ioasid.size, rules.authorize_unreadable));
+  const cmd = authorize_ioasid.decode(
+    user.copyIn(arg, authorize_ioasid.size, rules.ioasid_authorize_unreadable),
+  );
   const { argsz, flags, ioasid, pasid } = cmd;
-  if (argsz < authorize_ioasid.size) refuse(rules.authorize_size, { argsz, least: authorize_ioasid.size });
-  if ((flags & ~IOASID_PASID) !== 0) refuse(rules.authorize_flags, { flags });
-  if (!(context instanceof IoasidFile)) refuse(rules.authorize_file, { device: name });
+  if (argsz < authorize_ioasid.size)
+    refuse(rules.ioasid_authorize_size, { argsz, least: authorize_ioasid.size });
+  if ((flags & ~IOASID_PASID) !== 0) refuse(rules.ioasid_authorize_flags, { flags });
+  if (!(context instanceof IoasidFile)) refuse(rules.ioasid_authorize_file, { device: name });
   const hasPasid = (flags & IOASID_PASID) !== 0;
-  if (!hasPasid && pasid !== 0) refuse(rules.authorize_needless_pasid, { pasid });
+  if (!hasPasid && pasid !== 0) refuse(rules.ioasid_authorize_needless_pasid, { pasid });
   if (hasPasid && (pasid === 0 || pasid >= maxPasids))
-    refuse(rules.authorize_pasid, { pasid, limit: maxPasids, device: name });
+    refuse(rules.ioasid_authorize_pasid, { pasid, limit: maxPasids, device: name });
   const call = new Call(context, user.task, arg, argsz);
   const found = context.objects.peek(ioasid);
   if (found === undefined || found.type !== 'IOASID') {
-    refuse(rules.authorize_ioasid, { id: ioasid, device: name });
+    refuse(rules.ioasid_authorize_ioasid, { id: ioasid, device: name });
   }
   return { call, found: found as Ioasid, pasid: hasPasid ? pasid : IOMMU_NO_PASID };
 }

@@ -7,7 +7,12 @@ export const rules = catalogue({
   kvm_type: ['EINVAL', 'there is no machine of type {type}'],
   kvm_descriptors: ['EMFILE', 'the caller has no free descriptor for a machine'],
   kvm_other_process: ['EIO', 'the machine belongs to another process'],
-  kvm_no_operation: ['EINVAL', '{file} has no such operation'],
+  kvm_machine_ioctl: [
+    'ENOTTY',
+    'a virtual machine has no ioctl {cmd}: only memory slots are served, nothing runs',
+  ],
+  kvm_read: ['EINVAL', '{file} cannot be read'],
+  kvm_write: ['EINVAL', '{file} cannot be written'],
   kvm_no_mmap: ['ENODEV', '{file} cannot be mapped'],
   kvm_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
   kvm_slot: ['EINVAL', 'slot {slot} is not below {slots}'],

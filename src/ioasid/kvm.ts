@@ -35,11 +35,11 @@ abstract class KvmFileCommon implements OpenFile {
   abstract ioctl(cmd: number, arg: bigint, task: Task): number;
 
   read(): number {
-    refuse(rules.kvm_no_operation, { file: this.name });
+    refuse(rules.kvm_read, { file: this.name });
   }
 
   write(): number {
-    refuse(rules.kvm_no_operation, { file: this.name });
+    refuse(rules.kvm_write, { file: this.name });
   }
 
   mmap(): never {

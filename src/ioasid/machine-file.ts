@@ -12,7 +12,7 @@ import { rules as kvmRules } from './kvm-rules.js';
 import { rules } from './rules.js';
 
 export function machineIoctl(machine: VirtualMachine, cmd: number, arg: bigint, task: Task): number {
-  if (cmd !== ALLOC_IOASID_KVM) refuse(kvmRules.kvm_ioctl, { file: machine.name, cmd: BigInt(cmd >>> 0) });
+  if (cmd !== ALLOC_IOASID_KVM) refuse(kvmRules.kvm_machine_ioctl, { cmd: BigInt(cmd >>> 0) });
   const user = new UserMemory(machine.env, task);
   const size = new DataView(user.copyIn(arg, 4, rules.kvm_alloc_unreadable).buffer).getUint32(0, true);
   if (size < alloc_ioasid_kvm.size) refuse(rules.kvm_alloc_size, { size, least: alloc_ioasid_kvm.size });

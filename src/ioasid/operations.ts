@@ -31,11 +31,11 @@ function target(call: Call, id: number, operation: IoasidOperation, rule: Rule):
 /** MAP_IOASID: at `iova`, always. */
 export function mapIoasid(call: Call, cmd: uapi.MapIoasid): void {
   const { flags, ioasid, iova, length, user_va, __reserved } = cmd;
-  if ((flags & ~KNOWN) !== 0) refuse(rules.map_flags, { flags });
-  if (__reserved !== 0) refuse(rules.map_reserved, { __reserved });
-  const { ioas } = target(call, ioasid, 'map', rules.map) as KernelIoasid;
-  if ((flags & KNOWN) === 0) refuse(rules.map_access, { flags });
-  if (iova + length > TOP) refuse(rules.map_wraps, { iova, length });
+  if ((flags & ~KNOWN) !== 0) refuse(rules.ioasid_map_flags, { flags });
+  if (__reserved !== 0) refuse(rules.ioasid_map_reserved, { __reserved });
+  const { ioas } = target(call, ioasid, 'map', rules.ioasid_map) as KernelIoasid;
+  if ((flags & KNOWN) === 0) refuse(rules.ioasid_map_access, { flags });
+  if (iova + length > TOP) refuse(rules.ioasid_map_wraps, { iova, length });
   const access =
     ((flags & uapi.IOASID_READ) !== 0 ? IOMMU_IOAS_MAP_READABLE : 0) |
     ((flags & uapi.IOASID_WRITE) !== 0 ? IOMMU_IOAS_MAP_WRITEABLE : 0);
@@ -44,12 +44,12 @@ export function mapIoasid(call: Call, cmd: uapi.MapIoasid): void {
 
 export function unmapIoasid(call: Call, cmd: uapi.UnmapIoasid): void {
   const { ioasid, iova, length } = cmd;
-  const { ioas } = target(call, ioasid, 'unmap', rules.unmap) as KernelIoasid;
-  if (length === 0n) refuse(rules.unmap_length, {});
+  const { ioas } = target(call, ioasid, 'unmap', rules.ioasid_unmap) as KernelIoasid;
+  if (length === 0n) refuse(rules.ioasid_unmap_length, {});
   const last = iova + length - 1n;
-  if (last >= TOP) refuse(rules.unmap_wraps, { iova, length });
+  if (last >= TOP) refuse(rules.ioasid_unmap_wraps, { iova, length });
   const unmapped = ioas.table.unmap(iova, last);
-  if (unmapped === 0n) refuse(rules.unmap_nothing, { iova, last });
+  if (unmapped === 0n) refuse(rules.ioasid_unmap_nothing, { iova, last });
   call.respond(uapi.unmap_ioasid, { ...cmd, length: unmapped });
 }
 
@@ -58,9 +58,9 @@ export function invalidateIoasid(call: Call, cmd: uapi.InvalidateIoasid): void {
   const { data_type, data_uptr, entry_len, entry_num } = cmd;
   const array = call.userDataArray(data_type, data_uptr, entry_len, entry_num);
   const outcome = call.tx.attempt(() => {
-    if (cmd.__reserved !== 0) refuse(rules.invalidate_reserved, { __reserved: cmd.__reserved });
+    if (cmd.__reserved !== 0) refuse(rules.ioasid_invalidate_reserved, { __reserved: cmd.__reserved });
     checkEntries(cmd);
-    const { table } = target(call, cmd.ioasid, 'invalidate', rules.invalidate) as OwnedIoasid;
+    const { table } = target(call, cmd.ioasid, 'invalidate', rules.ioasid_invalidate) as OwnedIoasid;
     invalidateTable(table, array);
   });
   const failed = outcome instanceof Errno;
@@ -69,7 +69,7 @@ export function invalidateIoasid(call: Call, cmd: uapi.InvalidateIoasid): void {
 }
 
 export function infoIoasid(call: Call, cmd: uapi.InfoIoasid): void {
-  const found = find(call, cmd.ioasid, rules.info);
+  const found = find(call, cmd.ioasid, rules.ioasid_info);
   const [start, last] = found.kind === 'kernel' ? spanOf(found as KernelIoasid) : [0n, TOP - 1n];
   call.respond(uapi.info_ioasid, {
     ...cmd,
@@ -93,11 +93,11 @@ export function destroyIoasid(call: Call, cmd: uapi.DestroyIoasid): void {
   const { objects } = call.context;
   const object = objects.peek(cmd.ioasid);
   if (object === undefined || (object.type !== 'IOASID' && object.type !== 'FAULT')) {
-    refuse(rules.destroy, { id: cmd.ioasid });
+    refuse(rules.ioasid_destroy, { id: cmd.ioasid });
   }
   const inUse = object.type === 'IOASID' ? (object as Ioasid).attachments : 0;
   const users = object.users - 1 + inUse;
   if (users > 0 || !objects.destroy(object)) {
-    refuse(rules.destroy_busy, { type: object.type, id: object.id, users });
+    refuse(rules.ioasid_destroy_busy, { type: object.type, id: object.id, users });
   }
 }

@@ -22,6 +22,7 @@ import { Ioas } from './ioas.js';
 import type { IommufdObject } from './object.js';
 import { allocOwned, isOwnedType } from './owned.js';
 import { ViommuObject } from './viommu.js';
+import { rules as ownedRules } from './owned-rules.js';
 import { rules } from './rules.js';
 
 const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
@@ -51,8 +52,8 @@ export function deliverFaults(call: Call, hwpt: Hwpt, fault: FaultQueue): void {
 
 /** ioasis' own: the data says whose table it is, so there is no pt_id to show. */
 function allocOwnedTable(call: Call, cmd: IommuHwptAlloc, device: Device): HwptOwned {
-  if (cmd.pt_id !== 0) refuse(rules.owned_target, { pt_id: cmd.pt_id });
-  if ((cmd.flags & ~NESTED_FLAGS) !== 0) refuse(rules.owned_flags, { flags: cmd.flags });
+  if (cmd.pt_id !== 0) refuse(ownedRules.owned_target, { pt_id: cmd.pt_id });
+  if ((cmd.flags & ~NESTED_FLAGS) !== 0) refuse(ownedRules.owned_flags, { flags: cmd.flags });
   const data = call.userData(cmd.data_type, cmd.data_uptr, cmd.data_len);
   return allocOwned(call, device, data, (cmd.flags & IOMMU_HWPT_FAULT_ID_VALID) !== 0);
 }

@@ -18,7 +18,7 @@ import {
 import type { Call } from './call.js';
 import type { Device } from './device.js';
 import { HwptOwned } from './hwpt.js';
-import { rules } from './rules.js';
+import { rules } from './owned-rules.js';
 
 export const isOwnedType = (type: number): boolean =>
   type === IOASIS_HWPT_DATA_SVA || type === IOASIS_HWPT_DATA_KVM || type === IOASIS_HWPT_DATA_USER_PAGE_TABLE;
@@ -26,20 +26,28 @@ export const isOwnedType = (type: number): boolean =>
 /** IOMMU_HWPT_ALLOC with a type of {@link isOwnedType}. */
 export function allocOwned(call: Call, device: Device, data: UserData, hasFaultQueue: boolean): HwptOwned {
   if (data.type === IOASIS_HWPT_DATA_SVA) {
-    if (hasFaultQueue) refuse(rules.owned_fault, {});
+    checkOwner(hasFaultQueue);
     const { pidfd, __reserved } = data.read(ioasis_hwpt_sva, IOASIS_HWPT_DATA_SVA, '__reserved');
-    if (__reserved !== 0) refuse(rules.owned_reserved, { __reserved });
+    checkReserved(__reserved);
     return allocSva(call, device, pidfd);
   }
   if (data.type === IOASIS_HWPT_DATA_KVM) {
-    if (hasFaultQueue) refuse(rules.owned_fault, {});
+    checkOwner(hasFaultQueue);
     const { kvm_fd, __reserved } = data.read(ioasis_hwpt_kvm, IOASIS_HWPT_DATA_KVM, '__reserved');
-    if (__reserved !== 0) refuse(rules.owned_reserved, { __reserved });
+    checkReserved(__reserved);
     return allocKvm(call, device, kvm_fd);
   }
   const type = IOASIS_HWPT_DATA_USER_PAGE_TABLE;
   const { format, data_len, data_uptr } = data.read(ioasis_hwpt_user_page_table, type, 'data_uptr');
   return allocUserTable(call, device, call.userData(format, data_uptr, data_len));
+}
+
+function checkOwner(hasFaultQueue: boolean): void {
+  if (hasFaultQueue) refuse(rules.owned_fault, {});
+}
+
+function checkReserved(__reserved: number): void {
+  if (__reserved !== 0) refuse(rules.owned_reserved, { __reserved });
 }
 
 /** The address space of the process that `pidfd` names; -1: the caller's. */
@@ -56,7 +64,6 @@ export function allocKvm(call: Call, device: Device, fd: number): HwptOwned {
 export function allocLive(call: Call, device: Device, pagesOf: () => LivePages): HwptOwned {
   const { unit } = device.device;
   if (unit.allocProvided === undefined) refuse(rules.owned_unit, { unit: unit.name });
-  call.context.objects.checkRoom(call, 'HWPT_OWNED');
   const space = liveSpace(call, pagesOf());
   const domain = unit.allocProvided(space);
   call.tx.onAbort(() => domain.free());
@@ -67,8 +74,7 @@ export function allocLive(call: Call, device: Device, pagesOf: () => LivePages):
 /** A table of one stage in a format of the unit's, whose addresses are the caller's. */
 export function allocUserTable(call: Call, device: Device, data: UserData): HwptOwned {
   const { unit } = device.device;
-  if (unit.allocUserTable === undefined) refuse(rules.owned_unit, { unit: unit.name });
-  call.context.objects.checkRoom(call, 'HWPT_OWNED');
+  if (unit.allocUserTable === undefined) refuse(rules.owned_user_unit, { unit: unit.name });
   const space = liveSpace(call, processPages(call, -1));
   const domain = unit.allocUserTable(space, data);
   call.tx.onAbort(() => domain.free());

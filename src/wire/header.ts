@@ -4,6 +4,7 @@
  */
 import { deviceIoctlTable } from './device-ioctls.js';
 import type { IoctlInfo } from './ioctl-rows.js';
+import { ioasidIoctlTable, nestingIoctlTable } from './ioasid-ioctls.js';
 import { ioctlTable } from './ioctls.js';
 import { fieldBytes, type Field, type Scalar, type Struct } from './struct.js';
 import { declared as ioasis } from './uapi/ioasis.js';
@@ -112,13 +113,16 @@ function printEnum(tag: string, members: Readonly<Record<string, number>>): stri
 
 /** An ioctl's number is built by _IO, since its upper bits differ from one processor to another. */
 function literal(name: string, value: number): string {
-  const isCall = ioctlTable.get(value)?.name === name || deviceIoctlTable.get(value)?.name === name;
+  const tables = [ioctlTable, deviceIoctlTable, ioasidIoctlTable, nestingIoctlTable];
+  const isCall = tables.some((table) => table.get(value)?.name === name);
   if (isCall) return `_IO(0x${(value >> 8).toString(16)}, ${value & 0xff})`;
   if (value <= 0xff) return String(value);
   return `0x${value.toString(16)}${value > 0x7fffffff ? 'U' : ''}`;
 }
 
-const ioctls = [...ioctlTable.values(), ...deviceIoctlTable.values()];
+const ioctls = [ioctlTable, deviceIoctlTable, ioasidIoctlTable, nestingIoctlTable].flatMap((table) => [
+  ...table.values(),
+]);
 
 function printStruct(struct: Struct<any>, all: readonly Struct<any>[]): string {
   const ioctl = ioctls.find((info) => info.struct === struct);

@@ -1,9 +1,10 @@
 /** The ioctls of /dev/ioasid and of the stand-in for /dev/kvm as people read them: for traces and the header. */
 import { hwptDataTypes, invalidateEntries, invalidateTypes } from './hwpt-hints.js';
-import { named, plainRow, row, type Hints, type Names, type Row } from './ioctl-rows.js';
+import { named, plainRow, row, type Hints, type IoctlInfo, type Names, type Row } from './ioctl-rows.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as ioasid from './uapi/ioasid.js';
 import * as kvm from './uapi/kvm.js';
+import * as nesting from './uapi/vfio-nesting.js';
 
 const kvmConstants: Names = kvm.constants;
 const ioasidConstants: Names = ioasid.declared.constants;
@@ -77,4 +78,37 @@ const kvmRows: readonly Row[] = [
   ),
 ];
 
-export const ioasidRows: readonly Row[] = [...calls, ...kvmRows];
+/** By ioctl number. */
+export const ioasidIoctlTable: ReadonlyMap<number, IoctlInfo> = new Map([...calls, ...kvmRows]);
+
+/** Of a container with nesting; a device has other calls under the first of these numbers. */
+const nestingRows: readonly Row[] = [
+  row(
+    'VFIO_IOMMU_PASID_REQUEST',
+    nesting.VFIO_IOMMU_PASID_REQUEST,
+    nesting.vfio_iommu_type1_pasid_request,
+    'max',
+    {
+      flags: {
+        flags: { ALLOC: nesting.VFIO_IOMMU_PASID_ALLOC, FREE: nesting.VFIO_IOMMU_PASID_FREE },
+      },
+    },
+  ),
+  row('VFIO_IOMMU_BIND', nesting.VFIO_IOMMU_BIND, nesting.vfio_iommu_type1_bind, 'flags', {
+    flags: {
+      flags: {
+        BIND_GUEST_PGTBL: nesting.VFIO_IOMMU_BIND_GUEST_PGTBL,
+        UNBIND_GUEST_PGTBL: nesting.VFIO_IOMMU_UNBIND_GUEST_PGTBL,
+      },
+    },
+  }),
+  row(
+    'VFIO_IOMMU_CACHE_INVALIDATE',
+    nesting.VFIO_IOMMU_CACHE_INVALIDATE,
+    nesting.vfio_iommu_type1_cache_invalidate,
+    'flags',
+  ),
+];
+
+/** By ioctl number. */
+export const nestingIoctlTable: ReadonlyMap<number, IoctlInfo> = new Map(nestingRows);

@@ -4,7 +4,7 @@
  */
 import { deviceIoctlTable } from './device-ioctls.js';
 import { hwptDataTypes, invalidateEntries, invalidateTypes, ownNamed } from './hwpt-hints.js';
-import { ioasidRows } from './ioasid-ioctls.js';
+import { ioasidIoctlTable, nestingIoctlTable } from './ioasid-ioctls.js';
 import {
   named,
   plainRow,
@@ -18,7 +18,6 @@ import {
 import type { Struct } from './struct.js';
 import * as iommufd from './uapi/iommufd.gen.js';
 import * as test from './uapi/iommufd_test.gen.js';
-import * as nesting from './uapi/vfio-nesting.js';
 import * as vfio from './uapi/vfio.gen.js';
 
 const testConstants: Names = test.declared.constants;
@@ -269,35 +268,6 @@ const vfioRows: readonly Row[] = [
   }),
 ];
 
-/** Of a container with nesting; a device has other calls under the first of these numbers. */
-const nestingRows: readonly Row[] = [
-  row(
-    'VFIO_IOMMU_PASID_REQUEST',
-    nesting.VFIO_IOMMU_PASID_REQUEST,
-    nesting.vfio_iommu_type1_pasid_request,
-    'max',
-    {
-      flags: {
-        flags: { ALLOC: nesting.VFIO_IOMMU_PASID_ALLOC, FREE: nesting.VFIO_IOMMU_PASID_FREE },
-      },
-    },
-  ),
-  row('VFIO_IOMMU_BIND', nesting.VFIO_IOMMU_BIND, nesting.vfio_iommu_type1_bind, 'flags', {
-    flags: {
-      flags: {
-        BIND_GUEST_PGTBL: nesting.VFIO_IOMMU_BIND_GUEST_PGTBL,
-        UNBIND_GUEST_PGTBL: nesting.VFIO_IOMMU_UNBIND_GUEST_PGTBL,
-      },
-    },
-  }),
-  row(
-    'VFIO_IOMMU_CACHE_INVALIDATE',
-    nesting.VFIO_IOMMU_CACHE_INVALIDATE,
-    nesting.vfio_iommu_type1_cache_invalidate,
-    'flags',
-  ),
-];
-
 /** By ioctl number. */
 export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...ioasRows,
@@ -305,8 +275,6 @@ export const ioctlTable: ReadonlyMap<number, IoctlInfo> = new Map([
   ...viommuRows,
   testRow(),
   ...vfioRows,
-  ...nestingRows,
-  ...ioasidRows,
 ]);
 
 /**
@@ -317,8 +285,10 @@ export function findIoctl(number: number, bytes: Uint8Array, file = ''): IoctlIn
   const isDevice = file.startsWith('/dev/vfio/devices/') || file === '[vfio-device]';
   const info =
     (isDevice ? deviceIoctlTable.get(number) : null) ??
+    (file === '/dev/vfio/vfio' ? nestingIoctlTable.get(number) : null) ??
     ioctlTable.get(number) ??
-    deviceIoctlTable.get(number);
+    deviceIoctlTable.get(number) ??
+    ioasidIoctlTable.get(number);
   if (info?.variants == null || info.struct === null) return info;
   const { field, by } = info.variants;
   if (bytes.length < info.struct.endOf(field)) return info;

@@ -11,6 +11,7 @@ describe('/proc/PID/maps', () => {
       last: 0x7f00n,
       readable: true,
       writable: true,
+      executable: false,
       shared: false,
       offset: 0n,
       inode: 0n,
@@ -29,6 +30,7 @@ describe('/proc/PID/maps', () => {
       offset: 0x2000n,
       shared: true,
       writable: false,
+      executable: true,
     });
     expect(vma?.name).toBe('/tmp/a b (deleted)');
   });

@@ -1,6 +1,7 @@
 /** VFIO's calls that bind a guest's page table through a container (R31 to R37). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createMachine, type Machine } from '../../src/machine/machine.js';
+import { rules } from '../../src/vfio/nesting/rules.js';
 import type { Infer, Struct } from '../../src/wire/struct.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as n from '../../src/wire/uapi/vfio-nesting.js';
@@ -292,11 +293,83 @@ test('R35, R36: the chain of GET_INFO says what can be bound, and by which paylo
   expect(found!.cap_reg).not.toBe(0n);
 });
 
-test('the container takes one group', () => {
-  const { client } = machine;
-  const other = client.open('/dev/vfio/1');
-  const fd = store(new Uint8Array(new Int32Array([container]).buffer));
-  expect(errnoOf(() => client.ioctl(other, v.VFIO_GROUP_SET_CONTAINER, fd))).toBe('EINVAL');
+const ruleOf = (act: () => unknown): string => {
+  try {
+    act();
+  } catch (error) {
+    return (error as { rule: string }).rule;
+  }
+  return 'none';
+};
+const bindRaw = (payload: Uint8Array, flags: number = n.VFIO_IOMMU_BIND_GUEST_PGTBL): number =>
+  withPayload(n.VFIO_IOMMU_BIND, flags, payload);
+const fresh = (): number => request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);
+const bound = (): number => {
+  const pasid = fresh();
+  bind(table(pasid));
+  return pasid;
+};
+const bindWith = (values: Partial<BindData>) => (): number => bind(table(fresh(), values));
+const invalidateWith = (values: Partial<Invalidate>) => (): number => {
+  bound();
+  return invalidate(values);
+};
+
+const broken: Readonly<Record<string, () => unknown>> = {
+  nesting_unreadable: () => machine.client.ioctl(container, n.VFIO_IOMMU_BIND, 0n),
+  nesting_size: () => withPayload(n.VFIO_IOMMU_BIND, 1, new Uint8Array(72), 7),
+  nesting_pasid_size: () =>
+    machine.client.ioctl(container, n.VFIO_IOMMU_PASID_REQUEST, store(new Uint8Array(16))),
+  nesting_groups: () => {
+    const other = machine.client.open('/dev/vfio/1');
+    const fd = store(new Uint8Array(new Int32Array([container]).buffer));
+    machine.client.ioctl(other, v.VFIO_GROUP_SET_CONTAINER, fd);
+  },
+  nesting_pasid_flags: () => request(3, 1, 2),
+  nesting_pasid_range: () => request(n.VFIO_IOMMU_PASID_ALLOC, 2, 1),
+  nesting_pasid_none: () => request(n.VFIO_IOMMU_PASID_ALLOC, 1 << 20, 1 << 21),
+  nesting_pasid_quota: () => {
+    for (let count = 0; count < 1001; count++) request(n.VFIO_IOMMU_PASID_ALLOC, 1, 5000);
+  },
+  nesting_pasid_bound: () => {
+    const pasid = bound();
+    request(n.VFIO_IOMMU_PASID_FREE, pasid, pasid);
+  },
+  nesting_bind_flags: () => bind(table(fresh()), 3),
+  nesting_bind_version: bindWith({ version: 2 }),
+  nesting_bind_payload: () => bindRaw(new Uint8Array(3)),
+  nesting_bind_format: bindWith({ format: 2 }),
+  nesting_bind_payload_flags: bindWith({ flags: 2n }),
+  nesting_bind_padding: bindWith({ padding: 1n }),
+  nesting_bind_old_padding: () =>
+    bindRaw(encode(n.iommu_gpasid_bind_data_v57, { version: 1, format: 1, padding_low: 1 })),
+  nesting_bind_vtd_flags: bindWith({ vtd_flags: 4n }),
+  nesting_bind_pasid: bindWith({ hpasid: 99n, gpasid: 99n }),
+  nesting_bind_twice: () => bind(table(bound())),
+  nesting_bind_guest_pasid: bindWith({ gpasid: 7n }),
+  nesting_unbind_pasid: () => unbind(fresh()),
+  nesting_cache_flags: () => withPayload(n.VFIO_IOMMU_CACHE_INVALIDATE, 1, new Uint8Array(56)),
+  nesting_cache_version: invalidateWith({ version: 2 }),
+  nesting_cache_payload: () => withPayload(n.VFIO_IOMMU_CACHE_INVALIDATE, 0, new Uint8Array(3)),
+  nesting_cache_types: invalidateWith({ cache: 8 }),
+  nesting_cache_granularity: invalidateWith({ granularity: 3 }),
+  nesting_cache_padding: invalidateWith({ padding: 1 }),
+  nesting_cache_pair: invalidateWith({ cache: n.IOMMU_CACHE_INV_TYPE_PASID }),
+  nesting_cache_granu_flags: invalidateWith({ granu_flags: 8 }),
+  nesting_cache_archid: invalidateWith({ granu_flags: n.IOMMU_INV_ADDR_FLAGS_ARCHID }),
+  nesting_cache_pasid: invalidateWith({ granu_flags: n.IOMMU_INV_ADDR_FLAGS_PASID, pasid: 77n }),
+  nesting_cache_granule: invalidateWith({ granule_size: 4097n }),
+};
+
+/** A container whose unit cannot nest is refused its domain first. */
+const unreachable = ['nesting_bind_unit'];
+
+test('every rule has its case', () => {
+  expect([...Object.keys(broken), ...unreachable].toSorted()).toEqual(Object.keys(rules).toSorted());
+});
+
+test.each(Object.entries(broken))('%s', (id, act) => {
+  expect(ruleOf(act)).toBe(id);
 });
 
 test('without the option of the topology there is none of it', () => {

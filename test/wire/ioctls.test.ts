@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { deviceIoctlTable } from '../../src/wire/device-ioctls.js';
+import { ioasidIoctlTable, nestingIoctlTable } from '../../src/wire/ioasid-ioctls.js';
 import { findIoctl, ioctlTable } from '../../src/wire/ioctls.js';
 import { printIoctl, printStruct, printValue } from '../../src/wire/print.js';
 import type { Struct } from '../../src/wire/struct.js';
@@ -18,7 +19,7 @@ function encoded<T>(of: Struct<T>, values: Partial<T>): Uint8Array {
   return bytes;
 }
 
-const all = [...ioctlTable, ...deviceIoctlTable];
+const all = [...ioctlTable, ...deviceIoctlTable, ...ioasidIoctlTable, ...nestingIoctlTable];
 
 describe('the tables of ioctls', () => {
   test('have all 21 of iommufd, the test ioctl, 10 of a container, 13 of a device, and those of ioasis and KVM, under their own names', () => {

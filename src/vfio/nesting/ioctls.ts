@@ -5,7 +5,7 @@ import { iommu_hw_info_vtd } from '../../wire/uapi/iommufd.gen.js';
 import * as u from '../../wire/uapi/vfio-nesting.js';
 import type { Type1 } from '../type1.js';
 import type { Nesting } from './nesting.js';
-import { readBindData, readInvalidateInfo } from './payload.js';
+import { copyIn, readBindData, readInvalidateInfo } from './payload.js';
 import { rules } from './rules.js';
 
 const HEAD = u.vfio_iommu_type1_bind.size;
@@ -16,13 +16,11 @@ const PASID_BITS = 20;
 /** VFIO_IOMMU_PASID_REQUEST: the PASID of ALLOC. */
 function pasidRequest(call: Call, nesting: Nesting): number {
   const struct = u.vfio_iommu_type1_pasid_request;
-  const { argsz, flags, min, max } = struct.decode(
-    call.copyIn(call.arg, struct.size, rules.nesting_unreadable),
-  );
-  if (argsz < struct.size) refuse(rules.nesting_size, { argsz, least: struct.size });
+  const { argsz, flags, min, max } = struct.decode(copyIn(call, call.arg, struct.size));
+  if (argsz < struct.size) refuse(rules.nesting_pasid_size, { argsz, least: struct.size });
   if (flags !== u.VFIO_IOMMU_PASID_ALLOC && flags !== u.VFIO_IOMMU_PASID_FREE)
-    refuse(rules.pasid_flags, { flags });
-  if (min > max || max > TOP_PASID) refuse(rules.pasid_range, { min, max });
+    refuse(rules.nesting_pasid_flags, { flags });
+  if (min > max || max > TOP_PASID) refuse(rules.nesting_pasid_range, { min, max });
   if (flags === u.VFIO_IOMMU_PASID_ALLOC) return nesting.allocPasid(min, max);
   nesting.freePasids(min, max);
   return 0;
@@ -32,7 +30,7 @@ function pasidRequest(call: Call, nesting: Nesting): number {
 function bind(call: Call, nesting: Nesting): number {
   const { argsz, flags } = head(call);
   if (flags !== u.VFIO_IOMMU_BIND_GUEST_PGTBL && flags !== u.VFIO_IOMMU_UNBIND_GUEST_PGTBL)
-    refuse(rules.bind_flags, { flags });
+    refuse(rules.nesting_bind_flags, { flags });
   const data = readBindData(call, call.arg + BigInt(HEAD), argsz - HEAD);
   if (flags === u.VFIO_IOMMU_BIND_GUEST_PGTBL) nesting.bind(call, data);
   else nesting.unbind(Number(data.hpasid));
@@ -42,13 +40,13 @@ function bind(call: Call, nesting: Nesting): number {
 /** VFIO_IOMMU_CACHE_INVALIDATE */
 function cacheInvalidate(call: Call, nesting: Nesting): number {
   const { argsz, flags } = head(call);
-  if (flags !== 0) refuse(rules.cache_flags, { flags });
+  if (flags !== 0) refuse(rules.nesting_cache_flags, { flags });
   nesting.invalidate(readInvalidateInfo(call, call.arg + BigInt(HEAD), argsz - HEAD));
   return 0;
 }
 
 function head(call: Call): { argsz: number; flags: number } {
-  const found = u.vfio_iommu_type1_bind.decode(call.copyIn(call.arg, HEAD, rules.nesting_unreadable));
+  const found = u.vfio_iommu_type1_bind.decode(copyIn(call, call.arg, HEAD));
   if (found.argsz < HEAD) refuse(rules.nesting_size, { argsz: found.argsz, least: HEAD });
   return found;
 }

@@ -49,13 +49,13 @@ export class Nesting {
   allocPasid(min: number, max: number): number {
     let limit = max;
     for (const { device } of this.#devices()) limit = Math.min(limit, device.maxPasids - 1);
-    if (this.#pasids.size >= QUOTA) refuse(rules.pasid_quota, { count: QUOTA });
+    if (this.#pasids.size >= QUOTA) refuse(rules.nesting_pasid_quota, { count: QUOTA });
     for (let pasid = Math.max(1, min); pasid <= limit; pasid++) {
       if (this.#pasids.has(pasid) || this.#isUsed(pasid)) continue;
       this.#pasids.add(pasid);
       return pasid;
     }
-    refuse(rules.pasid_none, { min, max });
+    refuse(rules.nesting_pasid_none, { min, max });
   }
 
   /** Somebody else has attached it, to one of these devices. */
@@ -66,7 +66,8 @@ export class Nesting {
 
   freePasids(min: number, max: number): void {
     for (const pasid of this.#pasids) {
-      if (pasid >= min && pasid <= max && this.#bindings.has(pasid)) refuse(rules.pasid_bound, { pasid });
+      if (pasid >= min && pasid <= max && this.#bindings.has(pasid))
+        refuse(rules.nesting_pasid_bound, { pasid });
     }
     for (const pasid of [...this.#pasids]) if (pasid >= min && pasid <= max) this.#pasids.delete(pasid);
   }
@@ -74,13 +75,13 @@ export class Nesting {
   /** On all devices, or on none. */
   bind(call: Call, data: BindData): void {
     const pasid = checkBind(data);
-    if (!this.#pasids.has(pasid)) refuse(rules.bind_pasid, { pasid });
-    if (this.#bindings.has(pasid)) refuse(rules.bind_twice, { pasid });
+    if (!this.#pasids.has(pasid)) refuse(rules.nesting_bind_pasid, { pasid });
+    if (this.#bindings.has(pasid)) refuse(rules.nesting_bind_twice, { pasid });
     const binding: Binding = { pasid, tables: [] };
     call.tx.onAbort(() => this.#end(binding));
     for (const { device, group, parent } of this.#devices()) {
       const { unit } = device;
-      if (unit.allocNested === undefined) refuse(rules.bind_unit, { unit: unit.name });
+      if (unit.allocNested === undefined) refuse(rules.nesting_bind_unit, { unit: unit.name });
       const domain = unit.allocNested(device, parent, 0, new TableData(data));
       binding.tables.push({ group, domain });
       group.attachPasid(domain, device, pasid, { domain });
@@ -90,7 +91,7 @@ export class Nesting {
 
   unbind(pasid: number): void {
     const binding = this.#bindings.get(pasid);
-    if (binding === undefined) refuse(rules.unbind_pasid, { pasid });
+    if (binding === undefined) refuse(rules.nesting_unbind_pasid, { pasid });
     this.#bindings.delete(pasid);
     this.#end(binding);
   }
@@ -119,7 +120,7 @@ export class Nesting {
   /** Null: all of them, since the caller names none. */
   #bindingOf({ granu_flags, pasid }: InvalidateInfo): Binding | null {
     if ((granu_flags & u.IOMMU_INV_ADDR_FLAGS_PASID) === 0) return null;
-    return this.#bindings.get(Number(pasid)) ?? refuse(rules.cache_pasid, { pasid });
+    return this.#bindings.get(Number(pasid)) ?? refuse(rules.nesting_cache_pasid, { pasid });
   }
 
   /** A group leaves, or the container ends: nothing of the guest's stays behind. */
@@ -132,11 +133,11 @@ export class Nesting {
 
 /** iommu_uapi_sva_bind_gpasid; returns the host's PASID. */
 function checkBind({ format, flags, padding, vtd_flags, hpasid, gpasid }: BindData): number {
-  if (format !== u.IOMMU_PASID_FORMAT_INTEL_VTD) refuse(rules.bind_format, { format });
-  if ((flags & ~BigInt(u.IOMMU_SVA_GPASID_VAL)) !== 0n) refuse(rules.bind_payload_flags, { flags });
-  if (padding !== 0n) refuse(rules.bind_padding, {});
-  if ((vtd_flags & ~BigInt(VTD_FLAGS)) !== 0n) refuse(rules.bind_vtd_flags, { flags: vtd_flags });
-  if (flags !== 0n && gpasid !== hpasid) refuse(rules.bind_guest_pasid, { gpasid, hpasid });
+  if (format !== u.IOMMU_PASID_FORMAT_INTEL_VTD) refuse(rules.nesting_bind_format, { format });
+  if ((flags & ~BigInt(u.IOMMU_SVA_GPASID_VAL)) !== 0n) refuse(rules.nesting_bind_payload_flags, { flags });
+  if (padding !== 0n) refuse(rules.nesting_bind_padding, {});
+  if ((vtd_flags & ~BigInt(VTD_FLAGS)) !== 0n) refuse(rules.nesting_bind_vtd_flags, { flags: vtd_flags });
+  if (flags !== 0n && gpasid !== hpasid) refuse(rules.nesting_bind_guest_pasid, { gpasid, hpasid });
   return Number(hpasid);
 }
 
@@ -144,25 +145,25 @@ function checkInvalidate(info: InvalidateInfo): void {
   const { cache, granularity, padding, padding_low, granu_flags } = info;
   const known =
     u.IOMMU_CACHE_INV_TYPE_IOTLB | u.IOMMU_CACHE_INV_TYPE_DEV_IOTLB | u.IOMMU_CACHE_INV_TYPE_PASID;
-  if (cache === 0 || (cache & ~known) !== 0) refuse(rules.cache_types, { cache });
-  if (padding !== 0 || padding_low !== 0) refuse(rules.cache_padding, {});
+  if (cache === 0 || (cache & ~known) !== 0) refuse(rules.nesting_cache_types, { cache });
+  if (padding !== 0 || padding_low !== 0) refuse(rules.nesting_cache_padding, {});
   const isAddress = granularity === u.IOMMU_INV_GRANU_ADDR;
   const isDomain = granularity === u.IOMMU_INV_GRANU_DOMAIN;
   const pasidByAddress = isAddress && (cache & u.IOMMU_CACHE_INV_TYPE_PASID) !== 0;
   const deviceByDomain = isDomain && (cache & u.IOMMU_CACHE_INV_TYPE_DEV_IOTLB) !== 0;
-  if (pasidByAddress || deviceByDomain) refuse(rules.cache_pair, { granularity, cache });
+  if (pasidByAddress || deviceByDomain) refuse(rules.nesting_cache_pair, { granularity, cache });
   if (isDomain) return;
   const flags = u.IOMMU_INV_ADDR_FLAGS_PASID | u.IOMMU_INV_ADDR_FLAGS_ARCHID;
   const defined = isAddress ? flags | u.IOMMU_INV_ADDR_FLAGS_LEAF : flags;
-  if ((granu_flags & ~defined) !== 0) refuse(rules.cache_granu_flags, { flags: granu_flags });
-  if ((granu_flags & u.IOMMU_INV_ADDR_FLAGS_ARCHID) !== 0) refuse(rules.cache_archid, {});
+  if ((granu_flags & ~defined) !== 0) refuse(rules.nesting_cache_granu_flags, { flags: granu_flags });
+  if ((granu_flags & u.IOMMU_INV_ADDR_FLAGS_ARCHID) !== 0) refuse(rules.nesting_cache_archid, {});
   if (isAddress) checkGranules(info);
 }
 
 function checkGranules({ addr, granule_size: size, nb_granules: count }: InvalidateInfo): void {
   const isPages = size >= PAGE && (size & (size - 1n)) === 0n && addr % PAGE === 0n;
   if (!isPages || count === 0n || addr + size * count > 1n << 64n)
-    refuse(rules.cache_granule, { count, size, addr });
+    refuse(rules.nesting_cache_granule, { count, size, addr });
 }
 
 /** What binds, as the driver data of a nested table. */

@@ -20,12 +20,12 @@ export const IOMMU_FAULT_REASON_PASID_INVALID = 3;
 export const IOMMU_FAULT_REASON_WALK_EABT = 4;
 export const IOMMU_FAULT_REASON_PTE_FETCH = 5;
 export const IOMMU_FAULT_REASON_PERMISSION = 6;
-export const IOMMU_FAULT_REASON_ACCESS = 7;
+const IOMMU_FAULT_REASON_ACCESS = 7;
 export const IOMMU_FAULT_REASON_OOR_ADDRESS = 8;
 
 export const IOMMU_FAULT_UNRECOV_PASID_VALID = 1;
 export const IOMMU_FAULT_UNRECOV_ADDR_VALID = 2;
-export const IOMMU_FAULT_PAGE_REQUEST_PASID_VALID = 1;
+const IOMMU_FAULT_PAGE_REQUEST_PASID_VALID = 1;
 export const IOMMU_FAULT_PAGE_REQUEST_LAST_PAGE = 2;
 
 export const IOMMU_PAGE_RESP_VERSION_1 = 1;
@@ -76,7 +76,7 @@ export const ioasid_page_response = struct('ioasid_page_response', 32, {
 export type IoasidPageResponse = Infer<typeof ioasid_page_response>;
 
 /** Page 0 of a fault ring. What the producer writes: head and lost; what the program writes: tail. */
-export const ioasid_fault_header = struct('ioasid_fault_header', 24, {
+const ioasid_fault_header = struct('ioasid_fault_header', 24, {
   tail: u32(0),
   entry_size: u32(4),
   nb_entries: u32(8),
@@ -86,7 +86,7 @@ export const ioasid_fault_header = struct('ioasid_fault_header', 24, {
 });
 
 /** In front of the responses: the program writes head, and tail follows. */
-export const ioasid_response_header = struct('ioasid_response_header', 24, {
+const ioasid_response_header = struct('ioasid_response_header', 24, {
   head: u32(0),
   entry_size: u32(4),
   nb_entries: u32(8),
