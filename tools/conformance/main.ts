@@ -16,7 +16,7 @@ import { compile, type Programs } from './programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
 import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
 import { currentUser, withOrdinaryUser, type User } from './users.js';
-import { runVfio } from './vfio.js';
+import { runVfio, type Storms } from './vfio.js';
 import { compileVfio, type VfioPrograms } from './vfio-programs.js';
 
 interface Expected {
@@ -95,13 +95,15 @@ async function runAll(
   hugePages: boolean,
 ): Promise<SuiteRun[]> {
   const runs: SuiteRun[] = [];
+  let storms: Storms = oneStorm ? 'one' : 'all';
   const all = async (user: User): Promise<void> => {
     if (!only('vfio')) {
       for (const suite of Object.keys(expected.suites))
         runs.push(await runSuite(suite, user, programs, hugePages));
     }
     if (only('iommufd')) return;
-    const vfio = await runVfio(vfioPrograms, user, !oneStorm);
+    const vfio = await runVfio(vfioPrograms, user, storms);
+    if (oneStorm) storms = 'none';
     for (const { verdicts } of vfio) printFailures(verdicts);
     runs.push(...vfio);
   };

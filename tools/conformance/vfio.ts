@@ -41,21 +41,22 @@ export interface VfioRun extends SuiteRun {
   readonly bytes: number;
 }
 
-/** `allStorms`: of each mode, not of one alone. */
-export async function runVfio(programs: VfioPrograms, user: User, allStorms: boolean): Promise<VfioRun[]> {
+/** Of storms: those of each mode, that of one alone, or none because another user has had it. */
+export type Storms = 'all' | 'one' | 'none';
+
+export async function runVfio(programs: VfioPrograms, user: User, storms: Storms): Promise<VfioRun[]> {
   const runs: VfioRun[] = [];
   for (const program of programs.paths.keys()) {
-    for (const part of partsOf(program, allStorms)) runs.push(...(await runPart(programs, user, part)));
+    for (const part of partsOf(program, storms)) runs.push(...(await runPart(programs, user, part)));
   }
   return runs;
 }
 
-function partsOf(program: string, allStorms: boolean): Part[] {
-  if (allStorms || program !== 'vfio_pci_driver_test') return [{ program, options: [] }];
-  return [
-    { program, options: ['-T', STORM] },
-    { program, options: ['-r', `${program}.iommufd.${STORM}`] },
-  ];
+function partsOf(program: string, storms: Storms): Part[] {
+  if (storms === 'all' || program !== 'vfio_pci_driver_test') return [{ program, options: [] }];
+  const others = { program, options: ['-T', STORM] };
+  if (storms === 'none') return [others];
+  return [others, { program, options: ['-r', `${program}.iommufd.${STORM}`] }];
 }
 
 async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<VfioRun[]> {
