@@ -50,6 +50,12 @@ export class UserMemory {
     if (failed || !this.task.mm.write(at, bytes)) refuse(rule, { at, length: bytes.length });
   }
 
+  /** copy_to_user of what the call answers: it may go with the answer, which then becomes EFAULT by itself. */
+  answer(at: bigint, bytes: Uint8Array, rule: Rule): void {
+    const failed = this.env.injector.point('fail_usercopy', rule.id);
+    if (failed || !this.task.reply(at, bytes)) refuse(rule, { at, length: bytes.length });
+  }
+
   /** copy_struct_from_user: shorter ones are zero-extended, a longer one must end in zeros (E2BIG). */
   copyStructIn<T>(struct: Struct<T>, at: bigint, length: number): T {
     const bytes = roomFor(struct.size);

@@ -22,7 +22,7 @@ export function loadRegion(
   for (let done = 0; done < length; done += CHUNK) {
     const from = offset + done;
     const part = region.image.subarray(from, from + Math.min(CHUNK, length - done));
-    user.copyOut(at + BigInt(done), part, rule);
+    user.answer(at + BigInt(done), part, rule);
   }
 }
 
