@@ -1,7 +1,8 @@
 /*
  * The way to the daemon: one connection for each thread, made at its first call. Once the program has a signal
- * handler, all signals are blocked while we talk, because a handler that called us would read the answer meant for
- * somebody else; they are let in about once a second, so that a daemon that hangs does not make its clients deaf.
+ * handler, or a thread that can be cancelled at any time, all signals are blocked while we talk: a handler that called us
+ * would read the answer meant for somebody else, and a thread that went away would leave us half done. They are let in
+ * about once a second, so that a daemon that hangs does not make its clients deaf.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -66,8 +67,8 @@ static _Atomic int naming;
 static _Atomic int key_made;
 static pthread_key_t exit_key;
 
-/* The program has a signal handler, or had one. */
-static _Atomic bool handlers;
+/* The program has, or had, a signal handler or a thread that is cancelled asynchronously. */
+static _Atomic bool interruptible;
 
 static __thread struct slot *own_slot __attribute__((tls_model("initial-exec")));
 static __thread unsigned own_generation __attribute__((tls_model("initial-exec")));
@@ -784,7 +785,7 @@ long channel_call(struct call *call)
 	enum ring_outcome outcome;
 	long result = -ENODEV;
 
-	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);
+	call->blocks = atomic_load_explicit(&interruptible, memory_order_relaxed);
 	if (call->blocks)
 		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
 	slot = enter(&passing, &result);
@@ -805,9 +806,9 @@ long channel_call(struct call *call)
 	return result;
 }
 
-void channel_handler_set(void)
+void channel_may_be_interrupted(void)
 {
-	atomic_store(&handlers, true);
+	atomic_store(&interruptible, true);
 }
 
 /* True once this image has talked to the daemon. */

@@ -68,7 +68,7 @@ struct call {
 long channel_call(struct call *call);
 bool channel_open(void);
 long channel_transfer(int fd, struct call *call, bool asked);
-void channel_handler_set(void);
+void channel_may_be_interrupted(void);
 int channel_hide(long fd);
 void let_signals_in(const struct call *call);
 bool channel_owns(int fd);
