@@ -43,17 +43,15 @@ static long open_marker(const struct path_hit *hit, int flags)
 {
 	char where[PATH_ROOM];
 
-	if (shim.tree_length + hit->length >= sizeof(where))
+	if (!tree_place(hit->path, where))
 		return -ENAMETOOLONG;
-	memcpy(where, shim.tree, shim.tree_length);
-	memcpy(where + shim.tree_length, hit->path, hit->length + 1);
 	return sys4(SYS_openat, AT_FDCWD, where, flags | O_NOFOLLOW, 0);
 }
 
 /* Nothing is made in a tree, and a file without a reader or a writer is not opened for one, whoever asks. */
 static long open_in_tree(const struct path_hit *hit, int flags, unsigned mode)
 {
-	static const unsigned wanted[] = { 0444, 0222, 0666, 0666 };
+	bool reads = (flags & O_ACCMODE) != O_WRONLY, writes = (flags & O_ACCMODE) != O_RDONLY;
 	struct stat status;
 	long error;
 
@@ -68,9 +66,8 @@ static long open_in_tree(const struct path_hit *hit, int flags, unsigned mode)
 		return -EEXIST;
 	if (flags & O_DIRECTORY)
 		return -ENOTDIR;
-	for (unsigned bits = wanted[flags & O_ACCMODE], way = 0444; way; way = way == 0444 ? 0222 : 0)
-		if ((bits & way) && !(status.st_mode & way))
-			return -EACCES;
+	if ((reads && !(status.st_mode & 0444)) || (writes && !(status.st_mode & 0222)))
+		return -EACCES;
 	return hit->live ? open_ours(hit, flags) : sys4(SYS_openat, AT_FDCWD, hit->path, flags & ~O_CREAT, 0);
 }
 
@@ -92,16 +89,10 @@ static long open_hit(const struct path_hit *hit, int dir, const char *path, int 
 /* A device was opened by a name that we did not recognise: the system's own must not be used in place of ours. */
 __attribute__((noinline)) static long replace_if_ours(long fd, int flags)
 {
-	char link[40], name[PATH_ROOM];
+	char name[PATH_ROOM];
 	struct path_hit hit;
-	long got;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%ld", fd);
-	got = sys4(SYS_readlinkat, AT_FDCWD, link, name, sizeof(name) - 1);
-	if (got <= 0)
-		return fd;
-	name[got] = 0;
-	if (path_find(AT_FDCWD, name, &hit) != PATH_DEVICE)
+	if (!name_of((int)fd, name) || path_find(AT_FDCWD, name, &hit) != PATH_DEVICE)
 		return fd;
 	sys1(SYS_close, fd);
 	return open_ours(&hit, flags);

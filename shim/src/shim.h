@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -37,6 +38,11 @@
 #define SOCKET_MAX 108
 #define PATH_ROOM 512
 
+static inline bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
 /* setup.c */
 struct shim_setup {
 	char socket[SOCKET_MAX];
@@ -45,7 +51,7 @@ struct shim_setup {
 	bool lends;
 	bool traps;		/* registers can be mapped */
 	bool shows_sys;		/* the tree has a /sys, or will have one */
-	bool sys_pending;
+	bool sys_pending;	/* and has not all of it yet */
 };
 extern struct shim_setup shim;
 void shim_start(void);
@@ -120,14 +126,17 @@ bool path_may_be_ours(long error);
 void path_marker_stat(const struct path_hit *hit, struct stat *status);
 
 /* tree.c */
+bool name_of(int dir, char to[PATH_ROOM]);
 bool tree_has(const char *path);
+bool tree_place(const char *name, char where[PATH_ROOM]);
+bool tree_complete(void);
 void tree_strip(char *name);
 long tree_strip_link(char *buf, long got);
 bool tree_holds(int fd);
 void tree_moved(void);
 bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside);
 bool tree_settle(char *path, size_t *length);
-enum path_kind tree_find(struct path_hit *hit);
+enum path_kind tree_find(struct path_hit *hit, long link);
 
 /* files.c */
 long open_at(int dir, const char *path, int flags, unsigned mode);
