@@ -157,7 +157,7 @@ void mapping_moved(const void *from, size_t length, const void *to, size_t new_l
 void mapping_forked(void);
 struct trapped;
 bool mapping_trapped(uintptr_t at, struct trapped *trapped);
-int mapping_protection(const void *at, size_t length, int prot);
+long mapping_protect(void *at, size_t length, int prot);
 
 /* trap.c: false where stores cannot be caught. */
 struct sigaction;

@@ -543,7 +543,7 @@ EXPORT int munmap(void *at, size_t length)
 
 long do_mprotect(void *at, size_t length, int prot)
 {
-	long result = sys3(SYS_mprotect, at, length, mapping_protection(at, length, prot));
+	long result = mapping_protect(at, length, prot);
 
 	memory_epoch++;
 	return result;
