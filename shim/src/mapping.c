@@ -13,7 +13,6 @@
 #include "shim.h"
 
 #define MAPPINGS 256
-#define SIGSET_BYTES 8
 
 struct mapping {
 	uintptr_t start, last;
@@ -36,18 +35,17 @@ static size_t whole_pages(size_t length)
 
 static unsigned long lock_mappings(void)
 {
-	unsigned long all = ~0ul, before;
+	unsigned long signals = block_signals();
 
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
 	while (atomic_exchange(&lock, 1))
 		sys0(SYS_sched_yield);
-	return before;
+	return signals;
 }
 
 static void unlock_mappings(unsigned long signals)
 {
 	atomic_store(&lock, 0);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals, NULL, SIGSET_BYTES);
+	restore_signals(signals);
 }
 
 static void tell(uint64_t id, bool opened)

@@ -49,7 +49,7 @@ bool stream_is_wanted(int fd)
 	       memcmp(name, "/sys/", 5) == 0;
 }
 
-FILE *stream_open(int fd, const char *mode)
+static FILE *stream_open(int fd, const char *mode)
 {
 	static const cookie_io_functions_t functions = { read_stream, write_stream, seek_stream, close_stream };
 

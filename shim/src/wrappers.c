@@ -306,21 +306,25 @@ long do_lseek(int fd, int64_t offset, int whence)
 
 EXPORT off_t lseek(int fd, off_t offset, int whence)
 {
+	if (!ours(fd))
+		return NEXT(lseek)(fd, offset, whence);
 	RETURN(off_t, do_lseek(fd, offset, whence));
 }
 
 ALIAS("lseek") off64_t lseek64(int fd, off64_t offset, int whence);
 
-/* Of a pipe this is refused for a reason of its own. */
+/* For one of ours: of a pipe this is refused for a reason of its own. */
 static long do_fallocate(int fd, int mode, int64_t offset, int64_t length)
 {
 	long result = sys4(SYS_fallocate, fd, mode, offset, length);
 
-	return result == -ESPIPE && ours(fd) ? -ENODEV : result;
+	return result == -ESPIPE ? -ENODEV : result;
 }
 
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t length)
 {
+	if (!ours(fd))
+		return NEXT(fallocate)(fd, mode, offset, length);
 	RETURN(int, do_fallocate(fd, mode, offset, length));
 }
 
