@@ -15,7 +15,7 @@ import { count, judge, judgeEnding, type Expectation, type Verdict } from './jud
 import { compile, type Programs } from './programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
 import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
-import { currentUser, withOrdinaryUser, type User } from './users.js';
+import { currentUser, withOrdinaryUser, type User } from '../lib/users.js';
 import { runVfio, type Storms } from './vfio.js';
 import { compileVfio, type VfioPrograms } from './vfio-programs.js';
 

@@ -9,7 +9,7 @@ import { runProgram } from '../lib/process.js';
 import { parseTap } from '../lib/tap.js';
 import { count, type Verdict } from './judge.js';
 import type { SuiteRun } from './table.js';
-import type { User } from './users.js';
+import type { User } from '../lib/users.js';
 import { bytesMoved, byMode, judgeVfio } from './vfio-judge.js';
 import type { VfioPrograms } from './vfio-programs.js';
 
