@@ -235,10 +235,10 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     if (!this.#isReady || !this.isMaster || this.#isShutDown) return false;
     this.#sendEvents();
     let moved = 0;
-    let count = 0;
-    for (; count < PIECE_COMMANDS && moved < PIECE_BYTES && this.#isReady; count++) {
+    for (let count = 0; count < PIECE_COMMANDS && moved < PIECE_BYTES && this.#isReady; count++) {
       const queue = this.#next();
       if (queue === null) break;
+      if (queue.id > 0) this.#turn = queue.id;
       moved += this.#serve(queue);
     }
     this.#signal();
@@ -252,9 +252,7 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     for (let i = 1; i <= r.IO_QUEUES; i++) {
       const id = ((this.#turn + i - 1) % r.IO_QUEUES) + 1;
       const queue = this.submissions[id]!;
-      if (queue === null || !queue.isReady) continue;
-      this.#turn = id;
-      return queue;
+      if (queue !== null && queue.isReady) return queue;
     }
     return null;
   }
