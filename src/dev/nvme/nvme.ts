@@ -3,6 +3,7 @@
  * runs them, and says how they ended. NVM Express Base 1.4, chapters 3, 4 and 7.
  * Invariant: a command is taken only when there is room for its completion, and is over before the next is taken.
  */
+import { carry } from '../../base/words.js';
 import type { Worker, WorkQueue } from '../../base/work.js';
 import { DmaPort } from '../../bus/dma-port.js';
 import { defineMsixTable } from '../../bus/pci-capabilities.js';
@@ -37,7 +38,6 @@ const MSI_VECTORS = 32;
 /** Commands of one piece, and after how many bytes it is over. */
 const PIECE_COMMANDS = 16;
 const PIECE_BYTES = 1 << 17;
-const NAMESPACE_BROADCAST = 0xffff_ffff;
 
 export interface NvmeOptions extends Masters {
   readonly namespaces: readonly Namespace[];
@@ -125,7 +125,7 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
   }
 
   namespace(id: number): Namespace | null {
-    return id === NAMESPACE_BROADCAST ? null : (this.namespaces[id - 1] ?? null);
+    return id === r.ALL_NAMESPACES ? null : (this.namespaces[id - 1] ?? null);
   }
 
   get #isReady(): boolean {
@@ -260,9 +260,9 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
   /** Runs the next command of `queue`; how many bytes it has moved. */
   #serve(queue: SubmissionQueue): number {
     const command = this.#command;
-    const at = (queue.lo >>> 0) + queue.head * r.SQ_ENTRY;
-    const hi = (queue.hi + (at > 0xffff_ffff ? 1 : 0)) | 0;
-    if (!this.#port.read(hi, at | 0, command.bytes)) {
+    const at = queue.head * r.SQ_ENTRY;
+    const hi = (queue.hi + carry(queue.lo, at)) | 0;
+    if (!this.#port.read(hi, (queue.lo + at) | 0, command.bytes)) {
       this.#fail();
       return 0;
     }
@@ -288,9 +288,9 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     view.setUint16(10, queue.id, true);
     view.setUint16(12, id, true);
     view.setUint16(14, (code << 1) | completions.phase, true);
-    const at = (completions.lo >>> 0) + completions.tail * r.CQ_ENTRY;
-    const hi = (completions.hi + (at > 0xffff_ffff ? 1 : 0)) | 0;
-    if (!this.#port.write(hi, at | 0, this.#entry)) return this.#fail();
+    const at = completions.tail * r.CQ_ENTRY;
+    const hi = (completions.hi + carry(completions.lo, at)) | 0;
+    if (!this.#port.write(hi, (completions.lo + at) | 0, this.#entry)) return this.#fail();
     completions.advance();
     completions.isNew = true;
   }
