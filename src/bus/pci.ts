@@ -3,6 +3,7 @@
  * function stands: its requester id as a unit sees it, and which functions form a group (Linux: pci_device_group).
  */
 import { invariant } from '../base/errno.js';
+import { hex } from '../base/hex.js';
 import type { Translator } from './dma.js';
 import { Endpoints } from './endpoints.js';
 
@@ -56,8 +57,6 @@ class PciFunction {
     return this.segment.groupKeyOf(this);
   }
 }
-
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 
 /** `0000:00:02.0` */
 export function pciName(segment: number, rid: number): string {
