@@ -96,6 +96,16 @@ test('a mapping shows what the device keeps current, and its stores act', () => 
   w.end();
 });
 
+test('a store through a mapping that outlives its device is lost', () => {
+  const w = new PciWorld();
+  const { fd, model } = w.openPci();
+  const pages = w.client.mmap(fd, { offset: bar(0, 0x1000), length: PAGE, shared: true, exec: false });
+  w.client.close(fd);
+  pages.store!(8, 4, 1, 0);
+  expect(model.stores).toEqual([]);
+  w.end();
+});
+
 test('an eventfd stores what it was told to, until it is taken away', () => {
   const w = new PciWorld();
   const { fd, model } = w.openPci();
