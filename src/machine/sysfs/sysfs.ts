@@ -66,6 +66,7 @@ export class Sysfs {
       setNumVfs: (device, count) => built.setNumVfs(device, count),
     };
     this.#tree = this.#describe();
+    built.onChange.add(() => this.refresh());
   }
 
   get nodes(): ReadonlyMap<string, SysNode> {

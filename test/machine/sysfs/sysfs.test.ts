@@ -134,6 +134,17 @@ describe('a function', () => {
     sys.write(`${device(PF)}/sriov_numvfs`, '0');
     expect(sys.everything()).toEqual(before);
   });
+
+  test('gets them in process, too, and is described as it then is', () => {
+    const sys = machine();
+    const before = sys.everything();
+    sys.machine.setNumVfs(PF, 2);
+    expect(sys.read(`${device(PF)}/sriov_numvfs`)).toBe('2\n');
+    expect(sys.link(`${device(PF)}/virtfn1`)).not.toBeNull();
+    expect(sys.devices).toContain('/dev/vfio/devices/vfio5');
+    sys.machine.setNumVfs(PF, 0);
+    expect(sys.everything()).toEqual(before);
+  });
 });
 
 describe('the files for debugging', () => {
