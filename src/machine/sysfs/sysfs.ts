@@ -197,7 +197,7 @@ export class Sysfs {
   }
 
   #remove({ name, built }: SysDevice): void {
-    if (built.vfio.openCount > 0) refuse(rules.sysfs_remove_open, { device: name });
+    if (built.vfio.askBack()) refuse(rules.sysfs_remove_open, { device: name });
     this.#removed.add(name);
   }
 }

@@ -206,6 +206,10 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return pciFeature(request, this.#lowPower, this.#role.kind === 'physical' ? this.#role.own : null);
   }
 
+  request(): void {
+    this.irqs.request();
+  }
+
   wake(): void {
     this.#lowPower.resume();
   }

@@ -1,6 +1,7 @@
 /** What a machine shows below /sys, and what becomes of it when it is written to. */
 import { describe, expect, test } from 'vitest';
 import { HEADER } from '../../../src/bus/pci-config.js';
+import * as v from '../../../src/wire/uapi/vfio.gen.js';
 import { scene } from '../vtd-machine.js';
 import { Sys } from './world.js';
 
@@ -8,6 +9,7 @@ const A = '0000:00:01.0';
 const B = '0000:00:02.0';
 const PF = '0000:00:04.0';
 const device = (name: string): string => `/sys/devices/pci0000:00/${name}`;
+const EVENTFD_TRIGGER = v.VFIO_IRQ_SET_DATA_EVENTFD | v.VFIO_IRQ_SET_ACTION_TRIGGER;
 const VFIO = '/sys/bus/pci/drivers/vfio-pci';
 
 const machine = (): Sys =>
@@ -73,6 +75,18 @@ describe('a driver', () => {
     sys.write(`${VFIO}/bind`, PF);
     expect(sys.everything()).toEqual(before);
     expect(sys.bindDevice(PF)).toBeGreaterThan(0);
+  });
+
+  test('is refused a device that a program has open, and the program is told', () => {
+    const sys = machine();
+    const fd = sys.bindDevice(PF);
+    const { client } = sys.machine;
+    const eventfd = client.eventfd();
+    const set = new Int32Array([24, EVENTFD_TRIGGER, v.VFIO_PCI_REQ_IRQ_INDEX, 0, 1, eventfd.fd]);
+    client.ioctl(fd, v.VFIO_DEVICE_SET_IRQS, client.memory.store(new Uint8Array(set.buffer)));
+    expect(() => sys.write(`${VFIO}/unbind`, PF)).toThrow('sysfs_unbind_open');
+    expect(() => sys.write(`${device(PF)}/remove`, '1')).toThrow('sysfs_remove_open');
+    expect(eventfd.event.take()).toBe(2n);
   });
 
   test('of the kernel keeps the whole group from VFIO', () => {
