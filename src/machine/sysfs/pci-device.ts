@@ -97,7 +97,7 @@ function describeActions(tree: SysTree, device: SysFunction, actions: PciActions
   const { settings } = tree;
   const enabled = `${path}/enable`;
   tree.attribute(enabled, {
-    show: () => (built.vfio.openCount > 0 ? '1' : (settings.get(enabled) ?? '0')),
+    show: () => (built.vfio.isOpen ? '1' : (settings.get(enabled) ?? '0')),
     store: (text) => {
       const on = parseNumber('enable', text) !== 0;
       const driver = actions.bindings.driverOf(name);
