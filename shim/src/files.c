@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -98,7 +97,8 @@ __attribute__((noinline)) static long replace_if_ours(long fd, int flags)
 	return open_ours(&hit, flags);
 }
 
-__attribute__((noinline)) static long open_slowly(int dir, const char *path, int flags, unsigned mode, long error)
+/* The same for a path for which the system had this error. */
+__attribute__((noinline)) long open_slowly(int dir, const char *path, int flags, unsigned mode, long error)
 {
 	struct path_hit hit;
 
@@ -109,7 +109,8 @@ __attribute__((noinline)) static long open_slowly(int dir, const char *path, int
 	return open_hit(&hit, dir, path, flags, mode);
 }
 
-__attribute__((noinline)) static bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd)
+/* False: it is the system's, as far as its name says. */
+__attribute__((noinline)) bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd)
 {
 	struct path_hit hit;
 
@@ -206,61 +207,6 @@ EXPORT int creat(const char *path, mode_t mode)
 }
 
 ALIAS("creat") int creat64(const char *path, mode_t mode);
-
-/* The flags of open for a mode of fopen. */
-static int flags_of(const char *mode)
-{
-	int flags = mode[0] == 'r' ? O_RDONLY : mode[0] == 'w' ? O_WRONLY | O_CREAT | O_TRUNC : O_WRONLY | O_CREAT | O_APPEND;
-
-	for (mode++; *mode && *mode != ','; mode++) {
-		if (*mode == '+')
-			flags = (flags & ~O_ACCMODE) | O_RDWR;
-		else if (*mode == 'e')
-			flags |= O_CLOEXEC;
-		else if (*mode == 'x')
-			flags |= O_EXCL;
-	}
-	return flags;
-}
-
-/* stdio opens inside libc, where nobody can step in: so a stream for one of our paths is made of our descriptor. */
-__attribute__((noinline)) static bool stream_of(const char *path, const char *mode, FILE **stream)
-{
-	struct path_hit hit;
-	long fd;
-
-	if (path_find(AT_FDCWD, path, &hit) == PATH_PLAIN)
-		return false;
-	fd = open_hit(&hit, AT_FDCWD, path, flags_of(mode), 0666);
-	if (fd < 0)
-		errno = (int)-fd;
-	*stream = fd < 0 ? NULL : fdopen((int)fd, mode);
-	return true;
-}
-
-#define FOPEN(name)                                                                                          \
-	EXPORT FILE *name(const char *path, const char *mode)                                                \
-	{                                                                                                    \
-		FILE *stream;                                                                                \
-		return stream_of(path, mode, &stream) ? stream : NEXT(name)(path, mode);                     \
-	}
-#define FREOPEN(name)                                                                                        \
-	EXPORT FILE *name(const char *path, const char *mode, FILE *old)                                     \
-	{                                                                                                    \
-		FILE *stream;                                                                                \
-		if (path && stream_of(path, mode, &stream)) {                                                \
-			fclose(old);                                                                         \
-			return stream;                                                                       \
-		}                                                                                            \
-		stream = NEXT(name)(path, mode, old);                                                        \
-		tokens_closed();                                                                             \
-		return stream;                                                                               \
-	}
-
-FOPEN(fopen)
-FOPEN(fopen64)
-FREOPEN(freopen)
-FREOPEN(freopen64)
 
 static long access_at(int dir, const char *path, int mode, int flags)
 {

@@ -77,8 +77,8 @@ void shim_start(void)
 	tree_moved();
 	lent_start(getenv("IOASIS_LENT"));
 	tokens_possible = inherited_token();
-	if (tokens_possible)
-		stream_follow_stdout();
+	for (int fd = 0; tokens_possible && fd < 3; fd++)
+		stream_follow(fd);
 }
 
 void *next_function(void **cached, const char *name)

@@ -138,13 +138,14 @@ bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside);
 bool tree_settle(char *path, size_t *length);
 enum path_kind tree_find(struct path_hit *hit, long link);
 
-/* files.c */
+/* files.c: a descriptor or -errno. */
+bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd);
+long open_slowly(int dir, const char *path, int flags, unsigned mode, long error);
 long open_at(int dir, const char *path, int flags, unsigned mode);
 int token_of_path(const char *path, uint64_t *inode);
 
 /* stream.c */
-bool stream_is_wanted(int fd);
-void stream_follow_stdout(void);
+void stream_follow(int fd);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;

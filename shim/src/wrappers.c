@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -400,8 +399,7 @@ long do_dup3(int from, int to, int flags)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
 	tokens_closed();
-	if (to == 1)
-		stream_follow_stdout();
+	stream_follow(to);
 	return result;
 }
 
@@ -432,14 +430,6 @@ EXPORT int close(int fd)
 	/* Before it too: a thread that is cancelled in it does not come back. */
 	tokens_closed();
 	result = NEXT(close)(fd);
-	tokens_closed();
-	return result;
-}
-
-EXPORT int fclose(FILE *stream)
-{
-	int result = NEXT(fclose)(stream);
-
 	tokens_closed();
 	return result;
 }
