@@ -126,7 +126,6 @@ static unsigned current_generation(void)
 		if (at < 0 && at > -4096)
 			return 0;
 		sys3(SYS_madvise, at, 4096, MADV_WIPEONFORK);
-		atomic_store(&image_pid, (int)sys0(SYS_getpid));
 		atomic_store((_Atomic unsigned *)at, 1 + atomic_fetch_add(&generations, 1));
 		if (!atomic_compare_exchange_strong(&alive_page, &page, (_Atomic unsigned *)at))
 			sys2(SYS_munmap, at, 4096);
@@ -150,6 +149,7 @@ static void channel_forked(void)
 	atomic_store(atomic_load(&alive_page), 0);
 	current_generation();
 	mapping_forked();
+	trap_forked();
 }
 
 static void hang_up(struct slot *slot)
@@ -420,7 +420,7 @@ static struct slot *take_slot(void)
 	return NULL;
 }
 
-/* No descriptor is left for a connection of this thread's own: any other's will do. */
+/* No descriptor or slot is left for a connection of this thread's own: any other's will do. */
 static struct slot *borrow_slot(void)
 {
 	for (int turn = 0; turn < TURNS; turn++) {
@@ -497,11 +497,7 @@ static struct slot *enter(struct slot *passing, long *error)
 		return NULL;
 	}
 	slot = take_slot();
-	if (!slot) {
-		*error = -EMFILE;
-		return NULL;
-	}
-	*error = fill_slot(slot, false);
+	*error = slot ? fill_slot(slot, false) : -EMFILE;
 	if (*error == 0) {
 		own_slot = slot;
 		own_generation = generation;
@@ -509,7 +505,8 @@ static struct slot *enter(struct slot *passing, long *error)
 			pthread_setspecific(exit_key, slot);
 		return slot;
 	}
-	release_slot(slot);
+	if (slot)
+		release_slot(slot);
 	return *error == -EMFILE || *error == -ENFILE ? borrow_slot() : NULL;
 }
 
@@ -814,6 +811,9 @@ bool channel_open(void)
 
 __attribute__((constructor)) static void channel_start(void)
 {
+	/* Before any child of vfork could be taken for the image itself. */
+	atomic_store(&image_pid, (int)sys0(SYS_getpid));
+	current_generation();
 	if (pthread_key_create(&exit_key, thread_ends) == 0)
 		atomic_store(&key_made, 1);
 	pthread_atfork(NULL, NULL, channel_forked);

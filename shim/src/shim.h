@@ -163,6 +163,7 @@ long mapping_protect(void *at, size_t length, int prot);
 /* trap.c: false where stores cannot be caught. */
 struct sigaction;
 bool trap_start(void);
+void trap_forked(void);
 bool trap_has_action(int number);
 int trap_sigaction(int number, const struct sigaction *now, struct sigaction *before);
 struct raw_action;

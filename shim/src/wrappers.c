@@ -399,7 +399,9 @@ long do_dup3(int from, int to, int flags)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
 	tokens_closed();
-	stream_follow(to);
+	/* A child of vfork has our streams, and descriptors of its own. */
+	if (to <= 2 && channel_in_own_process())
+		stream_follow(to);
 	return result;
 }
 
@@ -465,7 +467,7 @@ EXPORT void closefrom(int first)
 			do_close(fd);
 }
 
-/* A descriptor that comes by a socket may be a token. */
+/* A descriptor that comes from another process may be a token. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	ssize_t got = NEXT(recvmsg)(fd, message, flags);
@@ -483,6 +485,13 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 		if (messages[i].msg_hdr.msg_controllen > 0)
 			tokens_possible = shim.tree_length > 0;
 	return got;
+}
+
+int pidfd_getfd(int process, int fd, unsigned flags);
+EXPORT int pidfd_getfd(int process, int fd, unsigned flags)
+{
+	tokens_possible = shim.tree_length > 0;
+	RETURN(int, sys3(SYS_pidfd_getfd, process, fd, flags));
 }
 
 long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset)
