@@ -212,8 +212,7 @@ class OneEntry implements UserDataArray {
 
   #entry(): { addr: bigint; npages: bigint; flags: number; __reserved: number } {
     const { granularity, addr, granule_size, nb_granules, granu_flags } = this.info;
-    if (granularity !== u.IOMMU_INV_GRANU_ADDR)
-      return { addr: 0n, npages: U64_MAX, flags: 0, __reserved: 0 };
+    if (granularity !== u.IOMMU_INV_GRANU_ADDR) return { addr: 0n, npages: U64_MAX, flags: 0, __reserved: 0 };
     const flags = (granu_flags & u.IOMMU_INV_ADDR_FLAGS_LEAF) === 0 ? 0 : IOMMU_VTD_INV_FLAGS_LEAF;
     return { addr, npages: (granule_size * nb_granules) / PAGE_SIZE, flags, __reserved: 0 };
   }
