@@ -183,8 +183,7 @@ describe('a guest table that is bound', () => {
   });
 
   test('serves every device of a group', () => {
-    const group = 'pair';
-    start({ '0000:00:01.0': { group }, '0000:00:02.0': { group } });
+    start({ '0000:00:01.0': { group: 'pair' }, '0000:00:02.0': { group: 'pair' } });
     const pasid = request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);
     bind(table(pasid));
     expect(fill(pasid)).toBe(DONE);
