@@ -164,8 +164,10 @@ export class PciConfig implements ConfigSpace {
 function place(chain: Chain, id: number, length: number, at: number | null, end: number): number {
   const offset = at ?? chain.free;
   const fits = offset >= chain.free && offset + length <= end;
-  invariant(fits && !chain.offsets.has(id), `capability ${id} does not fit at ${offset}`);
-  chain.offsets.set(id, offset);
+  // Of those that a vendor designates there may be several; whoever asks by id finds the first.
+  const isFirst = !chain.offsets.has(id);
+  invariant(fits && (isFirst || id === r.PCI_EXT_CAP_ID_DVSEC), `capability ${id} does not fit at ${offset}`);
+  if (isFirst) chain.offsets.set(id, offset);
   chain.free = (offset + length + 3) & ~3;
   return offset;
 }
