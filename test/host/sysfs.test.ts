@@ -1,6 +1,6 @@
 /** /sys of a machine through the shim: what C programs, shells, Python, lspci and udevadm make of it. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, chmodSync, copyFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, chmodSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startEngine, type RunningEngine } from '#ioasis/host/engine.js';
@@ -163,6 +163,29 @@ test.skipIf(process.geteuid?.() !== 0)('an ordinary user has all of it, with a m
     expect(readdirSync(dir)).toEqual(['ioat.yaml']);
   }),
 );
+
+describe('a program that comes before the tree is complete waits for it', () => {
+  const linked = readdirSync('/sys/class/misc').find((name) => !['iommu', 'vfio'].includes(name))!;
+  test.each([
+    [
+      'a link of the system’s',
+      'readlink',
+      `/sys/class/misc/${linked}`,
+      readlinkSync(`/sys/class/misc/${linked}`),
+    ],
+    [
+      'a way up from behind a link',
+      'cat',
+      `/sys/bus/pci/devices/${A}/../../pci0000:00/${A}/vendor`,
+      '0x1234',
+    ],
+    ['a link of ours', 'readlink', `/sys/bus/pci/devices/${A}`, `../../../devices/pci0000:00/${A}`],
+  ])('%s', async (_what, program, path, answer) => {
+    const young = await startEngine({ config: { selftest: false, topology }, early: true });
+    expect(await run(young, program, [path])).toEqual({ ...success, output: `${answer}\n` });
+    await young.stop();
+  });
+});
 
 test('without a topology /sys is the system’s', () => {
   expect(existsSync('/sys/bus')).toBe(true);

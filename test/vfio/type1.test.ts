@@ -126,7 +126,7 @@ test('GET_INFO links three capabilities, all of them or none', () => {
     v.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
   ]);
   expect(avail).toBe(0xffff - 1);
-  expect(group.containerUsers).toBe(1);
+  expect(group.usesContainer).toBe(false);
   w.end();
 });
 

@@ -6,9 +6,8 @@ import type { FeatureRequest } from '../driver.js';
 import { takeEventFd } from '../eventfd.js';
 import { checkFeature } from '../feature-check.js';
 import { rules } from './rules.js';
-import type { VfToken } from './token.js';
+import { UUID_BYTES, type VfToken } from './token.js';
 
-const UUID_BYTES = 16;
 const WAKEUP = v.vfio_device_low_power_entry_with_wakeup;
 
 /**
