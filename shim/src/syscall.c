@@ -76,7 +76,7 @@ EXPORT long syscall(long nr, ...)
 	case SYS_close_range:
 		RETURN(long, do_close_range((unsigned)a, (unsigned)b, (unsigned)c));
 	case SYS_rt_sigaction:
-		channel_handler_set();
+		channel_may_be_interrupted();
 		if (trap_has_action((int)a))
 			RETURN(long, trap_raw_action((const void *)b, (void *)c));
 		break;

@@ -4,10 +4,10 @@
  * cannot reach a byte that the translator did not name. It neither knows what translates nor how.
  * Nothing here allocates for an operation that succeeds.
  */
-import { joinWords } from '../base/words.js';
+import { carry, joinWords } from '../base/words.js';
 import { compareExchange, fetchAdd, type AtomicWidth } from '../mem/atomic.js';
 import type { PhysicalMemory } from '../mem/physical.js';
-import { carry, copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
+import { copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
 import { AT_UNTRANSLATED, DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
 
 /** Why an operation stopped: a translation was refused, or what is mapped there is no memory any more. */

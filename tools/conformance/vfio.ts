@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { runProgram } from '../lib/process.js';
 import { parseTap } from '../lib/tap.js';
-import { count, type Verdict } from './judge.js';
+import type { Verdict } from './judge.js';
+import { endingOf, printRun } from './report.js';
 import type { SuiteRun } from './table.js';
-import type { User } from './users.js';
+import type { User } from '../lib/users.js';
 import { bytesMoved, byMode, judgeVfio } from './vfio-judge.js';
 import type { VfioPrograms } from './vfio-programs.js';
 
@@ -69,14 +70,8 @@ async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<
     );
     const result = await runProgram(command, { env: user.env, timeoutMs });
     const tap = parseTap(result.output);
-    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
-    const verdicts = judgeVfio(tap, ending);
-    const { passed, failed, skipped } = count(verdicts);
-    const seconds = (result.milliseconds / 1000).toFixed(1);
-    const name = [part.program, ...part.options].join(' ');
-    console.log(
-      `${name}, ${user.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s, ${ending})`,
-    );
+    const verdicts = judgeVfio(tap, endingOf(result));
+    printRun([part.program, ...part.options].join(' '), user.name, verdicts, result);
     return [...byMode(verdicts)].map(([mode, of]) => runOf(part.program, mode, user, of, tap.tests));
   } finally {
     rmSync(folder, { recursive: true, force: true });
