@@ -109,22 +109,13 @@ export class PciConfig implements ConfigSpace {
     placeBar(this.registers, r.PCI_BASE_ADDRESS_0 + 4 * index, address);
   }
 
-  /** What BAR `index` says. */
-  barAddress(index: number): bigint {
-    const { registers } = this;
-    const at = r.PCI_BASE_ADDRESS_0 + 4 * index;
-    const low = registers.get(at, 4);
-    const high = (low & r.PCI_BASE_ADDRESS_MEM_TYPE_64) !== 0 ? registers.get(at + 4, 4) : 0;
-    return (BigInt(high) << 32n) | BigInt((low & ~BAR_FLAGS) >>> 0);
-  }
-
   /**
-   * Links a capability of `length` bytes into the chain: at the next place that is free, or at `at`, with room for it
-   * behind all others. Returns where it begins; its first two bytes are made.
+   * Links a capability of `length` bytes into the chain, behind all others. Returns where it begins; its first two bytes
+   * are made.
    */
-  addCapability(id: number, length: number, at: number | null = null): number {
+  addCapability(id: number, length: number): number {
     const chain = this.#chain;
-    const offset = place(chain, id, length, at, FIRST_EXTENDED);
+    const offset = place(chain, id, length, FIRST_EXTENDED);
     this.registers.define(offset, 1, { reset: id });
     this.registers.fix(chain.last === 0 ? r.PCI_CAPABILITY_LIST : chain.last + 1, 1, offset);
     chain.last = offset;
@@ -132,9 +123,9 @@ export class PciConfig implements ConfigSpace {
   }
 
   /** The same for the chain that begins at 0x100; the first four bytes are made. */
-  addExtended(id: number, version: number, length: number, at: number | null = null): number {
+  addExtended(id: number, version: number, length: number): number {
     const chain = this.#extended;
-    const offset = place(chain, id, length, at, CONFIG_BYTES);
+    const offset = place(chain, id, length, CONFIG_BYTES);
     invariant(chain.last !== 0 || offset === FIRST_EXTENDED, 'the first extended capability is elsewhere');
     this.registers.define(offset, 4, { reset: id | (version << 16) });
     if (chain.last !== 0) {
@@ -161,9 +152,9 @@ export class PciConfig implements ConfigSpace {
   }
 }
 
-function place(chain: Chain, id: number, length: number, at: number | null, end: number): number {
-  const offset = at ?? chain.free;
-  const fits = offset >= chain.free && offset + length <= end;
+function place(chain: Chain, id: number, length: number, end: number): number {
+  const offset = chain.free;
+  const fits = offset + length <= end;
   // Of those that a vendor designates there may be several; whoever asks by id finds the first.
   const isFirst = !chain.offsets.has(id);
   invariant(fits && (isFirst || id === r.PCI_EXT_CAP_ID_DVSEC), `capability ${id} does not fit at ${offset}`);

@@ -1,8 +1,7 @@
 /** Where a PCI function stands, as Linux writes it, and the requester id that follows: bus << 8 | device << 3 | function. */
+import { hex } from '../base/hex.js';
 
 const DEVICES = 32;
-
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 
 /** `0000:00:02.0` */
 export function pciName(segment: number, rid: number): string {

@@ -25,8 +25,6 @@ const BAR_BYTES = 0x1000;
 const MAGIC = 0x7361_6f69;
 /** Component registers of CXL. */
 const COMPONENT_BAR = 2;
-/** Below the 2^16 numbers of 16 bits that a capability can say. */
-const OUTSTANDING = 32;
 
 export class DmaTest extends PciDevice {
   readonly regions: readonly (Registers | null)[];
@@ -47,7 +45,7 @@ export class DmaTest extends PciDevice {
       msix: null,
       services: {
         ats: engine.cache !== null,
-        pageRequests: engine.requests === null ? 0 : OUTSTANDING,
+        pageRequests: engine.requests?.limit ?? 0,
         pasidBits: Math.log2(Math.max(1, engine.maxPasids)),
       },
     });

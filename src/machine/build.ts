@@ -80,7 +80,7 @@ export interface Built {
   readonly hasSelftest: boolean;
   /** What opens a device file, by its path. */
   readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
-  /** Virtual functions of a device, by name, in order. */
+  /** The virtual functions that a device has now, in order. */
   virtualFunctions(device: BuiltDevice): readonly BuiltDevice[];
   /** What is written to sriov_numvfs: virtual functions come, or all of them go. */
   setNumVfs(device: BuiltDevice, count: number): void;

@@ -10,10 +10,10 @@ import type { Task } from '../mem/task.js';
 import { VFIO_DEVICE_BIND_FLAG_TOKEN, vfio_device_bind_iommufd } from '../wire/uapi/vfio.gen.js';
 import type { Access, VfioDevice } from './driver.js';
 import type { VfioGroup } from './group.js';
+import { UUID_BYTES } from './pci/token.js';
 import { rules } from './rules.js';
 
 const LEAST = vfio_device_bind_iommufd.endOf('out_devid');
-const UUID_BYTES = 16;
 const OUT_DEVID = BigInt(vfio_device_bind_iommufd.fields.out_devid.offset);
 
 /** A device that is bound, and what of it is attached. */

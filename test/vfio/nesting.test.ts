@@ -7,6 +7,7 @@ import type { Infer, Struct } from '../../src/wire/struct.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as n from '../../src/wire/uapi/vfio-nesting.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { errnoOf, ruleOf } from '../refusal.js';
 
 const PAGE = 4096n;
 const GUEST = 0x10_0000n;
@@ -25,15 +26,6 @@ const encode = <T>(struct: Struct<T>, values: Partial<T>): Uint8Array => {
   struct.encode(struct.create(values), bytes);
   return bytes;
 };
-const errnoOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-  return 'none';
-};
-
 beforeEach(() => start({ '0000:00:01.0': {}, '0000:00:02.0': {} }));
 
 function start(devices: NonNullable<Topology['devices']>): void {
@@ -314,14 +306,6 @@ test('R35, R36: the chain of GET_INFO says what can be bound, and by which paylo
   expect(found!.cap_reg).not.toBe(0n);
 });
 
-const ruleOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { rule: string }).rule;
-  }
-  return 'none';
-};
 const bindRaw = (payload: Uint8Array, flags: number = n.VFIO_IOMMU_BIND_GUEST_PGTBL): number =>
   withPayload(n.VFIO_IOMMU_BIND, flags, payload);
 const fresh = (): number => request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);

@@ -3,6 +3,7 @@
  * are programs that read them. Everything is read from registers and memory when a file is opened.
  * Invariant: ends soon whatever the tables say, since a table can lead to itself.
  */
+import { prefixedHex as hex } from '../../base/hex.js';
 import { bytesOf } from '../../base/text.js';
 import * as reg from '../../hw/vtd/registers.js';
 import * as st from '../../hw/vtd/structures.js';
@@ -17,8 +18,6 @@ const AT = '/sys/kernel/debug/iommu/intel';
 const PAGE_MASK = ~0xfffn;
 /** PASID of what is sent by requester id alone. */
 const NO_PASID = 0;
-
-const hex = (value: bigint | number, digits = 16): string => `0x${value.toString(16).padStart(digits, '0')}`;
 
 const registers32: readonly (readonly [name: string, offset: number])[] = [
   ['VER', reg.VER_REG],
