@@ -50,7 +50,17 @@ export async function runVfio(programs: VfioPrograms, user: User, storms: Storms
   for (const program of programs.paths.keys()) {
     for (const part of partsOf(program, storms)) runs.push(...(await runPart(programs, user, part)));
   }
-  return runs;
+  return together(runs);
+}
+
+/** A storm that was run by itself is one more test of its suite. */
+function together(runs: readonly VfioRun[]): VfioRun[] {
+  const suites = new Map<string, VfioRun>();
+  for (const run of runs) {
+    const { verdicts, bytes } = suites.get(run.suite) ?? { verdicts: [], bytes: 0 };
+    suites.set(run.suite, { ...run, verdicts: [...verdicts, ...run.verdicts], bytes: bytes + run.bytes });
+  }
+  return [...suites.values()];
 }
 
 function partsOf(program: string, storms: Storms): Part[] {

@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -22,7 +23,6 @@ import { getInfo, getIrqInfo } from './info.js';
 import { PciRegions } from './regions.js';
 import { saveState } from './reset.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 import { matchToken, type TokenRole } from './token.js';
 
 /** What the model does not say. */
