@@ -5,16 +5,17 @@ import type { Call } from '../iommufd/call.js';
 import { Device } from '../iommufd/device.js';
 import { openEventFile } from '../iommufd/event-file.js';
 import { FaultQueue } from '../iommufd/fault-queue.js';
-import { allocNested, type HwptOwned } from '../iommufd/hwpt.js';
+import { allocNested } from '../iommufd/hwpt.js';
 import { deliverFaults } from '../iommufd/hwpt-alloc.js';
 import { Ioas } from '../iommufd/ioas.js';
 import { allocKvm, allocLive, allocSva, allocUserTable } from '../iommufd/owned.js';
 import type { EventCounter } from '../mem/task.js';
 import type { LivePages } from '../mem/live-space.js';
+import type { Struct } from '../wire/struct.js';
 import { IOMMU_HWPT_ALLOC_PASID } from '../wire/uapi/iommufd.gen.js';
 import * as uapi from '../wire/uapi/ioasid.js';
 import { KernelIoasid, OwnedIoasid } from './ioasid.js';
-import { checkLegal } from './legality.js';
+import { checkLegal, type IoasidKind } from './legality.js';
 import { RING_BYTES, RingQueue } from './ring-queue.js';
 import { rules } from './rules.js';
 
@@ -31,26 +32,19 @@ export function allocIoasid(call: Call, cmd: uapi.AllocIoasid): void {
 /** ALLOC_IOASID_SVA: the table is a process's. */
 export function allocIoasidSva(call: Call, cmd: uapi.AllocIoasidSva): void {
   checkFlags(cmd.flags, 0);
-  const table = allocSva(call, boundDevice(call), cmd.pidfd);
-  const made = call.reserve(new OwnedIoasid(call.context, 'sva', table, null));
-  call.respond(uapi.alloc_ioasid_sva, { ...cmd, out_ioasid: made.id }, true);
+  answer(call, uapi.alloc_ioasid_sva, cmd, 'sva', allocSva(call, boundDevice(call), cmd.pidfd));
 }
 
 /** ALLOC_IOASID_KVM: the table is a virtual machine's. */
 export function allocIoasidKvm(call: Call, cmd: uapi.AllocIoasidKvm): void {
   checkFlags(cmd.flags, 0);
-  finishKvm(call, cmd, allocKvm(call, boundDevice(call), cmd.fd));
+  answer(call, uapi.alloc_ioasid_kvm, cmd, 'kvm', allocKvm(call, boundDevice(call), cmd.fd));
 }
 
 /** The same as a call of the machine's own file, whose pages are `pagesOf()`. */
 export function allocIoasidOfMachine(call: Call, cmd: uapi.AllocIoasidKvm, pagesOf: () => LivePages): void {
   checkFlags(cmd.flags, 0);
-  finishKvm(call, cmd, allocLive(call, boundDevice(call), pagesOf));
-}
-
-function finishKvm(call: Call, cmd: uapi.AllocIoasidKvm, table: HwptOwned): void {
-  const made = call.reserve(new OwnedIoasid(call.context, 'kvm', table, null));
-  call.respond(uapi.alloc_ioasid_kvm, { ...cmd, out_ioasid: made.id }, true);
+  answer(call, uapi.alloc_ioasid_kvm, cmd, 'kvm', allocLive(call, boundDevice(call), pagesOf));
 }
 
 /** ALLOC_IOASID_USER_PAGE_TABLE: the root is an address of the caller's process. */
@@ -59,8 +53,7 @@ export function allocIoasidUser(call: Call, cmd: uapi.AllocIoasidUserPageTable):
   const data = tableData(call, cmd);
   const table = allocUserTable(call, boundDevice(call), data);
   if ((cmd.flags & uapi.IOASID_FAULT) !== 0) deliverFaults(call, table, faultFile(call, cmd.fault_id));
-  const made = call.reserve(new OwnedIoasid(call.context, 'user', table, null));
-  call.respond(uapi.alloc_ioasid_user_page_table, { ...cmd, out_ioasid: made.id }, true);
+  answer(call, uapi.alloc_ioasid_user_page_table, cmd, 'user', table);
 }
 
 /** ALLOC_IOASID_NESTED_PAGE_TABLE: the root is an address in the space of the parent. */
@@ -79,8 +72,22 @@ export function allocIoasidNested(call: Call, cmd: uapi.AllocIoasidNestedPageTab
   const stage = (parent as KernelIoasid).parentFor(call, device);
   const table = allocNested(call, stage, device, IOMMU_HWPT_ALLOC_PASID, data);
   if ((cmd.flags & uapi.IOASID_FAULT) !== 0) deliverFaults(call, table, faultFile(call, cmd.fault_id));
-  const made = call.reserve(new OwnedIoasid(context, 'nested', table, parent as KernelIoasid));
-  call.respond(uapi.alloc_ioasid_nested_page_table, { ...cmd, out_ioasid: made.id }, true);
+  answer(call, uapi.alloc_ioasid_nested_page_table, cmd, 'nested', table, parent as KernelIoasid);
+}
+
+/** Gives a table of somebody else's its ioasid. */
+function answer<T extends { out_ioasid: number }>(
+  call: Call,
+  struct: Struct<T>,
+  cmd: T,
+  kind: IoasidKind,
+  table: OwnedIoasid['table'],
+  parent: KernelIoasid | null = null,
+): void {
+  const made = new OwnedIoasid(call.context, kind, table, parent);
+  if (parent !== null) call.tx.onAbort(() => (parent.users -= 1));
+  call.reserve(made);
+  call.respond(struct, { ...cmd, out_ioasid: made.id }, true);
 }
 
 /** FAULT_IOASID: a file of page requests, as IOMMU_FAULT_QUEUE_ALLOC makes it, or with two rings. */

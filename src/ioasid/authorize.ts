@@ -33,8 +33,7 @@ export function authorizeIoasid(user: UserMemory, arg: bigint, device: Authorizi
   const { call, found, pasid } = read(user, arg, device);
   const { bound } = device;
   const { name } = bound.device;
-  const isTaken = pasid === IOMMU_NO_PASID ? device.isAttached : device.pasids.has(pasid);
-  if (isTaken) refuse(rules.ioasid_authorize_busy, { device: name, pasid });
+  if (holds(device, pasid)) refuse(rules.ioasid_authorize_busy, { device: name, pasid });
   finish(call, () => {
     found.attach(call, bound, pasid);
     return 0;
@@ -48,12 +47,16 @@ export function deauthorizeIoasid(user: UserMemory, arg: bigint, device: Authori
   const { found, pasid } = read(user, arg, device);
   const { bound } = device;
   const hwpt = bound.group.attachments.get(pasid)?.hwpt;
-  const isIts = hwpt !== undefined && found.isShownBy(hwpt);
+  const isIts = holds(device, pasid) && hwpt !== undefined && found.isShownBy(hwpt);
   if (!isIts) refuse(rules.ioasid_deauthorize_other, { device: bound.device.name, ioasid: found.id, pasid });
   if (pasid === IOMMU_NO_PASID) device.detach();
   else device.detachPasid(pasid);
   return 0;
 }
+
+/** Of this device: what its group has attached may be another's of the group. */
+const holds = ({ isAttached, pasids }: AuthorizingDevice, pasid: number): boolean =>
+  pasid === IOMMU_NO_PASID ? isAttached : pasids.has(pasid);
 
 function read(user: UserMemory, arg: bigint, { context, bound }: AuthorizingDevice): Request {
   const { name, maxPasids } = bound.device;

@@ -38,8 +38,10 @@ export class KernelIoasid extends IoasidCommon {
     ioas.users += 1;
   }
 
+  /** What stands on a table of its counts there too, and is an ioasid of its own, a user of this one. */
   get attachments(): number {
-    return this.tables.reduce((sum, { users }) => sum + users - 2, 0);
+    const users = this.tables.reduce((sum, table) => sum + table.users - 2, 0);
+    return users - (this.users - 1);
   }
 
   isShownBy(table: Hwpt): boolean {
@@ -71,6 +73,7 @@ export class KernelIoasid extends IoasidCommon {
     if (hardware.unit.allocNested !== undefined) {
       const flags = IOMMU_HWPT_ALLOC_NEST_PARENT | pasid;
       table = call.tx.attempt(() => allocPaging(call, this.ioas, device, flags, null));
+      if (table instanceof Errno && table.code === 'ENOMEM') throw table;
     }
     if (!(table instanceof HwptPaging)) table = allocPaging(call, this.ioas, device, pasid, null);
     const made = table;

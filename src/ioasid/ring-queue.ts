@@ -54,7 +54,7 @@ export class RingQueue extends FaultQueue {
     };
   }
 
-  /** A group goes in whole, or not at all. */
+  /** A group waits for its response once all of it is in the ring. */
   override deliver(group: PageFaultGroup): void {
     const { bound } = group.handle as DeviceHandle;
     for (const { flags, pasid, grpid, perm, addr } of group.faults) {

@@ -2,6 +2,7 @@
  * From what people wrote to what is built: every default filled in, every name resolved, every contradiction found.
  * Light, because it says which device files there are before an engine is loaded.
  */
+import { CXL_GRANULE } from '../bus/cxl.js';
 import { vtdDefaults, type VtdFeatures } from '../hw/vtd/features.js';
 import type { ResvRegion } from '../hw/unit.js';
 import type {
@@ -42,6 +43,8 @@ export interface DevicePlan {
   readonly reserved: readonly ResvRegion[];
   readonly model: DeviceModelName;
   readonly namespaces: readonly NamespacePlan[];
+  /** Bytes; null: it is no CXL device. */
+  readonly cxlMemory: number | null;
   /** Virtual functions that it can have: their requester ids are free. */
   readonly virtualFunctions: VirtualFunctionsPlan | null;
 }
@@ -111,11 +114,14 @@ export function tryPlan(topology: Topology): { plan: MachinePlan; problems: read
   return { plan: planner.plan(topology), problems: planner.problems };
 }
 
+/** The unit sees requester ids only: of two PCI segments or buses one would be taken for the other. */
+const sourceKey = (unit: UnitPlan, id: number): string => `${unit.name} ${id}`;
+
 class Planner {
   readonly problems: Problem[] = [];
   readonly #units = new Map<string, UnitPlan>();
   readonly #buses = new Map<string, BusPlan>();
-  /** Who has a requester id, by unit and PCI segment or bus, and number. */
+  /** Who has a requester id, by {@link sourceKey}. */
   readonly #sources = new Map<string, string>();
   /** Where the search for a free one goes on. */
   readonly #freeSources = new Map<UnitPlan, number>();
@@ -242,6 +248,7 @@ class Planner {
       reserved: this.#reserved(path, device.reserved ?? []),
       model,
       namespaces: this.#namespaces(path, model, device.namespaces),
+      cxlMemory: device.cxlMemory === undefined ? null : bytesOf(device.cxlMemory),
       virtualFunctions: null,
     };
     if (plan.pri && !plan.ats)
@@ -294,27 +301,25 @@ class Planner {
       this.#problem([...path, 'sourceId'], 'a PCI address says the requester id already');
       return null;
     }
-    // The unit sees requester ids only: of two PCI segments one would be taken for the other.
-    const taken = (id: number): string => `${bus.unit.name} ${id}`;
     let id = device.sourceId ?? 1;
     if (isPci)
       id = parseInt(address[2]!, 16) * 256 + parseInt(address[3]!, 16) * 8 + parseInt(address[4]!, 16);
     else if (device.sourceId === undefined) id = this.#freeSource(bus.unit);
-    const other = this.#sources.get(taken(id));
+    const other = this.#sources.get(sourceKey(bus.unit, id));
     if (other !== undefined) {
       const text = `requester id 0x${id.toString(16)} belongs to ${other}, behind the same unit`;
       const atKey = device.sourceId === undefined;
       this.#problem(atKey ? path : [...path, 'sourceId'], text, atKey);
       return null;
     }
-    this.#sources.set(taken(id), path[1] as string);
+    this.#sources.set(sourceKey(bus.unit, id), path[1] as string);
     return id;
   }
 
   /** The lowest requester id that nobody behind `unit` has had. */
   #freeSource(unit: UnitPlan): number {
     let id = this.#freeSources.get(unit) ?? 1;
-    while (this.#sources.has(`${unit.name} ${id}`) && id < MAX_SOURCE_ID) id += 1;
+    while (this.#sources.has(sourceKey(unit, id)) && id < MAX_SOURCE_ID) id += 1;
     this.#freeSources.set(unit, id);
     return id;
   }
@@ -334,6 +339,11 @@ class Planner {
       this.#problem([...path, key], text, true);
     if (device.namespaces !== undefined && model !== 'nvme')
       wrong('namespaces', 'only an nvme has namespaces');
+    if (device.cxlMemory !== undefined) {
+      const isPlace = model === 'dma-test' && bus.type === 'pci' && device.virtualFunction !== true;
+      if (!isPlace) wrong('cxlMemory', 'only a dma-test on PCI that is no virtual function has memory');
+      if (bytesOf(device.cxlMemory) % CXL_GRANULE !== 0) wrong('cxlMemory', 'expected a multiple of 256M');
+    }
     if (device.virtualFunctions !== undefined && device.virtualFunction === true)
       wrong('virtualFunctions', 'a virtual function has none');
     if (device.virtualFunctions !== undefined && bus.type !== 'pci')
@@ -365,9 +375,10 @@ class Planner {
   #withVirtualFunctions(plan: DevicePlan, total: number): DevicePlan {
     if (total === 0 || plan.bus.type !== 'pci') return plan;
     const { sourceId, bus, name } = plan;
-    const key = (id: number): string => `${bus.unit.name} ${id}`;
     const isFree = (first: number): boolean => {
-      for (let id = first; id < first + total; id++) if (this.#sources.has(key(id))) return false;
+      for (let id = first; id < first + total; id++) {
+        if (this.#sources.has(sourceKey(bus.unit, id))) return false;
+      }
       return true;
     };
     let first = (sourceId & ~7) + VIRTUAL_AWAY;
@@ -378,7 +389,7 @@ class Planner {
       return plan;
     }
     for (let id = first; id < first + total; id++)
-      this.#sources.set(key(id), `a virtual function of ${name}`);
+      this.#sources.set(sourceKey(bus.unit, id), `a virtual function of ${name}`);
     return { ...plan, virtualFunctions: { total, offset: first - sourceId } };
   }
 

@@ -32,13 +32,7 @@ function accessOf(group: VfioGroup, device: VfioDevice, task: Task): Access {
   if (group.iommufd !== null) return bindToCompatIoas(group.iommufd, device, task);
   if (group.container!.iommu === null) refuse(rules.device_no_iommu, { group: group.number });
   group.hold();
-  group.containerUsers += 1;
-  return {
-    end() {
-      group.containerUsers -= 1;
-      group.release();
-    },
-  };
+  return { end: () => group.release() };
 }
 
 /** strndup_user: what lies behind the end of the string may be missing. */

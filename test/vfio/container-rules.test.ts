@@ -1,10 +1,11 @@
 /** Each rule of groups and containers is broken once, alone: the refusal names it and leaves nothing behind. */
 import { expect, test } from 'vitest';
-import { Errno, type ErrnoName } from '../../src/base/errno.js';
+import type { ErrnoName } from '../../src/base/errno.js';
 import { rules as container } from '../../src/vfio/container-rules.js';
 import { rules as group } from '../../src/vfio/group-rules.js';
 import * as u from '../../src/wire/uapi/iommufd.gen.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { refusalOf } from '../refusal.js';
 import { PAGE } from '../iommufd/world.js';
 import { ContainerWorld, V2 } from './container-world.js';
 
@@ -17,6 +18,16 @@ const onGroup =
   (act: (w: ContainerWorld, fd: number) => unknown): Break =>
   (w) => {
     const fd = w.openGroup(w.newDevice().group);
+    return () => act(w, fd);
+  };
+
+/** An open group whose only device has lost its driver. */
+const onDeserted =
+  (act: (w: ContainerWorld, fd: number) => unknown): Break =>
+  (w) => {
+    const { group: it, vfio } = w.newDevice();
+    const fd = w.openGroup(it);
+    it.unregister(vfio);
     return () => act(w, fd);
   };
 
@@ -74,6 +85,7 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
   group_mmap: ['ENODEV', onGroup((w, fd) => w.client.mmap(fd, REQUEST))],
 
   status_unreadable: ['EFAULT', onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GROUP_GET_STATUS, 0n))],
+  status_no_device: ['ENODEV', onDeserted((w, fd) => w.status(fd))],
   status_size: [
     'EINVAL',
     onGroup((w, fd) =>
@@ -96,6 +108,7 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
     onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GROUP_SET_CONTAINER, 0n)),
   ],
   set_container_fd: ['EBADF', onGroup((w, fd) => w.setContainer(fd, 99))],
+  set_container_no_device: ['ENODEV', onDeserted((w, fd) => w.setContainer(fd, w.openContainer()))],
   set_container_twice: [
     'EINVAL',
     (w) => {
@@ -190,14 +203,7 @@ test.for(Object.entries({ ...groupCases, ...containerCases }))('%s', ([id, [code
   const w = new ContainerWorld();
   const act = arrange(w);
   const before = w.snapshot();
-  let refusal: unknown = null;
-  try {
-    act();
-  } catch (error) {
-    refusal = error;
-  }
-  expect(refusal).toBeInstanceOf(Errno);
-  expect({ rule: (refusal as Errno).rule, code: (refusal as Errno).code }).toEqual({ rule: id, code });
+  expect(refusalOf(act)).toMatchObject({ rule: id, code });
   expect(w.snapshot()).toEqual(before);
   w.end();
 });

@@ -1,11 +1,13 @@
 /** VFIO's calls that bind a guest's page table through a container (R31 to R37). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createMachine, type Machine } from '../../src/machine/machine.js';
+import type { Topology } from '../../src/machine/topology.js';
 import { rules } from '../../src/vfio/nesting/rules.js';
 import type { Infer, Struct } from '../../src/wire/struct.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as n from '../../src/wire/uapi/vfio-nesting.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { errnoOf, ruleOf } from '../refusal.js';
 
 const PAGE = 4096n;
 const GUEST = 0x10_0000n;
@@ -24,26 +26,16 @@ const encode = <T>(struct: Struct<T>, values: Partial<T>): Uint8Array => {
   struct.encode(struct.create(values), bytes);
   return bytes;
 };
-const errnoOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-  return 'none';
-};
+beforeEach(() => start({ '0000:00:01.0': {}, '0000:00:02.0': {} }));
 
-beforeEach(() => {
-  const devices = { '0000:00:01.0': {}, '0000:00:02.0': {} };
+function start(devices: NonNullable<Topology['devices']>): void {
   machine = createMachine({ topology: { vfioNesting: true, devices } });
   const { client } = machine;
   container = client.open('/dev/vfio/vfio');
   group = client.open('/dev/vfio/0');
   client.ioctl(group, v.VFIO_GROUP_SET_CONTAINER, store(new Uint8Array(new Int32Array([container]).buffer)));
   client.ioctl(container, v.VFIO_SET_IOMMU, BigInt(n.VFIO_TYPE1_NESTING_IOMMU));
-  const name = new TextEncoder().encode('0000:00:01.0\0');
-  device = client.ioctl(group, v.VFIO_GROUP_GET_DEVICE_FD, store(name));
-  enableBusMaster();
+  openDevice('0000:00:01.0');
   memory = machine.memory.alloc(16 * 4096);
   const map = { argsz: 32, flags: 3, vaddr: memory, iova: GUEST, size: 16n * PAGE };
   client.ioctl(container, v.VFIO_IOMMU_MAP_DMA, store(encode(v.vfio_iommu_type1_dma_map, map)));
@@ -52,12 +44,18 @@ beforeEach(() => {
     const next = level === 3n ? GUEST + 8n * PAGE : GUEST + (level + 1n) * PAGE;
     setEntry(level, next | 7n);
   }
-});
+}
 afterEach(() => {
   machine.client.exit();
   const left = machine.leaks();
   expect(left).toEqual(Object.fromEntries(Object.keys(left).map((kind) => [kind, 0])));
 });
+
+function openDevice(name: string): void {
+  const at = store(new TextEncoder().encode(`${name}\0`));
+  device = machine.client.ioctl(group, v.VFIO_GROUP_GET_DEVICE_FD, at);
+  enableBusMaster();
+}
 
 function enableBusMaster(): void {
   const config = BigInt(v.VFIO_PCI_CONFIG_REGION_INDEX) << 40n;
@@ -174,6 +172,21 @@ describe('a guest table that is bound', () => {
       expect(byteOf(page)).toBe(5);
       page += 1n;
     }
+  });
+
+  test('serves every device of a group', () => {
+    start({ '0000:00:01.0': { group: 'pair' }, '0000:00:02.0': { group: 'pair' } });
+    const pasid = request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);
+    bind(table(pasid));
+    expect(fill(pasid)).toBe(DONE);
+    openDevice('0000:00:02.0');
+    expect(fill(pasid)).toBe(DONE);
+    setEntry(3n, (GUEST + 9n * PAGE) | 7n);
+    invalidate({ granularity: n.IOMMU_INV_GRANU_DOMAIN });
+    fill(pasid);
+    expect(byteOf(9n)).toBe(5);
+    unbind(pasid);
+    expect(fill(pasid)).toBe(FAULTED);
   });
 
   test('ends with the container, whoever is closed first', () => {
@@ -293,14 +306,6 @@ test('R35, R36: the chain of GET_INFO says what can be bound, and by which paylo
   expect(found!.cap_reg).not.toBe(0n);
 });
 
-const ruleOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { rule: string }).rule;
-  }
-  return 'none';
-};
 const bindRaw = (payload: Uint8Array, flags: number = n.VFIO_IOMMU_BIND_GUEST_PGTBL): number =>
   withPayload(n.VFIO_IOMMU_BIND, flags, payload);
 const fresh = (): number => request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);

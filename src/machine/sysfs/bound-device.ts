@@ -1,7 +1,7 @@
 /** A device and its group as drivers get and lose it: VFIO's group knows those that VFIO has; one of the kernel's claims. */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import { HEADER } from '../../bus/pci-config.js';
+import * as r from '../../bus/pci-registers.js';
 import type { VfioGroup } from '../../vfio/group.js';
 import type { BuiltDevice } from '../build.js';
 import { isVfio, type Bound, type Driver } from './bindings.js';
@@ -27,35 +27,27 @@ export class BoundDevice implements Bound {
     this.#group = vfio.group;
     const config = 'config' in model ? (model as PciModel).config : null;
     const word = (offset: number): string => (config?.read(offset, 2) ?? 0).toString(16).padStart(4, '0');
-    this.id = config === null ? '' : `${word(HEADER.vendor)}:${word(HEADER.device)}`;
-    this.classCode = (config?.read(HEADER.revision, 4) ?? 0) >>> 8;
+    this.id = config === null ? '' : `${word(r.PCI_VENDOR_ID)}:${word(r.PCI_DEVICE_ID)}`;
+    this.classCode = (config?.read(r.PCI_CLASS_REVISION, 4) ?? 0) >>> 8;
   }
 
-  get isOpen(): boolean {
-    return this.#device.vfio.openCount > 0;
+  askBack(): boolean {
+    return this.#device.vfio.askBack();
   }
 
   join(driver: Driver): void {
     const { vfio, iommu } = this.#device;
     if (isVfio(driver)) return this.#group?.register(vfio);
     const { group } = iommu;
-    if (group.isOwned && !claimed.has(group)) {
+    if (group.isOwned && !group.isOwnedBy(kernel)) {
       refuse(rules.sysfs_bind_group, { group: group.id, device: this.name, driver: driver.name });
     }
     group.claimDmaOwner(kernel);
-    claimed.set(group, (claimed.get(group) ?? 0) + 1);
   }
 
   leave(driver: Driver): void {
     const { vfio, iommu } = this.#device;
     if (isVfio(driver)) return this.#group?.unregister(vfio);
-    const { group } = iommu;
-    group.releaseDmaOwner();
-    const left = claimed.get(group)! - 1;
-    if (left === 0) claimed.delete(group);
-    else claimed.set(group, left);
+    iommu.group.releaseDmaOwner();
   }
 }
-
-/** Groups that {@link kernel} owns, and for how many devices. */
-const claimed = new WeakMap<object, number>();

@@ -169,9 +169,8 @@ class UnitTables implements TableEntries {
     if (!this.#isOn) return `DMA Remapping is not enabled on ${this.#unit.name}\n`;
     const found = this.#context(sourceId);
     if (found === null) return '';
-    let entry: PasidEntry | undefined;
-    for (const each of this.#entries(found.context)) if (each.pasid === NO_PASID) entry = each;
-    if (entry === undefined) return '';
+    const [entry] = this.#entries(found.context) as Iterable<PasidEntry | undefined>;
+    if (entry?.pasid !== NO_PASID) return '';
     const type = Number((entry.words[0]! >> BigInt(st.PE_PGTT_SHIFT)) & BigInt(st.PE_PGTT_MASK));
     const isFirst = type === st.PGTT_FIRST_STAGE;
     if (!isFirst && type !== st.PGTT_SECOND_STAGE && type !== st.PGTT_NESTED) return '';

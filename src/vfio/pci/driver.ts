@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -22,7 +23,6 @@ import { getInfo, getIrqInfo } from './info.js';
 import { PciRegions } from './regions.js';
 import { saveState } from './reset.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 import { matchToken, type TokenRole } from './token.js';
 
 /** What the model does not say. */
@@ -121,9 +121,10 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return this.#config!;
   }
 
-  /** __vfio_pci_memory_enabled */
+  /** __vfio_pci_memory_enabled. No: closed, while somebody still has its memory mapped. */
   get isMemoryEnabled(): boolean {
-    const enabled = this.noCommandMemory || (this.config.command & r.PCI_COMMAND_MEMORY) !== 0;
+    if (this.#config === null) return false;
+    const enabled = this.noCommandMemory || (this.#config.command & r.PCI_COMMAND_MEMORY) !== 0;
     return enabled && this.#powerState < D3HOT;
   }
 
@@ -203,6 +204,10 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
 
   feature(request: FeatureRequest): number | null {
     return pciFeature(request, this.#lowPower, this.#role.kind === 'physical' ? this.#role.own : null);
+  }
+
+  request(): void {
+    this.irqs.request();
   }
 
   wake(): void {

@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { StoreWidth } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
@@ -13,9 +14,14 @@ import { loadRegion, sharedPages, storeInto, storeRegion } from '../region-acces
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { BARS, barLength, canMapBar, isMemoryBar } from './bars.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 
 const READ_WRITE = v.VFIO_REGION_INFO_FLAG_READ | v.VFIO_REGION_INFO_FLAG_WRITE;
+/** A capability that is nothing but its header. */
+const MSIX_MAPPABLE = new Uint8Array(v.vfio_info_cap_header.size);
+v.vfio_info_cap_header.encode(
+  { id: v.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, version: 1, next: 0 },
+  MSIX_MAPPABLE,
+);
 const FILL = new Uint8Array(4096).fill(0xff);
 
 export class PciRegions {
@@ -58,7 +64,7 @@ export class PciRegions {
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
-      caps.add(v.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1);
+      caps.add(MSIX_MAPPABLE);
       return { size, flags, caps };
     }
     // No device here has a ROM.
