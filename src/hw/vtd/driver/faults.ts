@@ -81,9 +81,11 @@ function tell(unit: VtdUnit, fault: FaultRecord): void {
 /** Whoever owns the table that the request went by. */
 function tellOwner(unit: VtdUnit, fault: FaultRecord): void {
   const { reason, isRead, pasid, sourceId, address, access } = fault;
-  const handle = unit.deviceBySource(sourceId)?.group.handle(pasid < 0 ? IOMMU_NO_PASID : pasid) ?? null;
-  if (handle === null) return;
+  const device = unit.deviceBySource(sourceId);
+  const handle = device?.group.handle(pasid < 0 ? IOMMU_NO_PASID : pasid) ?? null;
+  if (device === null || handle === null) return;
   handle.domain.faultHandler?.(handle, {
+    device,
     reason: neutralReason(reason),
     pasid: pasid < 0 ? null : pasid,
     perm:
