@@ -216,6 +216,8 @@ describe('R4, R13: a table of a virtual machine', () => {
   });
 });
 
+const faultFile = (): number => s.call(s.fd, i.FAULT_IOASID, i.fault_ioasid).out_fault_id;
+
 describe('R1, R6, R7, R8: which operation is for which kind', () => {
   const make = {
     kernel: () => s.kernel(),
@@ -239,7 +241,6 @@ describe('R1, R6, R7, R8: which operation is for which kind', () => {
     user: () => s.user(s.memory.alloc(4096), { flags: i.IOASID_FAULT, fault_id: faultFile() }),
     nested: () => s.nested(s.kernel(), 0n, { flags: i.IOASID_FAULT, fault_id: faultFile() }),
   };
-  const faultFile = (): number => s.call(s.fd, i.FAULT_IOASID, i.fault_ioasid).out_fault_id;
 
   for (const [kind, alloc] of Object.entries(make)) {
     const hasFaults = kind === 'user' || kind === 'nested';
