@@ -1,221 +1,257 @@
 /*
- * A machine monitor without a machine: guest memory in KVM slots, a device that uses the machine's own page table, and
- * another address space of the same device whose table the "guest" writes, with faults through memory: a ring, an
- * eventfd, and a loop that does what a virtual IOMMU does with them.
+ * A machine monitor without a machine: guest memory in KVM slots, and a device that uses the machine's own page table.
+ * Slots are added, moved, deleted and made read-only while a thread lets the device read all over guest-physical
+ * addresses, without a pause. Whatever it reads is what a slot shows there, or has shown while the transfer was under
+ * way; after each change a store reaches what is shown now, and nothing else.
  *
- * It needs a DMA test device behind an IOMMU that can nest and knows PASIDs and page requests, and a /dev/kvm, for which
- * ioasis has a stand-in where the system has none:
+ * It needs a DMA test device behind an IOMMU that knows PASIDs and page requests, and a /dev/kvm, for which ioasis has a
+ * stand-in where the system has none:
  *
- *     ioasis header > ioasis.h && cc -o machine machine.c
+ *     ioasis header > ioasis.h && cc -o machine machine.c -pthread
  *     ioasis run --profile vtd -- ./machine
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <pthread.h>
 
-#include "ioasis.h"
+#include "owners.h"
 
-#define PAGE 4096ul
-#define GUEST_PAGES 16
+#define PASID 4
 #define GUEST_BASE 0x100000000ul
-#define MOVED_BASE 0x200000000ul
-#define HOST_PASID 4
-#define GUEST_PASID 5
-#define GUEST_VA 0x7f0000000000ul
-#define ENTRY_FLAGS 7ul
+/* Blocks of the program's memory, one slot for each, and places in guest-physical addresses where they can be. */
+#define BLOCKS 3
+#define PLACES 5
+#define BLOCK_PAGES 16
+#define NOWHERE (-1)
+#define CHANGES 1000
 
 static int ioasids, device, vm;
 static char *memory;
 
-static void must(bool worked, const char *what)
+/* Where each block is, and whether it may be written; used by who changes slots. */
+static int place_of[BLOCKS] = { NOWHERE, NOWHERE, NOWHERE };
+static bool is_read_only[BLOCKS];
+
+/* What a place shows, for the thread: odd while it is being changed. */
+static struct {
+	_Atomic unsigned version;
+	_Atomic int block;
+} places[PLACES];
+
+static _Atomic bool stop;
+static unsigned long sure, under_way, refused;
+
+/* ---- Memory, and where the guest has it ---- */
+
+static uint64_t *page_of(int block, int page)
 {
-	if (worked)
-		return;
-	printf("   unexpected: %s (%s)\n", what, strerror(errno));
-	exit(1);
+	return (uint64_t *)(memory + (block * BLOCK_PAGES + page) * (int)PAGE);
 }
 
-static struct ioasis_dma store(uint64_t address, uint32_t pasid, unsigned char value)
+/* What the first word of a page says. The second is for stores. */
+static uint64_t name_of(int block, int page)
 {
-	struct ioasis_dma dma = {
-		.size = sizeof(dma),
-		.op = IOASIS_DMA_OP_FILL,
-		.flags = IOASIS_DMA_PASID | IOASIS_DMA_ATS | IOASIS_DMA_PRI,
-		.pasid = pasid,
-		.iova = address,
-		.length = 8,
-		.value = value,
-	};
-
-	must(ioctl(device, IOASIS_DMA, &dma) == 0, "IOASIS_DMA");
-	return dma;
+	return 0x5107000000000000ul | (uint64_t)block << 32 | (uint64_t)page;
 }
 
-static void authorize(uint32_t ioasid, uint32_t pasid)
+static uint64_t guest_address(int place, int page)
 {
-	struct authorize_ioasid cmd = {
-		.argsz = sizeof(cmd), .flags = IOASID_PASID, .ioasid = ioasid, .pasid = pasid,
-	};
-
-	must(ioctl(device, AUTHORIZE_IOASID, &cmd) == 0, "AUTHORIZE_IOASID");
+	/* Next to each other, so that what lies beside a slot is another one or nothing. */
+	return GUEST_BASE + (uint64_t)(place * BLOCK_PAGES + page) * PAGE;
 }
 
-static void set_slot(uint64_t guest_address, uint64_t size)
+static void set_slot(int block, int place, uint32_t flags)
 {
 	struct kvm_userspace_memory_region slot = {
-		.slot = 0,
-		.guest_phys_addr = guest_address,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)memory,
+		.slot = (uint32_t)block,
+		.flags = flags,
+		.guest_phys_addr = place == NOWHERE ? 0 : guest_address(place, 0),
+		.memory_size = place == NOWHERE ? 0 : BLOCK_PAGES * PAGE,
+		.userspace_addr = (uintptr_t)page_of(block, 0),
 	};
 
 	must(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0, "KVM_SET_USER_MEMORY_REGION");
 }
 
+/* ---- The thread: reads, and judges each by what was shown before and after ---- */
+
+static void judge(int place, int page, unsigned before, int block, struct ioasis_dma dma, uint64_t word)
+{
+	bool is_sure = before % 2 == 0 && places[place].version == before;
+
+	if (!is_sure) {
+		under_way++;
+		must(is_refused(dma) || (is_done(dma) && (word & ~(3ul << 32)) == name_of(0, page)), "a read under way");
+	} else if (block == NOWHERE) {
+		refused++;
+		must(is_refused(dma), "a read where no slot is");
+	} else {
+		sure++;
+		must(is_done(dma) && word == name_of(block, page), "a read from a slot");
+	}
+}
+
+static void *keep_reading(void *unused)
+{
+	unsigned seed = 1;
+
+	while (!stop) {
+		int place = rand_r(&seed) % PLACES, page = rand_r(&seed) % BLOCK_PAGES;
+		unsigned before = places[place].version;
+		int block = places[place].block;
+		uint64_t word = 0;
+		struct ioasis_dma dma = load(device, PASID, guest_address(place, page), sizeof(word), &word);
+
+		judge(place, page, before, block, dma, word);
+	}
+	return unused;
+}
+
+/* ---- Changes ---- */
+
+static void show(int place, int block)
+{
+	if (place != NOWHERE)
+		places[place].block = block;
+}
+
+/* Begins or ends a change of what one or two places show. */
+static void change_versions(int old, int place)
+{
+	if (old != NOWHERE)
+		places[old].version++;
+	if (place != NOWHERE && place != old)
+		places[place].version++;
+}
+
+/* Puts a block to another place, or from or to nowhere. */
+static void move_block(int block, int place, bool read_only)
+{
+	int old = place_of[block];
+
+	change_versions(old, place);
+	/* A slot can be moved, but to make it read-only it has to be made anew. */
+	if (old != NOWHERE && (place == NOWHERE || read_only != is_read_only[block]))
+		set_slot(block, NOWHERE, 0);
+	if (place != NOWHERE)
+		set_slot(block, place, read_only ? KVM_MEM_READONLY : 0);
+	show(old, NOWHERE);
+	show(place, block);
+	place_of[block] = place;
+	is_read_only[block] = read_only;
+	change_versions(old, place);
+}
+
+static bool is_free(int place)
+{
+	for (int block = 0; block < BLOCKS; block++)
+		if (place_of[block] == place)
+			return false;
+	return true;
+}
+
+static void change_something(void)
+{
+	int block = rand() % BLOCKS, place = rand() % (PLACES + 1) - 1;
+
+	if (place == NOWHERE ? place_of[block] != NOWHERE : is_free(place))
+		move_block(block, place, place != NOWHERE && rand() % 4 == 0);
+}
+
+static void store_word(int place, int page, uint64_t value, struct ioasis_dma *dma)
+{
+	*dma = (struct ioasis_dma){
+		.op = IOASIS_DMA_OP_WRITE,
+		.pasid = PASID,
+		.iova = guest_address(place, page) + sizeof(value),
+		.length = sizeof(value),
+		.data_uptr = (uintptr_t)&value,
+	};
+	must(submit(device, dma) == 0, "IOASIS_DMA");
+}
+
+/* A store to every place: it is in the block that is there, if that may be written, and in no other. */
+static void expect_shown(uint64_t value)
+{
+	int page = rand() % BLOCK_PAGES;
+
+	for (int place = 0; place < PLACES; place++) {
+		int there = places[place].block;
+		bool may = there != NOWHERE && !is_read_only[there];
+		uint64_t before[BLOCKS];
+		struct ioasis_dma dma;
+
+		for (int block = 0; block < BLOCKS; block++)
+			before[block] = page_of(block, page)[1];
+		store_word(place, page, value + (uint64_t)place, &dma);
+		must(may ? is_done(dma) : is_refused(dma), "a store after a change");
+		for (int block = 0; block < BLOCKS; block++) {
+			uint64_t expected = may && block == there ? value + (uint64_t)place : before[block];
+
+			must(page_of(block, page)[1] == expected, "what a store has reached");
+		}
+	}
+}
+
+/* ---- The monitor ---- */
+
 static void set_up(void)
 {
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	/* Issued on the machine's own file. */
+	struct alloc_ioasid_kvm alloc = { .size = sizeof(alloc) };
 
-	ioasids = open("/dev/ioasid", O_RDWR | O_CLOEXEC);
-	device = open("/dev/vfio/devices/vfio0", O_RDWR | O_CLOEXEC);
-	must(kvm >= 0 && ioasids >= 0 && device >= 0, "open");
+	must(kvm >= 0, "/dev/kvm");
 	must(ioctl(kvm, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "KVM_GET_API_VERSION");
 	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	must(vm >= 0, "KVM_CREATE_VM");
-	bind.iommufd = ioasids;
-	must(ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0, "VFIO_DEVICE_BIND_IOMMUFD");
-	memory = mmap(NULL, GUEST_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED, "mmap");
-}
-
-static void use_slots(void)
-{
-	/* Issued on the machine's own file. */
-	struct alloc_ioasid_kvm alloc = { .size = sizeof(alloc), .fd = ioasids };
-
+	alloc.fd = ioasids = open_ioasids();
+	device = open_device(0);
+	must(bind_device(device, ioasids) == 0, "VFIO_DEVICE_BIND_IOMMUFD");
 	must(ioctl(vm, ALLOC_IOASID_KVM, &alloc) == 0, "ALLOC_IOASID_KVM");
-	authorize(alloc.out_ioasid, HOST_PASID);
-	printf("\nThe machine's own table, under PASID %d.\n", HOST_PASID);
-	must(store(GUEST_BASE, HOST_PASID, 1).out_fault_reason == IOASIS_DMA_PAGE_INVALID, "no slot");
-	printf("   No slot yet: the page request was answered INVALID.\n");
-	set_slot(GUEST_BASE, GUEST_PAGES * PAGE);
-	must(store(GUEST_BASE + PAGE, HOST_PASID, 2).out_state == IOASIS_DMA_DONE && memory[PAGE] == 2, "a slot");
-	printf("   A slot at 0x%lx: the device stores into the machine's memory.\n", GUEST_BASE);
-	set_slot(MOVED_BASE, GUEST_PAGES * PAGE);
-	must(store(GUEST_BASE + PAGE, HOST_PASID, 3).out_fault_reason == IOASIS_DMA_PAGE_INVALID, "where it was");
-	must(store(MOVED_BASE + PAGE, HOST_PASID, 4).out_state == IOASIS_DMA_DONE && memory[PAGE] == 4, "moved");
-	printf("   The slot moved to 0x%lx: there, and no longer where it was.\n", MOVED_BASE);
+	must(authorize(device, alloc.out_ioasid, PASID) == 0, "AUTHORIZE_IOASID");
+	memory = map_pages(BLOCKS * BLOCK_PAGES, MAP_PRIVATE);
+	for (int block = 0; block < BLOCKS; block++)
+		for (int page = 0; page < BLOCK_PAGES; page++)
+			page_of(block, page)[0] = name_of(block, page);
+	for (int place = 0; place < PLACES; place++)
+		places[place].block = NOWHERE;
 }
 
-/* ---- A table that the guest writes, at addresses of the space that its monitor maps ---- */
-
-static uint64_t guest_table(void)
+static void show_each_change(void)
 {
-	struct alloc_ioasid parent = { .size = sizeof(parent) };
-	struct map_ioasid map = {
-		.size = sizeof(map),
-		.flags = IOASID_READ | IOASID_WRITE,
-		.user_va = (uintptr_t)memory,
-		.length = GUEST_PAGES * PAGE,
-		.iova = GUEST_BASE,
-	};
-
-	must(ioctl(ioasids, ALLOC_IOASID, &parent) == 0, "ALLOC_IOASID");
-	map.ioasid = parent.out_ioasid;
-	must(ioctl(ioasids, MAP_IOASID, &map) == 0, "MAP_IOASID");
-	/* Pages 4 to 7 are the levels of the table, page 8 is the data; the last level is empty. */
-	for (int level = 0; level < 3; level++) {
-		uint64_t *table = (uint64_t *)(memory + (4 + level) * PAGE);
-
-		table[GUEST_VA >> (39 - 9 * level) & 511] = (GUEST_BASE + (5 + level) * PAGE) | ENTRY_FLAGS;
-	}
-	return parent.out_ioasid;
-}
-
-static void answer(char *rings, int response_eventfd)
-{
-	struct ioasid_fault_header *faults = (void *)rings;
-	struct ioasid_response_header *responses = (void *)(rings + PAGE + 512 * 64);
-	uint32_t tail = faults->tail, head = responses->head;
-
-	while (tail != __atomic_load_n(&faults->head, __ATOMIC_ACQUIRE)) {
-		struct iommu_fault_prm *fault = (void *)(rings + faults->offset + tail * faults->entry_size);
-		struct ioasid_page_response *response =
-			(void *)((char *)responses + responses->offset + head * responses->entry_size);
-
-		printf("   The ring has a page request: PASID %u, address 0x%lx. The guest maps the page.\n", fault->pasid,
-		       (unsigned long)fault->addr);
-		((uint64_t *)(memory + 7 * PAGE))[fault->addr >> 12 & 511] = (GUEST_BASE + 8 * PAGE) | ENTRY_FLAGS;
-		*response = (struct ioasid_page_response){
-			.argsz = sizeof(*response),
-			.version = IOMMU_PAGE_RESP_VERSION_1,
-			.flags = IOMMU_PAGE_RESP_PASID_VALID,
-			.pasid = fault->pasid,
-			.grpid = fault->grpid,
-			.code = IOMMU_PAGE_RESP_SUCCESS,
-			.dev_id = fault->dev_id,
-		};
-		tail = (tail + 1) % faults->nb_entries;
-		head = (head + 1) % responses->nb_entries;
-	}
-	faults->tail = tail;
-	__atomic_store_n(&responses->head, head, __ATOMIC_RELEASE);
-	must(eventfd_write(response_eventfd, 1) == 0, "the eventfd of responses");
-}
-
-static void use_ring(void)
-{
-	struct fault_ioasid fault = {
-		.size = sizeof(fault),
-		.flags = IOASID_FAULT_RING,
-		.fault_eventfd = eventfd(0, EFD_CLOEXEC),
-		.response_eventfd = eventfd(0, EFD_CLOEXEC),
-	};
-	struct iommu_hwpt_vtd_s1 table = { .pgtbl_addr = GUEST_BASE + 4 * PAGE, .addr_width = 48 };
-	struct alloc_ioasid_nested_page_table nested = {
-		.size = sizeof(nested),
-		.flags = IOASID_FAULT,
-		.format = IOMMU_HWPT_DATA_VTD_S1,
-		.data_len = sizeof(table),
-		.data_uptr = (uintptr_t)&table,
-	};
-	struct ioasis_dma_completion done;
-	eventfd_t count;
-	char *rings;
-
-	printf("\nA table that the guest writes, under PASID %d.\n", GUEST_PASID);
-	must(ioctl(ioasids, FAULT_IOASID, &fault) == 0, "FAULT_IOASID");
-	rings = mmap(NULL, fault.out_length, PROT_READ | PROT_WRITE, MAP_SHARED, fault.out_fault_fd, 0);
-	must(rings != MAP_FAILED, "mmap of the rings");
-	nested.parent = guest_table();
-	nested.fault_id = fault.out_fault_id;
-	must(ioctl(ioasids, ALLOC_IOASID_NESTED_PAGE_TABLE, &nested) == 0, "ALLOC_IOASID_NESTED_PAGE_TABLE");
-	authorize(nested.out_ioasid, GUEST_PASID);
-	must(store(GUEST_VA, GUEST_PASID, 9).out_state == IOASIS_DMA_PENDING, "a store that waits");
-	must(eventfd_read(fault.fault_eventfd, &count) == 0, "the eventfd of faults");
-	answer(rings, fault.response_eventfd);
-	must(poll(&(struct pollfd){ .fd = device, .events = POLLIN }, 1, -1) == 1, "poll");
-	must(read(device, &done, sizeof(done)) == sizeof(done), "the completion");
-	must(done.state == IOASIS_DMA_DONE && memory[8 * PAGE] == 9, "the store");
-	printf("   After the response the device tried again, and its store is there.\n");
+	printf("The machine's own table, under PASID %d.\n", PASID);
+	expect_shown(100);
+	printf("   No slot yet: every page request is answered INVALID.\n");
+	move_block(0, 0, false);
+	expect_shown(200);
+	printf("   A slot at 0x%lx: the device stores into the machine's memory.\n", guest_address(0, 0));
+	move_block(0, 3, false);
+	expect_shown(300);
+	printf("   The slot moved to 0x%lx: there, and no longer where it was.\n", guest_address(3, 0));
+	move_block(0, 3, true);
+	expect_shown(400);
+	printf("   Read-only: it can be read, and a store is refused.\n");
+	move_block(0, NOWHERE, false);
+	expect_shown(500);
+	printf("   Deleted: nothing is there.\n");
 }
 
 int main(void)
 {
+	pthread_t thread;
+
 	set_up();
-	use_slots();
-	use_ring();
+	must(pthread_create(&thread, NULL, keep_reading, NULL) == 0, "pthread_create");
+	show_each_change();
+	for (uint64_t change = 1; change <= CHANGES; change++) {
+		change_something();
+		expect_shown(change * 1000);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	printf("%d more changes. Reads meanwhile: %lu from slots, %lu where none was, %lu across a change; ", CHANGES, sure,
+	       refused, under_way);
+	printf("no wrong word.\n");
 	return 0;
 }

@@ -1,63 +1,29 @@
 /*
  * Shared virtual addresses: a device that uses the page table of this very process. It reads and writes at the program's
  * own addresses, finds what the program has there at that moment and nothing else, and asks the process for pages that
- * are not there yet, as a load of the program's own would.
+ * are not there yet, as a load of the program's own would. Nobody has to tell it what changes, not even while it reads.
  *
  * It needs a DMA test device behind an IOMMU that knows PASIDs and page requests:
  *
- *     ioasis header > ioasis.h && cc -o sva sva.c
+ *     ioasis header > ioasis.h && cc -o sva sva.c -pthread
  *     ioasis run --profile vtd -- ./sva
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <pthread.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "ioasis.h"
+#include "owners.h"
 
-#define PAGE 4096ul
 #define PASID 7
+/* Of the area that never rests. */
+#define PAGES 8
+#define READS 5000
 
 static int device;
-static int ioasid_file;
-
-static void must(bool worked, const char *what)
-{
-	if (worked)
-		return;
-	printf("   unexpected: %s (%s)\n", what, strerror(errno));
-	exit(1);
-}
-
-/* The device stores `value` in `length` bytes at `at`; what became of it. */
-static struct ioasis_dma store(void *at, uint64_t length, unsigned char value)
-{
-	struct ioasis_dma dma = {
-		.size = sizeof(dma),
-		.op = IOASIS_DMA_OP_FILL,
-		.flags = IOASIS_DMA_PASID | IOASIS_DMA_ATS | IOASIS_DMA_PRI,
-		.pasid = PASID,
-		.iova = (uintptr_t)at,
-		.length = length,
-		.value = value,
-	};
-
-	must(ioctl(device, IOASIS_DMA, &dma) == 0, "IOASIS_DMA");
-	return dma;
-}
 
 static void stores(void *at, uint64_t length, unsigned char value, const char *what)
 {
-	must(store(at, length, value).out_state == IOASIS_DMA_DONE, what);
+	must(is_done(store(device, PASID, (uintptr_t)at, length, value)), what);
 	for (uint64_t i = 0; i < length; i++)
 		must(((unsigned char *)at)[i] == value, what);
 	printf("   %s: the device stored %lu bytes, and the program reads them.\n", what, (unsigned long)length);
@@ -65,34 +31,17 @@ static void stores(void *at, uint64_t length, unsigned char value, const char *w
 
 static void refuses(void *at, const char *what)
 {
-	struct ioasis_dma dma = store(at, 1, 1);
-
-	must(dma.out_state == IOASIS_DMA_FAILED && dma.out_fault_reason == IOASIS_DMA_PAGE_INVALID, what);
+	must(is_refused(store(device, PASID, (uintptr_t)at, 1, 1)), what);
 	printf("   %s: the page request was answered INVALID.\n", what);
-}
-
-static char *map(size_t length, int prot)
-{
-	char *at = mmap(NULL, length, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	must(at != MAP_FAILED, "mmap");
-	return at;
 }
 
 static void share(void)
 {
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
-	struct alloc_ioasid_sva sva = { .size = sizeof(sva), .pidfd = -1 };
-	struct authorize_ioasid authorize = { .argsz = sizeof(authorize), .flags = IOASID_PASID, .pasid = PASID };
+	int ioasids = open_ioasids();
 
-	ioasid_file = open("/dev/ioasid", O_RDWR | O_CLOEXEC);
-	device = open("/dev/vfio/devices/vfio0", O_RDWR | O_CLOEXEC);
-	must(ioasid_file >= 0 && device >= 0, "open");
-	bind.iommufd = ioasid_file;
-	must(ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0, "VFIO_DEVICE_BIND_IOMMUFD");
-	must(ioctl(ioasid_file, ALLOC_IOASID_SVA, &sva) == 0, "ALLOC_IOASID_SVA");
-	authorize.ioasid = sva.out_ioasid;
-	must(ioctl(device, AUTHORIZE_IOASID, &authorize) == 0, "AUTHORIZE_IOASID");
+	device = open_device(0);
+	must(bind_device(device, ioasids) == 0, "VFIO_DEVICE_BIND_IOMMUFD");
+	must(authorize(device, process_table(ioasids, -1), PASID) == 0, "AUTHORIZE_IOASID");
 	printf("PASID %d of the device is this process, %d.\n", PASID, getpid());
 }
 
@@ -116,6 +65,71 @@ static void fork_under_dma(char *at)
 	printf("   the child still has its own bytes.\n");
 }
 
+/* ---- Pages that change while the device reads them ---- */
+
+/* Odd while the page is being changed; what is in it; 0: it is not there. */
+static struct {
+	_Atomic uint64_t version, shown;
+} restless[PAGES];
+static char *area;
+static _Atomic bool stop;
+
+static void change(uint64_t count)
+{
+	unsigned page = (unsigned)(count * 7 % PAGES);
+	uint64_t *here = (uint64_t *)(area + page * PAGE);
+
+	restless[page].version++;
+	if (count % 3 == 0) {
+		must(munmap(here, PAGE) == 0, "munmap");
+		restless[page].shown = 0;
+	} else {
+		must(mmap(here, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == here, "mmap");
+		here[0] = restless[page].shown = count;
+		must(mprotect(here, PAGE, PROT_READ) == 0, "mprotect");
+	}
+	restless[page].version++;
+}
+
+static void *never_rest(void *unused)
+{
+	for (uint64_t count = PAGES + 1; !stop; count++)
+		change(count);
+	return unused;
+}
+
+/* True: the page was changed meanwhile. What the device read is what was there, or is there now. */
+static bool read_restless(unsigned page)
+{
+	uint64_t version = restless[page].version, shown = restless[page].shown, word = 0;
+	struct ioasis_dma dma = load(device, PASID, (uintptr_t)(area + page * PAGE), sizeof(word), &word);
+
+	if (version % 2 == 0 && restless[page].version == version) {
+		must(shown == 0 ? is_refused(dma) : is_done(dma) && word == shown, "a restless page");
+		return false;
+	}
+	/* Gone; just made; or an older or a later one. */
+	must(is_refused(dma) || (is_done(dma) && (word == 0 || (word * 7 % PAGES == page && word >= shown))),
+	     "a restless page that was changed meanwhile");
+	return true;
+}
+
+static void read_while_it_changes(void)
+{
+	unsigned across = 0;
+	pthread_t thread;
+
+	area = map_pages(PAGES, MAP_PRIVATE);
+	for (uint64_t count = 1; count <= PAGES; count++)
+		change(count);
+	must(pthread_create(&thread, NULL, never_rest, NULL) == 0, "pthread_create");
+	for (unsigned read = 0; read < READS; read++)
+		across += read_restless((unsigned)rand() % PAGES);
+	stop = true;
+	pthread_join(thread, NULL);
+	printf("   %d reads while a thread maps and unmaps, %u of them across a change: no wrong word.\n", READS, across);
+}
+
 int main(void)
 {
 	static char global[PAGE];
@@ -124,11 +138,11 @@ int main(void)
 	share();
 	stores(global, sizeof(global), 3, "a variable");
 	stores(on_stack, sizeof(on_stack), 4, "the stack");
-	fresh = map(16 * PAGE, PROT_READ | PROT_WRITE);
+	fresh = map_pages(16, MAP_PRIVATE);
 	stores(fresh, 16 * PAGE, 5, "pages that nobody has touched");
 	fork_under_dma(fresh);
 
-	changing = map(PAGE, PROT_READ | PROT_WRITE);
+	changing = map_pages(1, MAP_PRIVATE);
 	stores(changing, PAGE, 6, "a page");
 	must(mprotect(changing, PAGE, PROT_READ) == 0, "mprotect");
 	refuses(changing, "the page made read-only");
@@ -140,6 +154,7 @@ int main(void)
 	     "mmap");
 	stores(changing, PAGE, 8, "another page at the same address");
 	refuses((void *)main, "the program's code");
+	read_while_it_changes();
 	printf("Nothing was mapped, pinned or invalidated.\n");
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * The way to the daemon: one connection for each thread, made at its first call. Once the program has a signal
- * handler, all signals are blocked while we talk, because a handler that called us would read the answer meant for
- * somebody else; they are let in about once a second, so that a daemon that hangs does not make its clients deaf.
+ * handler, or a thread that can be cancelled at any time, all signals are blocked while we talk: a handler that called us
+ * would read the answer meant for somebody else, and a thread that went away would leave us half done. They are let in
+ * about once a second, so that a daemon that hangs does not make its clients deaf.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -30,8 +31,6 @@
 #define KNOWN_FDS 65536
 /* How often we look whether another thread's call is over, before we go without it. */
 #define TURNS 100000
-#define SIGSET_BYTES 8
-#define ALL_SIGNALS (~0ul)
 #define NOT_RECEIVED 0xffffffffu
 
 /* A thread's connection. `busy` is held during a call, and by whoever borrows it or moves the descriptor away. */
@@ -66,8 +65,8 @@ static _Atomic int naming;
 static _Atomic int key_made;
 static pthread_key_t exit_key;
 
-/* The program has a signal handler, or had one. */
-static _Atomic bool handlers;
+/* The program has, or had, a signal handler or a thread that is cancelled asynchronously. */
+static _Atomic bool interruptible;
 
 static __thread struct slot *own_slot __attribute__((tls_model("initial-exec")));
 static __thread unsigned own_generation __attribute__((tls_model("initial-exec")));
@@ -127,7 +126,6 @@ static unsigned current_generation(void)
 		if (at < 0 && at > -4096)
 			return 0;
 		sys3(SYS_madvise, at, 4096, MADV_WIPEONFORK);
-		atomic_store(&image_pid, (int)sys0(SYS_getpid));
 		atomic_store((_Atomic unsigned *)at, 1 + atomic_fetch_add(&generations, 1));
 		if (!atomic_compare_exchange_strong(&alive_page, &page, (_Atomic unsigned *)at))
 			sys2(SYS_munmap, at, 4096);
@@ -151,6 +149,7 @@ static void channel_forked(void)
 	atomic_store(atomic_load(&alive_page), 0);
 	current_generation();
 	mapping_forked();
+	trap_forked();
 }
 
 static void hang_up(struct slot *slot)
@@ -421,7 +420,7 @@ static struct slot *take_slot(void)
 	return NULL;
 }
 
-/* No descriptor is left for a connection of this thread's own: any other's will do. */
+/* No descriptor or slot is left for a connection of this thread's own: any other's will do. */
 static struct slot *borrow_slot(void)
 {
 	for (int turn = 0; turn < TURNS; turn++) {
@@ -442,7 +441,7 @@ static struct slot *borrow_slot(void)
 /* Puts a new connection into `slot`, which we hold; 0 or -errno. */
 static long fill_slot(struct slot *slot, bool stranger)
 {
-	unsigned long all = ALL_SIGNALS, before;
+	unsigned long signals;
 	struct rlimit limit;
 	long fd, error;
 	bool lifted;
@@ -464,11 +463,11 @@ static long fill_slot(struct slot *slot, bool stranger)
 	slot->patient = false;
 	slot->seat = (struct seat){ .ring = -1 };
 	/* Nothing may step in: whoever waits for our name would wait for ever. */
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
+	signals = block_signals();
 	error = say_hello((int)fd, stranger, &slot->seat);
 	if (error == 0 && slot->seat.ring >= 0)
 		rings_fetch((int)fd);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, SIGSET_BYTES);
+	restore_signals(signals);
 	return error == -EPIPE ? -ENODEV : error;
 }
 
@@ -498,11 +497,7 @@ static struct slot *enter(struct slot *passing, long *error)
 		return NULL;
 	}
 	slot = take_slot();
-	if (!slot) {
-		*error = -EMFILE;
-		return NULL;
-	}
-	*error = fill_slot(slot, false);
+	*error = slot ? fill_slot(slot, false) : -EMFILE;
 	if (*error == 0) {
 		own_slot = slot;
 		own_generation = generation;
@@ -510,7 +505,8 @@ static struct slot *enter(struct slot *passing, long *error)
 			pthread_setspecific(exit_key, slot);
 		return slot;
 	}
-	release_slot(slot);
+	if (slot)
+		release_slot(slot);
 	return *error == -EMFILE || *error == -ENFILE ? borrow_slot() : NULL;
 }
 
@@ -716,12 +712,10 @@ static long serve(int fd, struct call *call, const struct received *in)
 
 void let_signals_in(const struct call *call)
 {
-	unsigned long all = ALL_SIGNALS;
-
 	if (!call->blocks)
 		return;
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, SIGSET_BYTES);
+	restore_signals(call->signals);
+	block_signals();
 }
 
 /*
@@ -779,14 +773,13 @@ long channel_transfer(int fd, struct call *call, bool asked)
 
 long channel_call(struct call *call)
 {
-	unsigned long all = ALL_SIGNALS;
 	struct slot passing = { -1, OWN_CALL, 1, false, { .ring = -1 } }, *slot;
 	enum ring_outcome outcome;
 	long result = -ENODEV;
 
-	call->blocks = atomic_load_explicit(&handlers, memory_order_relaxed);
+	call->blocks = atomic_load_explicit(&interruptible, memory_order_relaxed);
 	if (call->blocks)
-		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &call->signals, SIGSET_BYTES);
+		call->signals = block_signals();
 	slot = enter(&passing, &result);
 	if (slot) {
 		int fd = atomic_load_explicit(&slot->fd, memory_order_relaxed);
@@ -801,13 +794,13 @@ long channel_call(struct call *call)
 			result = -ENODEV;
 	}
 	if (call->blocks)
-		sys4(SYS_rt_sigprocmask, SIG_SETMASK, &call->signals, NULL, SIGSET_BYTES);
+		restore_signals(call->signals);
 	return result;
 }
 
-void channel_handler_set(void)
+void channel_may_be_interrupted(void)
 {
-	atomic_store(&handlers, true);
+	atomic_store(&interruptible, true);
 }
 
 /* True once this image has talked to the daemon. */
@@ -818,6 +811,9 @@ bool channel_open(void)
 
 __attribute__((constructor)) static void channel_start(void)
 {
+	/* Before any child of vfork could be taken for the image itself. */
+	atomic_store(&image_pid, (int)sys0(SYS_getpid));
+	current_generation();
 	if (pthread_key_create(&exit_key, thread_ends) == 0)
 		atomic_store(&key_made, 1);
 	pthread_atfork(NULL, NULL, channel_forked);

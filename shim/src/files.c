@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -43,17 +42,15 @@ static long open_marker(const struct path_hit *hit, int flags)
 {
 	char where[PATH_ROOM];
 
-	if (shim.tree_length + hit->length >= sizeof(where))
+	if (!tree_place(hit->path, where))
 		return -ENAMETOOLONG;
-	memcpy(where, shim.tree, shim.tree_length);
-	memcpy(where + shim.tree_length, hit->path, hit->length + 1);
 	return sys4(SYS_openat, AT_FDCWD, where, flags | O_NOFOLLOW, 0);
 }
 
 /* Nothing is made in a tree, and a file without a reader or a writer is not opened for one, whoever asks. */
 static long open_in_tree(const struct path_hit *hit, int flags, unsigned mode)
 {
-	static const unsigned wanted[] = { 0444, 0222, 0666, 0666 };
+	bool reads = (flags & O_ACCMODE) != O_WRONLY, writes = (flags & O_ACCMODE) != O_RDONLY;
 	struct stat status;
 	long error;
 
@@ -68,9 +65,8 @@ static long open_in_tree(const struct path_hit *hit, int flags, unsigned mode)
 		return -EEXIST;
 	if (flags & O_DIRECTORY)
 		return -ENOTDIR;
-	for (unsigned bits = wanted[flags & O_ACCMODE], way = 0444; way; way = way == 0444 ? 0222 : 0)
-		if ((bits & way) && !(status.st_mode & way))
-			return -EACCES;
+	if ((reads && !(status.st_mode & 0444)) || (writes && !(status.st_mode & 0222)))
+		return -EACCES;
 	return hit->live ? open_ours(hit, flags) : sys4(SYS_openat, AT_FDCWD, hit->path, flags & ~O_CREAT, 0);
 }
 
@@ -92,22 +88,17 @@ static long open_hit(const struct path_hit *hit, int dir, const char *path, int 
 /* A device was opened by a name that we did not recognise: the system's own must not be used in place of ours. */
 __attribute__((noinline)) static long replace_if_ours(long fd, int flags)
 {
-	char link[40], name[PATH_ROOM];
+	char name[PATH_ROOM];
 	struct path_hit hit;
-	long got;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%ld", fd);
-	got = sys4(SYS_readlinkat, AT_FDCWD, link, name, sizeof(name) - 1);
-	if (got <= 0)
-		return fd;
-	name[got] = 0;
-	if (path_find(AT_FDCWD, name, &hit) != PATH_DEVICE)
+	if (!name_of((int)fd, name) || path_find(AT_FDCWD, name, &hit) != PATH_DEVICE)
 		return fd;
 	sys1(SYS_close, fd);
 	return open_ours(&hit, flags);
 }
 
-__attribute__((noinline)) static long open_slowly(int dir, const char *path, int flags, unsigned mode, long error)
+/* The same for a path for which the system had this error. */
+__attribute__((noinline)) long open_slowly(int dir, const char *path, int flags, unsigned mode, long error)
 {
 	struct path_hit hit;
 
@@ -118,7 +109,8 @@ __attribute__((noinline)) static long open_slowly(int dir, const char *path, int
 	return open_hit(&hit, dir, path, flags, mode);
 }
 
-__attribute__((noinline)) static bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd)
+/* False: it is the system's, as far as its name says. */
+__attribute__((noinline)) bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd)
 {
 	struct path_hit hit;
 
@@ -215,61 +207,6 @@ EXPORT int creat(const char *path, mode_t mode)
 }
 
 ALIAS("creat") int creat64(const char *path, mode_t mode);
-
-/* The flags of open for a mode of fopen. */
-static int flags_of(const char *mode)
-{
-	int flags = mode[0] == 'r' ? O_RDONLY : mode[0] == 'w' ? O_WRONLY | O_CREAT | O_TRUNC : O_WRONLY | O_CREAT | O_APPEND;
-
-	for (mode++; *mode && *mode != ','; mode++) {
-		if (*mode == '+')
-			flags = (flags & ~O_ACCMODE) | O_RDWR;
-		else if (*mode == 'e')
-			flags |= O_CLOEXEC;
-		else if (*mode == 'x')
-			flags |= O_EXCL;
-	}
-	return flags;
-}
-
-/* stdio opens inside libc, where nobody can step in: so a stream for one of our paths is made of our descriptor. */
-__attribute__((noinline)) static bool stream_of(const char *path, const char *mode, FILE **stream)
-{
-	struct path_hit hit;
-	long fd;
-
-	if (path_find(AT_FDCWD, path, &hit) == PATH_PLAIN)
-		return false;
-	fd = open_hit(&hit, AT_FDCWD, path, flags_of(mode), 0666);
-	if (fd < 0)
-		errno = (int)-fd;
-	*stream = fd < 0 ? NULL : fdopen((int)fd, mode);
-	return true;
-}
-
-#define FOPEN(name)                                                                                          \
-	EXPORT FILE *name(const char *path, const char *mode)                                                \
-	{                                                                                                    \
-		FILE *stream;                                                                                \
-		return stream_of(path, mode, &stream) ? stream : NEXT(name)(path, mode);                     \
-	}
-#define FREOPEN(name)                                                                                        \
-	EXPORT FILE *name(const char *path, const char *mode, FILE *old)                                     \
-	{                                                                                                    \
-		FILE *stream;                                                                                \
-		if (path && stream_of(path, mode, &stream)) {                                                \
-			fclose(old);                                                                         \
-			return stream;                                                                       \
-		}                                                                                            \
-		stream = NEXT(name)(path, mode, old);                                                        \
-		tokens_closed();                                                                             \
-		return stream;                                                                               \
-	}
-
-FOPEN(fopen)
-FOPEN(fopen64)
-FREOPEN(freopen)
-FREOPEN(freopen64)
 
 static long access_at(int dir, const char *path, int mode, int flags)
 {

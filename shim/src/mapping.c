@@ -13,7 +13,6 @@
 #include "shim.h"
 
 #define MAPPINGS 256
-#define SIGSET_BYTES 8
 
 struct mapping {
 	uintptr_t start, last;
@@ -29,20 +28,24 @@ static struct mapping mappings[MAPPINGS];
 static _Atomic int mapping_count;
 static _Atomic int lock;
 
+static size_t whole_pages(size_t length)
+{
+	return (length + 4095) & ~4095ul;
+}
+
 static unsigned long lock_mappings(void)
 {
-	unsigned long all = ~0ul, before;
+	unsigned long signals = block_signals();
 
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
 	while (atomic_exchange(&lock, 1))
 		sys0(SYS_sched_yield);
-	return before;
+	return signals;
 }
 
 static void unlock_mappings(unsigned long signals)
 {
 	atomic_store(&lock, 0);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &signals, NULL, SIGSET_BYTES);
+	restore_signals(signals);
 }
 
 static void tell(uint64_t id, bool opened)
@@ -54,19 +57,15 @@ static void tell(uint64_t id, bool opened)
 	channel_call(&call);
 }
 
-static void tell_cut(const void *at, size_t length)
+/* The pages there are other ones from now on. */
+void mapping_dropped(const void *at, size_t length)
 {
 	struct call call = {
-		.request = { .op = IOASIS_OP_CUT, .arg = (uintptr_t)at, .count = (length + 4095) & ~4095ul, .fd = -1 },
+		.request = { .op = IOASIS_OP_CUT, .arg = (uintptr_t)at, .count = whole_pages(length), .fd = -1 },
 	};
 
 	if (memory_is_held && length)
 		channel_call(&call);
-}
-
-void mapping_dropped(const void *at, size_t length)
-{
-	tell_cut(at, length);
 }
 
 static bool remember(struct mapping mapping)
@@ -112,7 +111,7 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 	if (flags & MAP_FIXED)
 		mapping_cut(at, length);
 	made = (struct mapping){ .start = (uintptr_t)result,
-				 .last = (uintptr_t)result + ((length + 4095) & ~4095ul) - 1,
+				 .last = (uintptr_t)result + whole_pages(length) - 1,
 				 .id = call.count,
 				 .base = (uintptr_t)result,
 				 .registers = call.registers,
@@ -131,14 +130,14 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 /* Addresses from `at` are not what they were. A mapping of which a middle part goes becomes two. */
 void mapping_cut(const void *at, size_t length)
 {
-	uintptr_t start = (uintptr_t)at, last = start + ((length + 4095) & ~4095ul) - 1;
+	uintptr_t start = (uintptr_t)at, last = start + whole_pages(length) - 1;
 	uint64_t news[MAPPINGS];
 	bool opened[MAPPINGS];
 	unsigned long signals;
 	int count = 0;
 
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
-	tell_cut(at, length);
+	mapping_dropped(at, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	signals = lock_mappings();
@@ -176,7 +175,7 @@ void mapping_moved(const void *from, size_t length, const void *to, size_t new_l
 	unsigned long signals;
 
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
-	tell_cut(from, length);
+	mapping_dropped(from, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	signals = lock_mappings();
@@ -186,7 +185,7 @@ void mapping_moved(const void *from, size_t length, const void *to, size_t new_l
 		if (m->id && m->start == (uintptr_t)from && length) {
 			m->base += (uintptr_t)to - m->start;
 			m->start = (uintptr_t)to;
-			m->last = (uintptr_t)to + ((new_length + 4095) & ~4095ul) - 1;
+			m->last = (uintptr_t)to + whole_pages(new_length) - 1;
 		}
 	}
 	unlock_mappings(signals);
@@ -234,18 +233,74 @@ bool mapping_trapped(uintptr_t at, struct trapped *trapped)
 	return found != NULL;
 }
 
-/* The protection that mprotect really sets: nobody but us writes registers, whatever the program may do. */
-int mapping_protection(const void *at, size_t length, int prot)
+/* The lowest mapping of registers that reaches into start..last. */
+static struct mapping *first_registers(uintptr_t start, uintptr_t last)
 {
-	unsigned long signals;
-	struct mapping *found;
+	struct mapping *first = NULL;
 
-	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0 || length == 0)
-		return prot;
+	for (int i = 0; i < MAPPINGS; i++) {
+		struct mapping *m = &mappings[i];
+
+		if (m->id && m->registers && m->start <= last && m->last >= start && (!first || m->start < first->start))
+			first = m;
+	}
+	return first;
+}
+
+/* Makes a mapping of registers that goes across `border` two, the second from there on; its id, 0 for none, or -ENOMEM. */
+static int64_t split_at(uintptr_t border)
+{
+	struct mapping *whole = registers_at(border), rest;
+
+	if (!whole || whole->start == border)
+		return 0;
+	rest = *whole;
+	rest.start = border;
+	if (!remember(rest))
+		return -ENOMEM;
+	whole->last = border - 1;
+	return (int64_t)whole->id;
+}
+
+/* mprotect, piece by piece from below as the kernel does it: nobody but us writes registers, whatever the program may. */
+static long protect(uintptr_t start, uintptr_t last, int prot)
+{
+	long result;
+
+	do {
+		struct mapping *next = first_registers(start, last);
+		bool registers = next && next->start <= start;
+		uintptr_t end = !next ? last : registers ? next->last : next->start - 1;
+
+		if (end > last)
+			end = last;
+		result = sys3(SYS_mprotect, start, end - start + 1,
+			      registers && prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot);
+		if (registers && result == 0)
+			next->writable = prot & PROT_WRITE;
+		start = end + 1;
+	} while (result == 0 && start - 1 < last);
+	return result;
+}
+
+/* mprotect(2), or -errno. */
+long mapping_protect(void *at, size_t length, int prot)
+{
+	uintptr_t start = (uintptr_t)at, last = start + whole_pages(length) - 1;
+	unsigned long signals;
+	int64_t news[2];
+	long result;
+
+	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0 || start & 4095 ||
+	    whole_pages(length) == 0 || last < start)
+		return sys3(SYS_mprotect, at, length, prot);
 	signals = lock_mappings();
-	found = registers_at((uintptr_t)at);
-	if (found)
-		found->writable = prot & PROT_WRITE;
+	news[0] = split_at(start);
+	news[1] = news[0] < 0 ? 0 : split_at(last + 1);
+	result = news[0] < 0 || news[1] < 0 ? -ENOMEM : protect(start, last, prot);
 	unlock_mappings(signals);
-	return found && prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
+	for (int i = 0; i < 2; i++)
+		if (news[i] > 0)
+			tell((uint64_t)news[i], true);
+	return result;
 }

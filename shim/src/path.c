@@ -14,11 +14,6 @@
 #define LINKS_MAX 40
 #define MARK_ROOM 64
 
-static bool starts_with(const char *text, const char *prefix)
-{
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
 /*
  * Writes the absolute `path` without empty, "." and ".." parts. False when it does not fit. A part that is a link to a
  * directory is looked at only below /sys and before "..": elsewhere nobody goes up through one.
@@ -63,41 +58,36 @@ static unsigned number(const char **text, unsigned base)
 	return value;
 }
 
-/* Reads the marker at `name` in the tree into `mark`: its length, or -errno; `where` gets the path in the tree. */
-static long read_marker(const char *name, char *where, size_t room, char mark[MARK_ROOM])
+/* Reads the marker at `name` in the tree: its length, or -errno, -EINVAL for what is there and no link. */
+static long read_marker(const char *name, char mark[MARK_ROOM])
 {
-	size_t length = strlen(name);
+	char where[PATH_ROOM];
 	long got;
 
-	if (shim.tree_length + length + 1 > room)
+	if (!tree_place(name, where))
 		return -ENAMETOOLONG;
-	memcpy(where, shim.tree, shim.tree_length);
-	memcpy(where + shim.tree_length, name, length + 1);
 	got = sys4(SYS_readlinkat, AT_FDCWD, where, mark, MARK_ROOM - 1);
 	if (got >= 0)
 		mark[got] = 0;
 	return got;
 }
 
-static enum path_kind look_up_process_file(struct path_hit *hit)
+static bool is_marked(const char *name, const char *as)
 {
-	char where[SOCKET_MAX + 64], mark[MARK_ROOM], name[40] = "/proc";
+	char mark[MARK_ROOM];
+
+	return read_marker(name, mark) >= 0 && starts_with(mark, as);
+}
+
+static enum path_kind look_up_process_file(const struct path_hit *hit)
+{
+	char name[40] = "/proc";
 	const char *base = strrchr(hit->path, '/');
 
 	/* /proc/stat is not /proc/self/stat. */
 	if (base == hit->path + 5 || strlen(base) > 30)
 		return PATH_PLAIN;
-	strcat(name, base);
-	if (read_marker(name, where, sizeof(where), mark) < 0 || !starts_with(mark, IOASIS_MARK_ASK))
-		return PATH_PLAIN;
-	return PATH_ASK;
-}
-
-static bool is_device(const char *name)
-{
-	char where[PATH_ROOM], mark[MARK_ROOM];
-
-	return read_marker(name, where, sizeof(where), mark) >= 0 && starts_with(mark, IOASIS_MARK_DEVICE);
+	return is_marked(strcat(name, base), IOASIS_MARK_ASK) ? PATH_ASK : PATH_PLAIN;
 }
 
 /* "/dev/NAME/x", of a device that is no directory, becomes the device. */
@@ -107,7 +97,7 @@ static bool cut_at_device(struct path_hit *hit)
 		if (hit->path[end] != '/')
 			continue;
 		hit->path[end] = 0;
-		if (is_device(hit->path)) {
+		if (is_marked(hit->path, IOASIS_MARK_DEVICE)) {
 			hit->length = end;
 			hit->trailing_slash = hit->below = true;
 			return true;
@@ -120,41 +110,57 @@ static bool cut_at_device(struct path_hit *hit)
 /* Whether the path goes on below a file that is asked for: then the rest of it says what for. */
 static bool asked_below(const struct path_hit *hit)
 {
-	char parent[PATH_ROOM], where[PATH_ROOM], mark[MARK_ROOM];
+	char parent[PATH_ROOM];
 	size_t length = (size_t)(strrchr(hit->path, '/') - hit->path);
 
 	memcpy(parent, hit->path, length);
 	parent[length] = 0;
-	return read_marker(parent, where, sizeof(where), mark) >= 0 && starts_with(mark, IOASIS_MARK_ASK);
+	return is_marked(parent, IOASIS_MARK_ASK);
+}
+
+static enum path_kind device_of(struct path_hit *hit, const char *mark)
+{
+	const char *text = mark + sizeof(IOASIS_MARK_DEVICE) - 1;
+
+	hit->major = number(&text, 10);
+	hit->minor = number(&text, 10);
+	hit->mode = number(&text, 8);
+	return PATH_DEVICE;
+}
+
+static enum path_kind look_up_device(struct path_hit *hit)
+{
+	char mark[MARK_ROOM];
+	long got = read_marker(hit->path, mark);
+
+	hit->below = false;
+	if (got == -ENOENT && cut_at_device(hit))
+		got = read_marker(hit->path, mark);
+	return got >= 0 && starts_with(mark, IOASIS_MARK_DEVICE) ? device_of(hit, mark) : tree_find(hit, got);
+}
+
+static enum path_kind look_up_system_file(struct path_hit *hit)
+{
+	char mark[MARK_ROOM];
+	long got = read_marker(hit->path, mark);
+
+	if (got >= 0 && starts_with(mark, IOASIS_MARK_ASK))
+		return PATH_ASK;
+	/* What is asked for is there from the start; all else comes later. */
+	if (tree_complete())
+		got = read_marker(hit->path, mark);
+	if (got == -ENOENT && asked_below(hit))
+		return PATH_ASK;
+	return got >= 0 && starts_with(mark, IOASIS_MARK_SYSTEM) ? PATH_PLAIN : tree_find(hit, got);
 }
 
 static enum path_kind look_up(struct path_hit *hit)
 {
-	char where[PATH_ROOM], mark[MARK_ROOM];
-	const char *text = mark + sizeof(IOASIS_MARK_DEVICE) - 1;
-	long got;
-
 	if (starts_with(hit->path, "/proc/"))
 		return look_up_process_file(hit);
-	if (!starts_with(hit->path, "/dev/") && !starts_with(hit->path, "/sys/"))
-		return PATH_PLAIN;
-	hit->below = false;
-	got = read_marker(hit->path, where, sizeof(where), mark);
-	if (got == -ENOENT && cut_at_device(hit))
-		got = read_marker(hit->path, where, sizeof(where), mark);
-	if (got >= 0 && starts_with(mark, IOASIS_MARK_DEVICE)) {
-		hit->major = number(&text, 10);
-		hit->minor = number(&text, 10);
-		hit->mode = number(&text, 8);
-		return PATH_DEVICE;
-	}
-	if (got >= 0 && starts_with(mark, IOASIS_MARK_ASK))
-		return PATH_ASK;
-	if (got == -ENOENT && starts_with(hit->path, "/sys/") && asked_below(hit))
-		return PATH_ASK;
-	if (got >= 0 && starts_with(mark, IOASIS_MARK_SYSTEM))
-		return PATH_PLAIN;
-	return tree_find(hit);
+	if (starts_with(hit->path, "/dev/"))
+		return look_up_device(hit);
+	return starts_with(hit->path, "/sys/") ? look_up_system_file(hit) : PATH_PLAIN;
 }
 
 /* A number that was passed for a path is the kernel's to refuse. */
@@ -208,12 +214,12 @@ bool path_may_be_ours(long error)
 /* The absolute name of the directory in which the last part of `path` lies, then that part, into `to`. */
 static bool absolute_name(int dir, const char *path, char *to)
 {
-	char parent[PATH_ROOM], link[40] = "/proc/self/fd/";
+	char parent[PATH_ROOM];
 	const char *slash = strrchr(path, '/');
-	size_t head = slash ? (size_t)(slash - path) + 1 : 0;
+	size_t head = slash ? (size_t)(slash - path) + 1 : 0, length;
 	const char *base = path + head;
-	long fd, got;
-	size_t at = 14;
+	bool named;
+	long fd;
 
 	if (head >= PATH_ROOM)
 		return false;
@@ -222,16 +228,12 @@ static bool absolute_name(int dir, const char *path, char *to)
 	fd = sys4(SYS_openat, dir, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return false;
-	for (long scale = 1000000000; scale > 0; scale /= 10)
-		if (fd >= scale || scale == 1)
-			link[at++] = (char)('0' + fd / scale % 10);
-	link[at] = 0;
-	got = sys4(SYS_readlinkat, AT_FDCWD, link, to, PATH_ROOM - 1);
+	named = name_of((int)fd, to);
 	sys1(SYS_close, fd);
-	if (got <= 0 || (size_t)got + strlen(base) + 2 > PATH_ROOM)
+	if (!named || (length = strlen(to)) + strlen(base) + 2 > PATH_ROOM)
 		return false;
-	to[got] = '/';
-	memcpy(to + got + 1, base, strlen(base) + 1);
+	to[length] = '/';
+	memcpy(to + length + 1, base, strlen(base) + 1);
 	/* A directory of the tree stands for the one it was taken for. */
 	tree_strip(to);
 	return true;
@@ -275,10 +277,10 @@ __attribute__((noinline)) enum path_kind path_find_slowly(int dir, const char *p
 /* What stat says of a device of ours. */
 void path_marker_stat(const struct path_hit *hit, struct stat *status)
 {
-	char where[PATH_ROOM], mark[MARK_ROOM];
+	char where[PATH_ROOM];
 
 	memset(status, 0, sizeof(*status));
-	if (read_marker(hit->path, where, sizeof(where), mark) >= 0)
+	if (tree_place(hit->path, where))
 		sys4(SYS_newfstatat, AT_FDCWD, where, status, AT_SYMLINK_NOFOLLOW);
 	status->st_mode = S_IFCHR | hit->mode;
 	status->st_rdev = makedev(hit->major, hit->minor);

@@ -33,6 +33,7 @@ static _Atomic int bell = -1;
 static _Atomic int fetched;
 static __thread char in_thread __attribute__((tls_model("initial-exec")));
 static const char *first_thread;
+static uintptr_t first_stack_top;
 
 /* In a forked child: the memory is not there, and the descriptor closed. */
 void rings_forget(void)
@@ -106,6 +107,7 @@ void ring_bell_put(int fd)
 __attribute__((constructor)) static void first_thread_is_this(void)
 {
 	first_thread = &in_thread;
+	first_stack_top = getauxval(AT_RANDOM);
 }
 
 /*
@@ -115,7 +117,7 @@ __attribute__((constructor)) static void first_thread_is_this(void)
 static bool on_stack(const void *at, size_t size)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0), from = (uintptr_t)at;
-	uintptr_t top = first_thread == &in_thread ? getauxval(AT_RANDOM) : (uintptr_t)&in_thread;
+	uintptr_t top = first_thread == &in_thread ? first_stack_top : (uintptr_t)&in_thread;
 
 	return top > here && top - here <= STACK_REACH && from >= here && from < top && size <= top - from;
 }

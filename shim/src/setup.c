@@ -49,12 +49,18 @@ static bool inherited_token(void)
 	return found || got < 0;
 }
 
+static bool is_in_tree(const char *name)
+{
+	char where[PATH_ROOM];
+
+	return tree_place(name, where) && sys3(SYS_faccessat, AT_FDCWD, where, 0) == 0;
+}
+
 void shim_start(void)
 {
 	static _Atomic int started;
 	const char *path = getenv("IOASIS_SOCKET");
 	size_t length = path ? strlen(path) : 0;
-	char marker[SOCKET_MAX + 32];
 
 	if (atomic_exchange(&started, 1))
 		return;
@@ -64,20 +70,15 @@ void shim_start(void)
 	shim.tree_length = length + sizeof(IOASIS_TREE_SUFFIX) - 1;
 	memcpy(shim.tree, path, length);
 	memcpy(shim.tree + length, IOASIS_TREE_SUFFIX, sizeof(IOASIS_TREE_SUFFIX));
-	memcpy(marker, shim.tree, shim.tree_length);
-	memcpy(marker + shim.tree_length, "/lend", sizeof("/lend"));
-	shim.lends = sys3(SYS_faccessat, -100, marker, 0) == 0;
-	memcpy(marker + shim.tree_length, "/traps", sizeof("/traps"));
-	shim.traps = sys3(SYS_faccessat, -100, marker, 0) == 0;
-	memcpy(marker + shim.tree_length, "/" IOASIS_SYS_PENDING, sizeof("/" IOASIS_SYS_PENDING));
-	shim.sys_pending = sys3(SYS_faccessat, -100, marker, 0) == 0;
-	memcpy(marker + shim.tree_length, "/sys/bus", sizeof("/sys/bus"));
-	shim.shows_sys = shim.sys_pending || sys3(SYS_faccessat, -100, marker, 0) == 0;
+	shim.lends = is_in_tree("/lend");
+	shim.traps = is_in_tree("/traps");
+	shim.sys_pending = is_in_tree("/" IOASIS_SYS_PENDING);
+	shim.shows_sys = shim.sys_pending || is_in_tree("/sys/bus");
 	tree_moved();
 	lent_start(getenv("IOASIS_LENT"));
 	tokens_possible = inherited_token();
-	if (tokens_possible)
-		stream_follow_stdout();
+	for (int fd = 0; tokens_possible && fd < 3; fd++)
+		stream_follow(fd);
 }
 
 void *next_function(void **cached, const char *name)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -37,6 +38,11 @@
 #define SOCKET_MAX 108
 #define PATH_ROOM 512
 
+static inline bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
 /* setup.c */
 struct shim_setup {
 	char socket[SOCKET_MAX];
@@ -45,7 +51,7 @@ struct shim_setup {
 	bool lends;
 	bool traps;		/* registers can be mapped */
 	bool shows_sys;		/* the tree has a /sys, or will have one */
-	bool sys_pending;
+	bool sys_pending;	/* and has not all of it yet */
 };
 extern struct shim_setup shim;
 void shim_start(void);
@@ -68,7 +74,7 @@ struct call {
 long channel_call(struct call *call);
 bool channel_open(void);
 long channel_transfer(int fd, struct call *call, bool asked);
-void channel_handler_set(void);
+void channel_may_be_interrupted(void);
 int channel_hide(long fd);
 void let_signals_in(const struct call *call);
 bool channel_owns(int fd);
@@ -120,22 +126,26 @@ bool path_may_be_ours(long error);
 void path_marker_stat(const struct path_hit *hit, struct stat *status);
 
 /* tree.c */
+bool name_of(int dir, char to[PATH_ROOM]);
 bool tree_has(const char *path);
+bool tree_place(const char *name, char where[PATH_ROOM]);
+bool tree_complete(void);
 void tree_strip(char *name);
 long tree_strip_link(char *buf, long got);
 bool tree_holds(int fd);
 void tree_moved(void);
 bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside);
 bool tree_settle(char *path, size_t *length);
-enum path_kind tree_find(struct path_hit *hit);
+enum path_kind tree_find(struct path_hit *hit, long link);
 
-/* files.c */
+/* files.c: a descriptor or -errno. */
+bool open_by_name(int dir, const char *path, int flags, unsigned mode, long *fd);
+long open_slowly(int dir, const char *path, int flags, unsigned mode, long error);
 long open_at(int dir, const char *path, int flags, unsigned mode);
 int token_of_path(const char *path, uint64_t *inode);
 
 /* stream.c */
-bool stream_is_wanted(int fd);
-void stream_follow_stdout(void);
+void stream_follow(int fd);
 
 /* mapping.c: memory_epoch counts what may have made memory unwritable that was writable. */
 extern _Atomic uint32_t memory_epoch;
@@ -148,11 +158,12 @@ void mapping_moved(const void *from, size_t length, const void *to, size_t new_l
 void mapping_forked(void);
 struct trapped;
 bool mapping_trapped(uintptr_t at, struct trapped *trapped);
-int mapping_protection(const void *at, size_t length, int prot);
+long mapping_protect(void *at, size_t length, int prot);
 
 /* trap.c: false where stores cannot be caught. */
 struct sigaction;
 bool trap_start(void);
+void trap_forked(void);
 bool trap_has_action(int number);
 int trap_sigaction(int number, const struct sigaction *now, struct sigaction *before);
 struct raw_action;

@@ -1,5 +1,9 @@
-/* Learns whether the program has signal handlers: without any, nothing can step in while a call is under way. */
+/*
+ * Learns whether anything can step in while a call is under way: a signal handler, or the cancellation of a thread that
+ * wants it at any time, which is a signal as well.
+ */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <signal.h>
 
 #include "shim.h"
@@ -9,7 +13,14 @@ typedef void (*handler)(int);
 static void noted(handler now)
 {
 	if (now != SIG_DFL && now != SIG_IGN && now != SIG_ERR)
-		channel_handler_set();
+		channel_may_be_interrupted();
+}
+
+EXPORT int pthread_setcanceltype(int now, int *before)
+{
+	if (now == PTHREAD_CANCEL_ASYNCHRONOUS)
+		channel_may_be_interrupted();
+	return NEXT(pthread_setcanceltype)(now, before);
 }
 
 EXPORT int sigaction(int number, const struct sigaction *now, struct sigaction *before)

@@ -5,6 +5,7 @@
 #ifndef IOASIS_SYS_H
 #define IOASIS_SYS_H
 
+#include <signal.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -49,5 +50,22 @@ static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
 #define sys3(nr, a, b, c) sys6(nr, SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), 0, 0, 0)
 #define sys4(nr, a, b, c, d) sys6(nr, SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), 0, 0)
 #define sys5(nr, a, b, c, d, e) sys6(nr, SYS_ARG(a), SYS_ARG(b), SYS_ARG(c), SYS_ARG(d), SYS_ARG(e), 0)
+
+/* What the kernel has for a sigset_t. */
+#define SIGSET_BYTES 8
+
+static inline void restore_signals(unsigned long mask)
+{
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, 0, SIGSET_BYTES);
+}
+
+/* All of them, those of libc too; the mask to restore. */
+static inline unsigned long block_signals(void)
+{
+	unsigned long all = ~0ul, before = 0;
+
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, SIGSET_BYTES);
+	return before;
+}
 
 #endif

@@ -76,7 +76,7 @@ EXPORT long syscall(long nr, ...)
 	case SYS_close_range:
 		RETURN(long, do_close_range((unsigned)a, (unsigned)b, (unsigned)c));
 	case SYS_rt_sigaction:
-		channel_handler_set();
+		channel_may_be_interrupted();
 		if (trap_has_action((int)a))
 			RETURN(long, trap_raw_action((const void *)b, (void *)c));
 		break;
@@ -88,11 +88,11 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_capset((void *)a, (const void *)b));
 	case SYS_prlimit64:
 		RETURN(long, do_prlimit((int)a, (int)b, (const void *)c, (void *)d));
-#ifdef SYS_pidfd_getfd
 	case SYS_pidfd_getfd:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
 		tokens_possible = shim.tree_length > 0;
 		break;
-#endif
 	default:
 		break;
 	}

@@ -15,7 +15,6 @@
 #include "shim.h"
 #include "wrappers.h"
 
-#define SIGSET_BYTES 8
 #define PAGE 4096
 
 /* What the program believes its action for SIGSEGV to be: the one of the two that `current` names. */
@@ -119,7 +118,7 @@ static void pass_on(int number, siginfo_t *info, ucontext_t *interrupted)
 	mask |= *(unsigned long *)&action.sa_mask;
 	if (!(action.sa_flags & SA_NODEFER))
 		mask |= 1ul << (number - 1);
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, SIGSET_BYTES);
+	restore_signals(mask);
 	if (action.sa_flags & SA_SIGINFO)
 		action.sa_sigaction(number, info, interrupted);
 	else
@@ -136,12 +135,12 @@ static void on_fault(int number, siginfo_t *info, void *context)
 }
 
 /* On the stack that the program wants its own handler on. */
-static int install(int its_flags, struct sigaction *before)
+static int install(int its_flags)
 {
 	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | (its_flags & SA_ONSTACK) };
 
 	sigfillset(&ours.sa_mask);
-	return real_sigaction(SIGSEGV, &ours, before);
+	return real_sigaction(SIGSEGV, &ours, NULL);
 }
 
 bool trap_start(void)
@@ -155,11 +154,17 @@ bool trap_start(void)
 		struct sigaction *its = &actions[atomic_load(&current)];
 
 		real_sigaction(SIGSEGV, NULL, its);
-		if (install(its->sa_flags, NULL) == 0)
+		if (install(its->sa_flags) == 0)
 			atomic_store(&installed, true);
 	}
 	atomic_store(&installing, 0);
 	return atomic_load(&installed);
+}
+
+/* In a child of fork: whoever held it is not there. */
+void trap_forked(void)
+{
+	atomic_store(&installing, 0);
 }
 
 /* The program's action for SIGSEGV; `now` is not there yet for the kernel. */
@@ -171,7 +176,7 @@ static int set_action(const struct sigaction *now, struct sigaction *before)
 	if (now) {
 		actions[!old] = *now;
 		atomic_store(&current, !old);
-		if (install(now->sa_flags, NULL) != 0)
+		if (install(now->sa_flags) != 0)
 			return -1;
 	}
 	if (before)

@@ -12,11 +12,6 @@
 
 #define MODE_BITS 01777
 
-static bool starts_with(const char *text, const char *prefix)
-{
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
 /* Whether the program's own directory is one that relative names have to be looked at in. */
 static _Atomic bool cwd_matters;
 
@@ -26,12 +21,12 @@ bool tree_has(const char *path)
 	       (path[shim.tree_length] == '/' || path[shim.tree_length] == 0);
 }
 
-/* Where `name` is in the tree. */
-static bool in_tree(const char *name, char where[PATH_ROOM])
+/* Where `name` is in the tree; false if that is too long, with a slash more. */
+bool tree_place(const char *name, char where[PATH_ROOM])
 {
 	size_t length = strlen(name);
 
-	if (shim.tree_length + length + 1 > PATH_ROOM)
+	if (shim.tree_length + length + 2 > PATH_ROOM)
 		return false;
 	memcpy(where, shim.tree, shim.tree_length);
 	memcpy(where + shim.tree_length, name, length + 1);
@@ -64,7 +59,7 @@ long tree_strip_link(char *buf, long got)
 }
 
 /* The name that the kernel has for a descriptor, or for the program's directory; false for one too long. */
-static bool name_of(int dir, char to[PATH_ROOM])
+bool name_of(int dir, char to[PATH_ROOM])
 {
 	char link[32] = "/proc/self/fd/";
 	size_t at = 14;
@@ -130,6 +125,18 @@ bool tree_absolute(int dir, const char *path, char to[PATH_ROOM], bool *inside)
 	return true;
 }
 
+/* Waits until the tree has all of /sys: the daemon answers nobody before. True: it had not. */
+bool tree_complete(void)
+{
+	struct call call = { .request = { .op = IOASIS_OP_IDENTIFY, .fd = -1 } };
+
+	if (!shim.sys_pending)
+		return false;
+	channel_call(&call);
+	shim.sys_pending = false;
+	return true;
+}
+
 /* Before "..": if the directory is in the tree, its name becomes that of where it is, whatever links led there. */
 bool tree_settle(char *path, size_t *length)
 {
@@ -138,8 +145,9 @@ bool tree_settle(char *path, size_t *length)
 	long fd;
 
 	path[*length] = 0;
-	if (!shim.shows_sys || !(starts_with(path, "/sys/") || starts_with(path, "/dev/")) || !in_tree(path, where))
+	if (!shim.shows_sys || !(starts_with(path, "/sys/") || starts_with(path, "/dev/")) || !tree_place(path, where))
 		return false;
+	tree_complete();
 	fd = sys4(SYS_openat, AT_FDCWD, where, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return false;
@@ -151,17 +159,6 @@ bool tree_settle(char *path, size_t *length)
 	}
 	sys1(SYS_close, fd);
 	return found;
-}
-
-/* The daemon answers nobody before the tree is complete. */
-static void wait_until_complete(void)
-{
-	struct call call = { .request = { .op = IOASIS_OP_IDENTIFY, .fd = -1 } };
-
-	if (!shim.sys_pending)
-		return;
-	channel_call(&call);
-	shim.sys_pending = false;
 }
 
 static bool is_system(const struct stat *status)
@@ -177,40 +174,39 @@ static enum path_kind find_missing(const struct path_hit *hit, char *where)
 	size_t end = shim.tree_length + hit->length;
 	struct stat status;
 
-	while (end > shim.tree_length) {
+	do {
 		while (where[--end] != '/')
 			;
 		where[end] = 0;
 		if (end == shim.tree_length)
-			break;
-		if (sys4(SYS_newfstatat, AT_FDCWD, where, &status, 0) < 0)
-			continue;
-		if (S_ISDIR(status.st_mode) && (status.st_mode & MODE_BITS) != IOASIS_TREE_OURS)
 			return PATH_PLAIN;
-		return is_system(&status) ? PATH_PLAIN : PATH_TREE;
-	}
-	return PATH_PLAIN;
+	} while (sys4(SYS_newfstatat, AT_FDCWD, where, &status, 0) < 0);
+	if (S_ISDIR(status.st_mode) && (status.st_mode & MODE_BITS) != IOASIS_TREE_OURS)
+		return PATH_PLAIN;
+	return is_system(&status) ? PATH_PLAIN : PATH_TREE;
 }
 
-/* Looks for hit->path, which no marker stands for. For PATH_TREE it becomes the name of what is to be used instead. */
-enum path_kind tree_find(struct path_hit *hit)
+/*
+ * Looks for hit->path, which no marker stands for; `link` is what reading it as a link has said: -EINVAL for what is there
+ * and none. For PATH_TREE it becomes the name of what is to be used instead.
+ */
+enum path_kind tree_find(struct path_hit *hit, long link)
 {
 	char where[PATH_ROOM], up[PATH_ROOM];
 	struct stat status;
-	long error;
+	bool found = link >= 0;
 
-	if (!in_tree(hit->path, where) || strlen(where) + 2 > PATH_ROOM)
+	if (!tree_place(hit->path, where))
 		return PATH_PLAIN;
-	wait_until_complete();
-	error = sys4(SYS_newfstatat, AT_FDCWD, where, &status, AT_SYMLINK_NOFOLLOW);
-	if (error == 0 && is_system(&status))
-		return PATH_PLAIN;
-	if (error < 0) {
-		memcpy(up, where, strlen(where) + 1);
-		if (find_missing(hit, up) == PATH_PLAIN)
+	if (link == -EINVAL && sys4(SYS_newfstatat, AT_FDCWD, where, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (is_system(&status))
 			return PATH_PLAIN;
+		found = true;
+		hit->live = S_ISREG(status.st_mode) && status.st_mtim.tv_nsec == IOASIS_LIVE_NSEC;
 	}
-	hit->live = error == 0 && S_ISREG(status.st_mode) && status.st_mtim.tv_nsec == IOASIS_LIVE_NSEC;
+	memcpy(up, where, strlen(where) + 1);
+	if (!found && find_missing(hit, up) == PATH_PLAIN)
+		return PATH_PLAIN;
 	if (hit->trailing_slash)
 		strcat(where, "/");
 	memcpy(hit->path, where, strlen(where) + 1);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -306,21 +305,25 @@ long do_lseek(int fd, int64_t offset, int whence)
 
 EXPORT off_t lseek(int fd, off_t offset, int whence)
 {
+	if (!ours(fd))
+		return NEXT(lseek)(fd, offset, whence);
 	RETURN(off_t, do_lseek(fd, offset, whence));
 }
 
 ALIAS("lseek") off64_t lseek64(int fd, off64_t offset, int whence);
 
-/* Of a pipe this is refused for a reason of its own. */
+/* For one of ours: of a pipe this is refused for a reason of its own. */
 static long do_fallocate(int fd, int mode, int64_t offset, int64_t length)
 {
 	long result = sys4(SYS_fallocate, fd, mode, offset, length);
 
-	return result == -ESPIPE && ours(fd) ? -ENODEV : result;
+	return result == -ESPIPE ? -ENODEV : result;
 }
 
 EXPORT int fallocate(int fd, int mode, off_t offset, off_t length)
 {
+	if (!ours(fd))
+		return NEXT(fallocate)(fd, mode, offset, length);
 	RETURN(int, do_fallocate(fd, mode, offset, length));
 }
 
@@ -396,8 +399,9 @@ long do_dup3(int from, int to, int flags)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
 	tokens_closed();
-	if (to == 1)
-		stream_follow_stdout();
+	/* A child of vfork has our streams, and descriptors of its own. */
+	if (to <= 2 && channel_in_own_process())
+		stream_follow(to);
 	return result;
 }
 
@@ -428,14 +432,6 @@ EXPORT int close(int fd)
 	/* Before it too: a thread that is cancelled in it does not come back. */
 	tokens_closed();
 	result = NEXT(close)(fd);
-	tokens_closed();
-	return result;
-}
-
-EXPORT int fclose(FILE *stream)
-{
-	int result = NEXT(fclose)(stream);
-
 	tokens_closed();
 	return result;
 }
@@ -471,7 +467,7 @@ EXPORT void closefrom(int first)
 			do_close(fd);
 }
 
-/* A descriptor that comes by a socket may be a token. */
+/* A descriptor that comes from another process may be a token. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	ssize_t got = NEXT(recvmsg)(fd, message, flags);
@@ -489,6 +485,13 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 		if (messages[i].msg_hdr.msg_controllen > 0)
 			tokens_possible = shim.tree_length > 0;
 	return got;
+}
+
+int pidfd_getfd(int process, int fd, unsigned flags);
+EXPORT int pidfd_getfd(int process, int fd, unsigned flags)
+{
+	tokens_possible = shim.tree_length > 0;
+	RETURN(int, sys3(SYS_pidfd_getfd, process, fd, flags));
 }
 
 long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset)
@@ -543,7 +546,7 @@ EXPORT int munmap(void *at, size_t length)
 
 long do_mprotect(void *at, size_t length, int prot)
 {
-	long result = sys3(SYS_mprotect, at, length, mapping_protection(at, length, prot));
+	long result = mapping_protect(at, length, prot);
 
 	memory_epoch++;
 	return result;

@@ -1,6 +1,6 @@
 /**
  * How the engine says no. Linux answers a bare number; here every errno carries the rule that was broken and
- * the values that broke it (design.md section 6). One rule belongs to one check: no two checks share an id.
+ * the values that broke it (docs/design.md, "Failing"). One rule belongs to one check: no two checks share an id.
  */
 
 /** Linux generic errno numbers, by name. */

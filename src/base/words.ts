@@ -35,6 +35,11 @@ export function sumHigh(aHi: number, aLo: number, bHi: number, bLo: number): num
   return (aHi + bHi + ((lo ^ SIGN) < (aLo ^ SIGN) ? 1 : 0)) | 0;
 }
 
+/** What the high word gains when `length` (below 4 GiB) is added to the low one. */
+export function carry(lo: number, length: number): number {
+  return (lo + length) >>> 0 < lo >>> 0 ? 1 : 0;
+}
+
 /** High word of the last address of `length` (1 or more) from `start` on; the low one is {@link lastLow}. */
 export function lastHigh(startHi: number, startLo: number, lengthHi: number, lengthLo: number): number {
   return sumHigh(startHi, startLo, (lengthHi - (lengthLo === 0 ? 1 : 0)) | 0, (lengthLo - 1) | 0);

@@ -10,30 +10,28 @@ export interface Worker {
 }
 
 export class WorkQueue {
-  readonly #ready: Worker[] = [];
-  readonly #queued = new Set<Worker>();
+  /** In the order in which they have asked. */
+  readonly #ready = new Set<Worker>();
 
   get isEmpty(): boolean {
-    return this.#ready.length === 0;
+    return this.#ready.size === 0;
   }
 
   /** `worker` has something to do. To say so twice is to say it once. */
   schedule(worker: Worker): void {
-    if (this.#queued.has(worker)) return;
-    this.#queued.add(worker);
-    this.#ready.push(worker);
+    this.#ready.add(worker);
   }
 
   /** `worker` is never asked again. */
   cancel(worker: Worker): void {
-    if (this.#queued.delete(worker)) this.#ready.splice(this.#ready.indexOf(worker), 1);
+    this.#ready.delete(worker);
   }
 
   /** One piece of the worker that has waited longest. False: nobody had anything to do. */
   step(): boolean {
-    const worker = this.#ready.shift();
+    const [worker] = this.#ready;
     if (worker === undefined) return false;
-    this.#queued.delete(worker);
+    this.#ready.delete(worker);
     if (worker.step()) this.schedule(worker);
     return true;
   }

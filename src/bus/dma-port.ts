@@ -4,14 +4,20 @@
  * cannot reach a byte that the translator did not name. It neither knows what translates nor how.
  * Nothing here allocates for an operation that succeeds.
  */
-import { joinWords } from '../base/words.js';
+import { carry, joinWords } from '../base/words.js';
 import { compareExchange, fetchAdd, type AtomicWidth } from '../mem/atomic.js';
 import type { PhysicalMemory } from '../mem/physical.js';
-import { carry, copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
+import { copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
 import { AT_UNTRANSLATED, DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
 
 /** Why an operation stopped: a translation was refused, or what is mapped there is no memory any more. */
 export type DmaStop = 'refused' | 'gone';
+
+/**
+ * How often what a port was led to may be gone in a row, at one place. A process whose memory devices share changes it
+ * between translation and copy, and may do so again; memory that is gone for good is asked for in vain so often.
+ */
+const ATTEMPTS = 16;
 
 /** What translates for a port: a unit, or a cache of the device in front of one. */
 export type Resolver = Pick<Translator, 'translate' | 'translateRuns'>;
@@ -29,8 +35,9 @@ class Cursor {
   isRefused = false;
   reason = 0;
   recoverable = false;
-  /** Where translations were asked for a second time. */
+  /** Where translations were asked for again, and how often. */
   #again = -1;
+  #attempts = 0;
 
   start(hi: number, lo: number, length: number, access: number): void {
     this.access = access;
@@ -46,11 +53,11 @@ class Cursor {
     this.isRefused = false;
   }
 
-  /** True once for each place: what it was led to there is not there any more, and may be asked for again. */
+  /** What it was led to at `done` is not there any more; false when that was so too often. */
   mayAskAgain(done: number): boolean {
-    if (this.#again === done) return false;
+    this.#attempts = this.#again === done ? this.#attempts + 1 : 1;
     this.#again = done;
-    return true;
+    return this.#attempts < ATTEMPTS;
   }
 
   /** Goes back to where `done` bytes from (hi, lo) end, for the `left` that follow; nothing is in hand. */
@@ -177,23 +184,33 @@ export class DmaPort {
   /** AtomicOp FetchAdd; the address is a multiple of `width`. What was there is in {@link old}. */
   fetchAdd(hi: number, lo: number, width: AtomicWidth, operand: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    if (!this.#gather(target, width)) return this.#refused(target);
     const { words } = target.runs;
-    const isDone = fetchAdd(this.memory, words[0]!, words[1]!, width, operand);
-    return this.#endAtomic(isDone, hi, lo, width);
+    do {
+      if (!this.#gather(target, width)) return this.#refused(target);
+      if (fetchAdd(this.memory, words[0]!, words[1]!, width, operand)) return this.#endAtomic(hi, lo, width);
+    } while (this.#askAgain(target, hi, lo, width));
+    return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
   }
 
   /** AtomicOp CAS, in the same way. */
   compareExchange(hi: number, lo: number, width: AtomicWidth, expected: bigint, value: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    if (!this.#gather(target, width)) return this.#refused(target);
     const { words } = target.runs;
-    const isDone = compareExchange(this.memory, words[0]!, words[1]!, width, expected, value);
-    return this.#endAtomic(isDone, hi, lo, width);
+    do {
+      if (!this.#gather(target, width)) return this.#refused(target);
+      const isDone = compareExchange(this.memory, words[0]!, words[1]!, width, expected, value);
+      if (isDone) return this.#endAtomic(hi, lo, width);
+    } while (this.#askAgain(target, hi, lo, width));
+    return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
   }
 
-  #endAtomic(isDone: boolean, hi: number, lo: number, width: AtomicWidth): boolean {
-    if (!isDone) return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
+  #askAgain(target: Cursor, hi: number, lo: number, width: AtomicWidth): boolean {
+    if (!target.mayAskAgain(0)) return false;
+    target.restart(hi, lo, 0, width);
+    return true;
+  }
+
+  #endAtomic(hi: number, lo: number, width: AtomicWidth): true {
     const { loadedHi, loadedLo } = this.memory;
     this.old = width === 8 ? joinWords(loadedHi, loadedLo) : BigInt(loadedLo >>> 0);
     this.done = width;

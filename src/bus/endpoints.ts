@@ -1,4 +1,4 @@
-/** The devices that a unit serves, by requester id: what a bus is to it, and what several buses together are. */
+/** The devices that a unit serves, by requester id, on whatever bus they are. */
 import { invariant } from '../base/errno.js';
 import type { Endpoint, EndpointRouter } from './dma.js';
 

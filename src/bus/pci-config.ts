@@ -16,7 +16,6 @@ export const HEADER = {
   revision: 0x08,
   classCode: 0x09,
   cacheLine: 0x0c,
-  latency: 0x0d,
   headerType: 0x0e,
   bars: 0x10,
   subsystemVendor: 0x2c,
@@ -132,22 +131,13 @@ export class PciConfig implements ConfigSpace {
     placeBar(this.registers, HEADER.bars + 4 * index, address);
   }
 
-  /** What BAR `index` says. */
-  barAddress(index: number): bigint {
-    const { registers } = this;
-    const at = HEADER.bars + 4 * index;
-    const low = registers.get(at, 4);
-    const high = (low & BAR_64) !== 0 ? registers.get(at + 4, 4) : 0;
-    return (BigInt(high) << 32n) | BigInt((low & ~BAR_FLAGS) >>> 0);
-  }
-
   /**
-   * Links a capability of `length` bytes into the chain: at the next place that is free, or at `at`, with room for it
-   * behind all others. Returns where it begins; its first two bytes are made.
+   * Links a capability of `length` bytes into the chain, behind all others. Returns where it begins; its first two bytes
+   * are made.
    */
-  addCapability(id: number, length: number, at: number | null = null): number {
+  addCapability(id: number, length: number): number {
     const chain = this.#chain;
-    const offset = place(chain, id, length, at, FIRST_EXTENDED);
+    const offset = place(chain, id, length, FIRST_EXTENDED);
     this.registers.define(offset, 1, { reset: id });
     this.registers.fix(chain.last === 0 ? HEADER.capabilities : chain.last + 1, 1, offset);
     chain.last = offset;
@@ -155,9 +145,9 @@ export class PciConfig implements ConfigSpace {
   }
 
   /** The same for the chain that begins at 0x100; the first four bytes are made. */
-  addExtended(id: number, version: number, length: number, at: number | null = null): number {
+  addExtended(id: number, version: number, length: number): number {
     const chain = this.#extended;
-    const offset = place(chain, id, length, at, CONFIG_BYTES);
+    const offset = place(chain, id, length, CONFIG_BYTES);
     invariant(chain.last !== 0 || offset === FIRST_EXTENDED, 'the first extended capability is elsewhere');
     this.registers.define(offset, 4, { reset: id | (version << 16) });
     if (chain.last !== 0) {
@@ -184,9 +174,9 @@ export class PciConfig implements ConfigSpace {
   }
 }
 
-function place(chain: Chain, id: number, length: number, at: number | null, end: number): number {
-  const offset = at ?? chain.free;
-  const fits = offset >= chain.free && offset + length <= end;
+function place(chain: Chain, id: number, length: number, end: number): number {
+  const offset = chain.free;
+  const fits = offset + length <= end;
   invariant(fits && !chain.offsets.has(id), `capability ${id} does not fit at ${offset}`);
   chain.offsets.set(id, offset);
   chain.free = (offset + length + 3) & ~3;

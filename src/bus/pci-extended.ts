@@ -49,40 +49,34 @@ const ATS_ALIGNED = 1 << 5;
 const ATS_UNIT = 0x1f;
 const ATS_ENABLE = 1 << 15;
 
-/** `isEnabled`: as Linux leaves it where the unit takes part. */
-export function addAts(config: PciConfig, isEnabled: boolean): void {
+/** Enabled, as Linux leaves it where the unit takes part; so are page requests and PASIDs. */
+export function addAts(config: PciConfig): void {
   const at = config.addExtended(EXT_ATS, 1, 8);
   config.define(at + 4, 2, { reset: ATS_QUEUE_DEPTH | ATS_ALIGNED });
-  config.define(at + 6, 2, { reset: isEnabled ? ATS_ENABLE : 0, writable: ATS_ENABLE | ATS_UNIT });
+  config.define(at + 6, 2, { reset: ATS_ENABLE, writable: ATS_ENABLE | ATS_UNIT });
 }
 
 const PRI_ENABLE = 1;
-const PRI_STOPPED = 1 << 8;
 const PRI_NEEDS_PASID = 1 << 15;
 const PRI_FAILURES = 3;
 
-export function addPageRequests(
-  config: PciConfig,
-  options: { readonly outstanding: number; readonly hasPasid: boolean; readonly isEnabled: boolean },
-): void {
-  const { outstanding, hasPasid, isEnabled } = options;
+export function addPageRequests(config: PciConfig, outstanding: number, hasPasid: boolean): void {
   const at = config.addExtended(EXT_PRI, 1, 16);
-  const status = (hasPasid ? PRI_NEEDS_PASID : 0) | (isEnabled ? 0 : PRI_STOPPED);
-  config.define(at + 4, 2, { reset: isEnabled ? PRI_ENABLE : 0, writable: PRI_ENABLE });
-  config.define(at + 6, 2, { reset: status, clears: PRI_FAILURES });
+  config.define(at + 4, 2, { reset: PRI_ENABLE, writable: PRI_ENABLE });
+  config.define(at + 6, 2, { reset: hasPasid ? PRI_NEEDS_PASID : 0, clears: PRI_FAILURES });
   config.define(at + 8, 4, { reset: outstanding });
-  config.define(at + 12, 4, { reset: isEnabled ? outstanding : 0, writable: 0xffff_ffff });
+  config.define(at + 12, 4, { reset: outstanding, writable: 0xffff_ffff });
 }
 
 const PASID_ENABLE = 1;
 const PASID_EXECUTE = 1 << 1;
 const PASID_PRIVILEGED = 1 << 2;
 
-export function addPasid(config: PciConfig, bits: number, isEnabled: boolean): void {
+export function addPasid(config: PciConfig, bits: number): void {
   const at = config.addExtended(EXT_PASID, 1, 8);
   config.define(at + 4, 2, { reset: PASID_EXECUTE | PASID_PRIVILEGED | (bits << 8) });
   const writable = PASID_ENABLE | PASID_EXECUTE | PASID_PRIVILEGED;
-  config.define(at + 6, 2, { reset: isEnabled ? PASID_ENABLE : 0, writable });
+  config.define(at + 6, 2, { reset: PASID_ENABLE, writable });
 }
 
 /** Virtual functions that a function can have, and what they are like. */

@@ -22,8 +22,6 @@ const identity: PciIdentity = {
 const BAR_BYTES = 0x1000;
 /** "ioas", as bytes. */
 const MAGIC = 0x7361_6f69;
-/** Below the 2^16 numbers of 16 bits that a capability can say. */
-const OUTSTANDING = 32;
 
 export class DmaTest extends PciDevice {
   readonly regions: readonly [Registers];
@@ -40,7 +38,7 @@ export class DmaTest extends PciDevice {
       msix: null,
       services: {
         ats: engine.cache !== null,
-        pageRequests: engine.requests === null ? 0 : OUTSTANDING,
+        pageRequests: engine.requests?.limit ?? 0,
         pasidBits: Math.log2(Math.max(1, engine.maxPasids)),
       },
     });

@@ -169,9 +169,7 @@ export abstract class PciDevice implements PciModel, Endpoint {
 }
 
 function addServices(config: PciConfig, { ats, pageRequests, pasidBits }: AddressServices): void {
-  if (ats) addAts(config, true);
-  if (pageRequests > 0) {
-    addPageRequests(config, { outstanding: pageRequests, hasPasid: pasidBits > 0, isEnabled: true });
-  }
-  if (pasidBits > 0) addPasid(config, pasidBits, true);
+  if (ats) addAts(config);
+  if (pageRequests > 0) addPageRequests(config, pageRequests, pasidBits > 0);
+  if (pasidBits > 0) addPasid(config, pasidBits);
 }

@@ -32,6 +32,16 @@ const WRITTEN_KEPT = 256;
 /** How the daemon reaches memory: 'verbs' forces the way through the client's own thread. */
 export type MemoryMode = 'direct' | 'verbs';
 
+/** What memory is resolved for: to be read or written, or as the memory of a device that it has to be. */
+type Use = 'read' | 'write' | 'device';
+
+function deviceRun(vma: Vma, from: bigint, to: bigint): Run | null {
+  const backing = deviceMemoryOf(vma);
+  return backing === null
+    ? null
+    : { backing, offset: vma.offset + (from - vma.start), length: to - from + 1n };
+}
+
 let lastId = 0;
 
 export class ProcessSpace implements AddressSpace {
@@ -123,35 +133,11 @@ export class ProcessSpace implements AddressSpace {
   }
 
   resolve(at: bigint, length: bigint, write: boolean): Run[] | null {
-    if (!this.#alive || at >= ADDRESS_LIMIT || length >= ADDRESS_LIMIT || !this.#openMem()) return null;
-    const runs: Run[] = [];
-    const last = at + length - 1n;
-    for (let from = at; from <= last;) {
-      const vma = findVma(this.#mapsFd, from);
-      if (vma === null || !(write ? vma.writable : vma.readable)) return null;
-      if (isDeviceMemory(vma) || deviceMemoryOf(vma) !== null) return null;
-      const to = vma.last < last ? vma.last : last;
-      const run = this.#run(vma, from, to - from + 1n, write);
-      if (run === null) return null;
-      runs.push(run);
-      from = to + 1n;
-    }
-    return runs;
+    return this.#runs(at, length, write ? 'write' : 'read');
   }
 
   resolveDevice(at: bigint, length: bigint): Run[] | null {
-    if (!this.#alive || at >= ADDRESS_LIMIT || length >= ADDRESS_LIMIT || !this.#openMem()) return null;
-    const runs: Run[] = [];
-    const last = at + length - 1n;
-    for (let from = at; from <= last;) {
-      const vma = findVma(this.#mapsFd, from);
-      const backing = vma === null ? null : deviceMemoryOf(vma);
-      if (vma === null || backing === null) return null;
-      const to = vma.last < last ? vma.last : last;
-      runs.push({ backing, offset: vma.offset + (from - vma.start), length: to - from + 1n });
-      from = to + 1n;
-    }
-    return runs;
+    return this.#runs(at, length, 'device');
   }
 
   /** The process is dead or runs another program. What was resolved to a file stays reachable. */
@@ -178,9 +164,30 @@ export class ProcessSpace implements AddressSpace {
     return true;
   }
 
-  #run(vma: Vma, from: bigint, length: bigint, write: boolean): Run | null {
+  /** What lies at a range, area by area; null when some of it is not there for such a use. */
+  #runs(at: bigint, length: bigint, use: Use): Run[] | null {
+    if (!this.#alive || at >= ADDRESS_LIMIT || length >= ADDRESS_LIMIT || !this.#openMem()) return null;
+    const runs: Run[] = [];
+    const last = at + length - 1n;
+    for (let from = at; from <= last;) {
+      const vma = findVma(this.#mapsFd, from);
+      if (vma === null) return null;
+      const to = vma.last < last ? vma.last : last;
+      const run =
+        use === 'device' ? deviceRun(vma, from, to) : this.#memoryRun(vma, from, to, use === 'write');
+      if (run === null) return null;
+      runs.push(run);
+      from = to + 1n;
+    }
+    return runs;
+  }
+
+  #memoryRun(vma: Vma, from: bigint, to: bigint, write: boolean): Run | null {
+    if (!(write ? vma.writable : vma.readable)) return null;
+    if (isDeviceMemory(vma) || deviceMemoryOf(vma) !== null) return null;
+    const length = to - from + 1n;
     if (!vma.shared || vma.inode === 0n) {
-      return { backing: this.#privateAt(from, from + length - 1n), offset: from, length };
+      return { backing: this.#privateAt(from, to), offset: from, length };
     }
     const offset = vma.offset + (from - vma.start);
     const backing = this.#files.ofVma(vma, this.#pid);
@@ -253,12 +260,23 @@ export class ProcessSpace implements AddressSpace {
     return true;
   }
 
-  /** How many bytes from `at` on still are those of the file behind `vma`, from `offset` on; 0 when none is. */
-  showsFile(at: bigint, vma: Vma, offset: bigint): bigint {
-    if (!this.#alive || !this.#openMem()) return 0n;
+  /**
+   * Copies to or from the file behind `vma`, whose byte `offset` was at `at`: as many of `bytes` as the area there still
+   * shows of it. Returns how many, 0 when it shows another file or may not be used so.
+   */
+  copyShared(at: bigint, vma: Vma, offset: bigint, bytes: Uint8Array, writing: boolean): number {
+    if (!this.#alive || !this.#openMem()) return 0;
     const now = findVma(this.#mapsFd, at);
-    if (now === null || !now.shared || now.inode !== vma.inode || now.device !== vma.device) return 0n;
-    return now.offset + (at - now.start) === offset ? now.last - at + 1n : 0n;
+    if (now === null || !now.shared || now.inode !== vma.inode || now.device !== vma.device) return 0;
+    if (now.offset + (at - now.start) !== offset) return 0;
+    const shown = bytes.subarray(0, Math.min(Number(now.last - at + 1n), bytes.length));
+    return this.#copyArea(now, at, shown, writing) ? shown.length : 0;
+  }
+
+  #copyArea(area: Vma, at: bigint, bytes: Uint8Array, writing: boolean): boolean {
+    const isInCall = this.#caller !== null;
+    if (isInCall || this.#memFd < 0) return writing ? this.write(at, bytes) : this.read(at, bytes);
+    return (writing ? area.writable : area.readable) && this.#move(at, bytes, writing);
   }
 
   /** An area that shows byte `offset` of a file; null when this process maps it nowhere. */
@@ -287,6 +305,10 @@ export class ProcessSpace implements AddressSpace {
       if (vma === null || !(writing ? vma.writable : vma.readable)) return false;
       from = vma.last + 1n;
     }
+    return this.#move(at, bytes, writing);
+  }
+
+  #move(at: bigint, bytes: Uint8Array, writing: boolean): boolean {
     const transfer = writing ? sys.pwrite : sys.pread;
     return transfer(this.#memFd, bytes, bytes.length, at) === bytes.length;
   }

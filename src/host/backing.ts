@@ -52,8 +52,7 @@ class FileBacking implements Backing {
 
   /** Kernel magic number of its file system, 0 when it is not known. */
   fileSystem(): number {
-    if (this.#fd < 0 || sys.fstatfs(this.#fd, statfs.address) < 0) return 0;
-    return statfs.view.getUint32(0, true);
+    return this.#fd < 0 ? 0 : sys.fileSystem(this.#fd);
   }
 
   addView(view: View): void {
@@ -130,14 +129,8 @@ class FileBacking implements Backing {
 function copyThrough({ space, vma }: View, offset: bigint, bytes: Uint8Array, writing: boolean): number {
   const at = vma.start + (offset - vma.offset);
   if (offset < vma.offset || at > vma.last) return 0;
-  const piece = bytes.subarray(0, Number(min(space.showsFile(at, vma, offset), BigInt(bytes.length))));
-  if (piece.length === 0) return 0;
-  return (writing ? space.write(at, piece) : space.read(at, piece)) ? piece.length : 0;
+  return space.copyShared(at, vma, offset, bytes, writing);
 }
-
-const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
-
-const statfs = sys.allocate(128);
 
 /** More files than this are reached through their clients. */
 const FILES_HELD = 512;

@@ -4,6 +4,7 @@
  * completion of an asynchronous read, which the kernel adds to the counter as a driver's signal, or by write after a look.
  */
 import type { EventCounter, ForeignFile } from '../mem/task.js';
+import { Aio, IOCB_FD, IOCB_FLAGS, IOCB_RESFD, IOCB_SIZE } from './aio.js';
 import * as sys from './sys.js';
 
 /** Has the descriptors of counters in an epoll set, and calls {@link EventFd.fired} when there may be something. */
@@ -14,34 +15,23 @@ export interface CounterWatcher {
 
 const POLLOUT = 4;
 const RWF_NOWAIT = 8;
-const IOCB_SIZE = 64;
-const IOCB_FD = 20;
-const IOCB_FLAGS = 56;
-const IOCB_RESFD = 60;
 const IOCB_FLAG_RESFD = 1;
 /** Completions that the ring has room for; it is emptied after each. */
 const COMPLETIONS = 8;
-/** Words of `struct aio_ring`. */
-const HEAD = 2;
-const TAIL = 3;
-const RING_HEADER = 32;
 
 const block = sys.allocate(IOCB_SIZE);
-const pointer = sys.allocate(8);
 const value = sys.allocate(8);
 const vector = sys.allocate(16);
 const polled = sys.allocate(8);
 
 /** Signals without ever waiting. */
 class Signaller {
-  readonly #context: number;
+  readonly #aio: Aio;
   readonly #source: number;
-  readonly #ring: Int32Array;
 
-  private constructor(context: number, source: number) {
-    this.#context = context;
+  private constructor(aio: Aio, source: number) {
+    this.#aio = aio;
     this.#source = source;
-    this.#ring = new Int32Array(sys.viewOf(context, RING_HEADER));
     // IOCB_CMD_PREAD of no bytes.
     block.view.setUint32(IOCB_FD, source, true);
     block.view.setUint32(IOCB_FLAGS, IOCB_FLAG_RESFD, true);
@@ -49,25 +39,23 @@ class Signaller {
 
   /** Null where the kernel has no asynchronous I/O for us. */
   static open(): Signaller | null {
-    pointer.view.setBigUint64(0, 0n, true);
     const source = sys.open('/dev/null', sys.O_RDONLY | sys.O_CLOEXEC, 0);
     if (source < 0) return null;
-    if (sys.ioSetup(COMPLETIONS, pointer.address) === 0)
-      return new Signaller(Number(pointer.view.getBigUint64(0, true)), source);
+    const aio = Aio.open(COMPLETIONS);
+    if (aio !== null) return new Signaller(aio, source);
     sys.close(source);
     return null;
   }
 
   signal(fd: number): boolean {
     block.view.setUint32(IOCB_RESFD, fd, true);
-    pointer.view.setBigUint64(0, BigInt(block.address), true);
-    const sent = sys.ioSubmit(this.#context, 1, pointer.address) === 1;
-    Atomics.store(this.#ring, HEAD, Atomics.load(this.#ring, TAIL));
+    const sent = this.#aio.submit(block.address);
+    this.#aio.takeCompletions();
     return sent;
   }
 
   close(): void {
-    sys.ioDestroy(this.#context);
+    this.#aio.close();
     sys.close(this.#source);
   }
 }

@@ -6,6 +6,7 @@
 import { fileURLToPath } from 'node:url';
 import type { DirectView } from '../mem/client.js';
 import type { RunList } from '../mem/runs.js';
+import { Spares } from './spares.js';
 import * as sys from './sys.js';
 
 /** Pieces start at multiples of this, as windows do. */
@@ -18,8 +19,6 @@ const F_GETFL = 3;
 const F_GET_SEALS = 1034;
 const F_SEAL_SHRINK = 2;
 
-const statfs = sys.allocate(128);
-
 const guardPath = fileURLToPath(new URL('../../shim/build/libioasis-guard.so', import.meta.url));
 let loadedGuard: sys.Guard | null | undefined;
 
@@ -29,21 +28,17 @@ function theGuard(): sys.Guard | null {
   return loadedGuard;
 }
 
-/** Addresses that were given back, by length: views of them may still be held, so they are never unmapped. */
-const spare = new Map<number, sys.Block[]>();
+const spares = new Spares();
 
 function takeAddresses(length: number): sys.Block | null {
   let size = LEAST_RESERVATION;
   while (size < length) size *= 2;
-  return spare.get(size)?.pop() ?? sys.reserve(size);
+  return spares.take(size) ?? sys.reserve(size);
 }
 
 function giveAddressesBack(block: sys.Block): void {
   sys.unmapAt(block);
-  const size = block.bytes.length;
-  const list = spare.get(size);
-  if (list === undefined) spare.set(size, [block]);
-  else list.push(block);
+  spares.keep(block);
 }
 
 /** A piece of a file that is mapped. */
@@ -144,7 +139,7 @@ export class MappedFile {
   /** Shared memory that we may write: nothing else stays as it is while a device has it. */
   #canMap(): boolean {
     if ((sys.fcntl(this.#fd, F_GETFL, 0) & sys.O_ACCMODE) !== sys.O_RDWR) return false;
-    return sys.fstatfs(this.#fd, statfs.address) >= 0 && statfs.view.getUint32(0, true) === TMPFS_MAGIC;
+    return sys.fileSystem(this.#fd) === TMPFS_MAGIC;
   }
 
   #map(start: number, length: number): FileView | null {

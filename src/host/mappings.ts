@@ -2,6 +2,7 @@
 import type { SharedPages } from '../mem/task.js';
 import * as sys from './sys.js';
 import { forgetDeviceMemory, noteDeviceMemory } from './device-memory.js';
+import { Spares } from './spares.js';
 import type { Token } from './tokens.js';
 
 const MFD_CLOEXEC = 1;
@@ -13,8 +14,7 @@ const F_SEAL_FUTURE_WRITE = 16;
 
 /** Memory of {@link allocateShared}, by its buffer. */
 const ownMemory = new Map<ArrayBufferLike, { readonly block: sys.Block; readonly fd: number }>();
-/** Addresses that were given back, by length: views of them may still be held, so they stay mapped. */
-const spare = new Map<number, sys.Block[]>();
+const spares = new Spares();
 
 /** A memfd of `length` zero bytes, for good; or -errno. */
 export function makeMemfd(length: number): number {
@@ -44,24 +44,17 @@ export function allocateShared(length: number): Uint8Array | null {
 
 /** Maps `fd`, at an address that {@link unmap} gave back if there is one. Null: the system does not let us. */
 export function mapAgain(length: number, fd: number): sys.Block | null {
-  const old = spare.get(length)?.pop();
+  const old = spares.take(length);
   if (old === undefined) return sys.tryMap(length, fd);
   if (sys.remap(old, fd)) return old;
-  keepSpare(old);
+  spares.keep(old);
   return null;
 }
 
 /** Takes the memory away from `block`, which here reads as zero from now on. */
 export function unmap(block: sys.Block): void {
   // Memory that could not be taken away is still somebody's: nobody else may get its address.
-  if (sys.remap(block, -1)) keepSpare(block);
-}
-
-function keepSpare(block: sys.Block): void {
-  const { length } = block.bytes;
-  const list = spare.get(length);
-  if (list === undefined) spare.set(length, [block]);
-  else list.push(block);
+  if (sys.remap(block, -1)) spares.keep(block);
 }
 
 /** Lets memory of {@link allocateShared} go. Clients that have it mapped keep it; here it reads as zero. */

@@ -3,8 +3,9 @@
  * there now, so that everything that a program can do with a file works; who may write gets a file of the engine's.
  */
 import { refuse, type Rule } from '../base/errno.js';
-import type { OpenFile, Task } from '../mem/task.js';
+import type { Task } from '../mem/task.js';
 import type { SysFile } from '../machine/sysfs/tree.js';
+import { PositionedFile } from './positioned-file.js';
 import * as sys from './sys.js';
 import { openText } from './virtual-files.js';
 
@@ -30,72 +31,41 @@ export function openForReading(path: string, { read }: SysFile): number {
   return openText(name, read?.() ?? new Uint8Array());
 }
 
-export class WritableSysFile implements OpenFile {
-  readonly isEngineFile = true;
-  readonly pollMode = 'none';
-  readonly readable = true;
-  onReadableChange: (() => void) | null = null;
+export class WritableSysFile extends PositionedFile {
   readonly #file: SysFile;
   readonly #written: () => void;
-  #position = 0;
 
   /** `written` is called after every write. */
-  constructor(
-    readonly name: string,
-    file: SysFile,
-    written: () => void,
-  ) {
+  constructor(name: string, file: SysFile, written: () => void) {
+    super(name, { address: BAD_ADDRESS, ioctl: NO_IOCTL, mmap: NO_OPERATION });
     this.#file = file;
     this.#written = written;
   }
 
-  readAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
-    const whole = this.#file.read?.() ?? new Uint8Array();
-    const from = offset === null ? this.#position : Number(offset);
-    const part = whole.subarray(from, from + count);
-    if (part.length > 0 && !task.reply(at, part)) return refuse(BAD_ADDRESS, { at });
-    if (offset === null) this.#position += part.length;
-    return part.length;
+  protected override content(): Uint8Array {
+    return this.#file.read?.() ?? new Uint8Array();
   }
 
-  writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
+  override writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
     const bytes = new Uint8Array(Math.min(count, PAGE));
     if (!task.mm.read(at, bytes)) return refuse(BAD_ADDRESS, { at });
-    const from = offset === null ? this.#position : Number(offset);
+    const from = offset === null ? this.position : Number(offset);
     try {
       this.#file.write?.(bytes, from);
     } finally {
       this.#written();
     }
-    if (offset === null) this.#position = from + bytes.length;
+    if (offset === null) this.position = from + bytes.length;
     return bytes.length;
   }
 
   seek(offset: number, whence: number): number {
-    const base = [0, this.#position, this.#file.size][whence];
+    const base = [0, this.position, this.#file.size][whence];
     const to = (base ?? NaN) + offset;
     if (!(to >= 0)) refuse(BAD_POSITION, { offset, path: this.name, whence });
-    this.#position = to;
+    this.position = to;
     return to;
   }
-
-  read(at: bigint, count: number, task: Task): number {
-    return this.readAt(null, at, count, task);
-  }
-
-  write(at: bigint, count: number, task: Task): number {
-    return this.writeAt(null, at, count, task);
-  }
-
-  ioctl(): number {
-    return refuse(NO_IOCTL, { path: this.name });
-  }
-
-  mmap(): never {
-    return refuse(NO_OPERATION, { path: this.name });
-  }
-
-  release(): void {}
 }
 
 /** Whether open's flags ask for more than reading. */

@@ -18,9 +18,10 @@ import {
   type Dirent,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceNode } from '../machine/devices.js';
 import type { SysNode } from '../machine/sysfs/tree.js';
 import { LIVE_NSEC, MARK_SYSTEM, SYS_PENDING, TreeMode } from './protocol.js';
-import { addDevice, makeDirectory, removeDevice, type DeviceNode } from './tree.js';
+import { addDevice, makeDirectory, removeDevice } from './tree.js';
 
 /** What a machine shows at one moment. */
 export interface Shown {

@@ -144,7 +144,7 @@ export const fallocate = bind('fallocate', 'int', ['int', 'int', 'int64_t', 'int
 export const fcntl = bind('fcntl', 'int', ['int', 'int', 'int']);
 export const ioctl = bind('ioctl', 'int', ['int', 'uint64_t', 'int64_t']);
 export const ftruncate = bind('ftruncate', 'int', ['int', 'int64_t']);
-export const fstatfs = bind('fstatfs', 'int', ['int', 'int64_t']);
+const fstatfs = bind('fstatfs', 'int', ['int', 'int64_t']);
 export const memfdCreate = bind('memfd_create', 'int', ['str', 'uint']);
 export const eventfd = bind('eventfd', 'int', ['uint', 'int']);
 export const readlink = bind('readlink', 'int64_t', ['str', 'int64_t', 'int64_t']);
@@ -298,6 +298,13 @@ export function fstat(fd: number): Status | null {
     size: view.getBigInt64(ST_SIZE, true),
     mtime: view.getBigInt64(ST_MTIME, true),
   };
+}
+
+const statfsBlock = allocate(128);
+
+/** The kernel's magic number of the file system that `fd` is on; 0 when it is not known. */
+export function fileSystem(fd: number): number {
+  return fstatfs(fd, statfsBlock.address) < 0 ? 0 : statfsBlock.view.getUint32(0, true);
 }
 
 export const Errno = {

@@ -5,17 +5,8 @@
  */
 import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DeviceNode } from '../machine/devices.js';
 import { DEBUG_ROOT, MARK_ASK, MARK_DEVICE, SYS_PENDING, TreeMode } from './protocol.js';
-
-export interface DeviceNode {
-  readonly path: string;
-  /** Permission bits. */
-  readonly mode: number;
-  readonly major: number;
-  readonly minor: number;
-  /** Not shown where the system has a file of that name. */
-  readonly isStandIn?: boolean;
-}
 
 const common = ['probability', 'interval', 'times', 'space', 'verbose', 'task-filter'];
 /** Linux' fault attributes: they can be read and written, and what they choose is always on here. */

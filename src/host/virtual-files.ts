@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { refuse, type Rule } from '../base/errno.js';
 import type { MmAccount } from '../mem/client.js';
-import type { OpenFile, Task } from '../mem/task.js';
+import type { Task } from '../mem/task.js';
 import type { ClientProcess } from './client.js';
+import { PositionedFile } from './positioned-file.js';
 import * as sys from './sys.js';
 
 const PAGE_KB = 4;
@@ -51,33 +52,21 @@ const NO_OPERATION: Rule = {
 const NO_IOCTL: Rule = { id: 'proc.no-ioctl', errno: 'ENOTTY', sentence: '{path} has no ioctls' };
 
 /** `fail-nth` of one task: writing n makes the n-th point from there fail; reading says what is left of n. */
-export class FailNthFile implements OpenFile {
-  readonly isEngineFile = true;
-  readonly pollMode = 'none';
-  readonly readable = true;
-  readonly name: string;
-  onReadableChange: (() => void) | null = null;
+export class FailNthFile extends PositionedFile {
   readonly #client: ClientProcess;
   readonly #tid: number;
-  #position = 0n;
 
   constructor(name: string, client: ClientProcess, tid: number) {
-    this.name = name;
+    super(name, { address: BAD_ADDRESS, ioctl: NO_IOCTL, mmap: NO_OPERATION });
     this.#client = client;
     this.#tid = tid;
   }
 
-  readAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
-    const text = new TextEncoder().encode(`${this.#client.failNth.get(this.#tid) ?? 0}\n`);
-    const from = offset ?? this.#position;
-    const part =
-      from >= BigInt(text.length) ? new Uint8Array() : text.subarray(Number(from)).subarray(0, count);
-    if (part.length > 0 && !task.reply(at, part)) return refuse(BAD_ADDRESS, { at });
-    if (offset === null) this.#position += BigInt(part.length);
-    return part.length;
+  protected override content(): Uint8Array {
+    return new TextEncoder().encode(`${this.#client.failNth.get(this.#tid) ?? 0}\n`);
   }
 
-  writeAt(_offset: bigint | null, at: bigint, count: number, task: Task): number {
+  override writeAt(_offset: bigint | null, at: bigint, count: number, task: Task): number {
     const bytes = new Uint8Array(Math.min(count, 32));
     if (!task.mm.read(at, bytes)) return refuse(BAD_ADDRESS, { at });
     const text = new TextDecoder().decode(bytes).trim();
@@ -87,24 +76,6 @@ export class FailNthFile implements OpenFile {
     else this.#client.failNth.set(this.#tid, left);
     return count;
   }
-
-  read(at: bigint, count: number, task: Task): number {
-    return this.readAt(null, at, count, task);
-  }
-
-  write(at: bigint, count: number, task: Task): number {
-    return this.writeAt(null, at, count, task);
-  }
-
-  ioctl(): number {
-    return refuse(NO_IOCTL, { path: this.name });
-  }
-
-  mmap(): never {
-    return refuse(NO_OPERATION, { path: this.name });
-  }
-
-  release(): void {}
 }
 
 /** What a path below /proc asks for: the process, the task, the file; `self` and `thread-self` are the caller's. */

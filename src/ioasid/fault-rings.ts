@@ -29,7 +29,7 @@ export class FaultRings {
     readonly owner: RingOwner,
   ) {}
 
-  /** A group goes in whole, or is lost. */
+  /** A group waits for its response once all of it is in the ring. */
   deliver(group: PageFaultGroup): void {
     const dev_id = this.owner.deviceId(group.handle);
     for (const { flags, pasid, grpid, perm, addr } of group.faults) {

@@ -14,7 +14,7 @@ import { rules } from './rules.js';
 export function machineIoctl(machine: VirtualMachine, cmd: number, arg: bigint, task: Task): number {
   if (cmd !== ALLOC_IOASID_KVM) refuse(kvmRules.kvm_machine_ioctl, { cmd: BigInt(cmd >>> 0) });
   const user = new UserMemory(machine.env, task);
-  const size = new DataView(user.copyIn(arg, 4, rules.kvm_alloc_unreadable).buffer).getUint32(0, true);
+  const size = user.copyU32(arg, rules.kvm_alloc_unreadable);
   if (size < alloc_ioasid_kvm.size) refuse(rules.kvm_alloc_size, { size, least: alloc_ioasid_kvm.size });
   const request = user.copyStructIn(alloc_ioasid_kvm, arg, size);
   const file = ioasidFile(task, request.fd);

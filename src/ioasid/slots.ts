@@ -3,6 +3,7 @@
  * device sees them: what the slots say at that moment, and behind them what the machine's process has there.
  */
 import { refuse } from '../base/errno.js';
+import { TASK_SIZE } from '../iommufd/user-memory.js';
 import type { Backing } from '../mem/client.js';
 import type { LivePages, LiveWatcher } from '../mem/live-space.js';
 import {
@@ -16,7 +17,6 @@ import { rules } from './kvm-rules.js';
 export const USER_SLOTS = 32764;
 const TOP = 1n << 64n;
 const PAGE_MASK = 4095n;
-const TASK_SIZE = 0x7ffffffff000n;
 /** KVM_MEM_MAX_NR_PAGES */
 const MOST_PAGES = (1n << 31n) - 1n;
 /** Of an access. */

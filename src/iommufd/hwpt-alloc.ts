@@ -1,7 +1,6 @@
 /** IOMMU_HWPT_ALLOC: what a page table is made from says which kind it is. */
 import { refuse } from '../base/errno.js';
 import {
-  IOMMU_HWPT_ALLOC_PASID,
   IOMMU_HWPT_DATA_NONE,
   IOMMU_HWPT_FAULT_ID_VALID,
   iommu_hwpt_alloc,
@@ -15,6 +14,7 @@ import {
   allocNestedInViommu,
   allocPaging,
   HwptPaging,
+  NESTED_FLAGS,
   type Hwpt,
   type HwptOwned,
 } from './hwpt.js';
@@ -24,8 +24,6 @@ import { allocOwned, isOwnedType } from './owned.js';
 import { ViommuObject } from './viommu.js';
 import { rules as ownedRules } from './owned-rules.js';
 import { rules } from './rules.js';
-
-const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
 
 function allocByTarget(call: Call, cmd: IommuHwptAlloc, device: Device, target: IommufdObject): Hwpt {
   const data = call.userData(cmd.data_type, cmd.data_uptr, cmd.data_len);

@@ -24,7 +24,8 @@ const PAGING_FLAGS =
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING |
   IOMMU_HWPT_FAULT_ID_VALID |
   IOMMU_HWPT_ALLOC_PASID;
-const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
+/** Flags of a table that is not kernel-managed. */
+export const NESTED_FLAGS = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID;
 
 abstract class HwptCommon extends IommufdObject {
   fault: FaultQueue | null = null;

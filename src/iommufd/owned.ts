@@ -1,6 +1,7 @@
 /**
- * Page tables that belong to somebody else: a process (SVA), or a program that keeps one at addresses of its own. What is
- * missing in a process's is asked of that process, and nobody else.
+ * Page tables that belong to somebody else: a process (SVA), a virtual machine (the memory slots of its file), or a
+ * program that keeps one at addresses of its own. What is missing in the first two is asked of the process whose memory
+ * it is, and nobody else; the third has a unit's format, and nobody is asked.
  */
 import { refuse } from '../base/errno.js';
 import { respondGroup, type PageFaultGroup } from '../hw/iopf.js';

@@ -36,6 +36,18 @@ export class UserMemory {
     return bytes;
   }
 
+  /** get_user of a u32; EFAULT by `rule`. */
+  copyU32(at: bigint, rule: Rule): number {
+    return new DataView(this.copyIn(at, 4, rule).buffer).getUint32(0, true);
+  }
+
+  /** copy_from_user of the first `length` bytes of a struct; the rest of it is 0. */
+  copyHead<T>(struct: Struct<T>, at: bigint, length: number, rule: Rule): T {
+    const bytes = new Uint8Array(struct.size);
+    bytes.set(this.copyIn(at, length, rule));
+    return struct.decode(bytes);
+  }
+
   #fill(bytes: Uint8Array, at: bigint, rule: Rule): void {
     const { length } = bytes;
     if (length === 0) return;

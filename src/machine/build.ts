@@ -1,5 +1,5 @@
 /**
- * Builds what a plan says: units (hardware and driver), buses, devices. Loaded only where a topology asks for it.
+ * Builds what a plan says: units (hardware and driver) and devices. Loaded only where a topology asks for it.
  * Invariant: hardware and driver of a unit meet in registers, memory and messages; here is where they are introduced.
  */
 import { refuse } from '../base/errno.js';
@@ -8,9 +8,8 @@ import type { WorkQueue } from '../base/work.js';
 import { Endpoints } from '../bus/endpoints.js';
 import type { MsiSink } from '../bus/mmio.js';
 import type { DeviceModel } from '../bus/model.js';
-import { parsePciName, pciName, PciSegment } from '../bus/pci.js';
+import { pciName } from '../bus/pci.js';
 import { setVirtualFunctions } from '../bus/pci-extended.js';
-import { PlatformBus } from '../bus/platform.js';
 import type { SharedMemory } from '../bus/region.js';
 import type { OpenBlocks } from '../dev/blocks.js';
 import type { DmaEngine } from '../dev/dma-engine.js';
@@ -36,7 +35,7 @@ import { BarSpace } from './bars.js';
 import { CONTAINER_PATH, vfioGroupPath, vfioPath } from './devices.js';
 import { rules } from './machine-rules.js';
 import { makeModel, openStorage, type Made, type Storage } from './models.js';
-import { planMachine, type BusPlan, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
+import { planMachine, type DevicePlan, type MachinePlan, type UnitPlan } from './plan.js';
 import { ResetBuses } from './reset-buses.js';
 import type { Topology } from './topology.js';
 
@@ -81,7 +80,7 @@ export interface Built {
   readonly hasSelftest: boolean;
   /** What opens a device file, by its path. */
   readonly files: ReadonlyMap<string, (env: Env) => OpenFile>;
-  /** Virtual functions of a device, by name, in order. */
+  /** The virtual functions that a device has now, in order. */
   virtualFunctions(device: BuiltDevice): readonly BuiltDevice[];
   /** What is written to sriov_numvfs: virtual functions come, or all of them go. */
   setNumVfs(device: BuiltDevice, count: number): void;
@@ -140,27 +139,11 @@ function buildUnit({ name, features }: UnitPlan, { physical, events, checkStale 
   return { unit: { name, hardware, driver }, endpoints };
 }
 
-/** Takes a device's place on its bus. */
-type Place = (device: DevicePlan) => void;
-
-function buildBus(bus: BusPlan, { hardware }: BuiltUnit): Place {
-  if (bus.type === 'platform') {
-    const platform = new PlatformBus(bus.name, hardware);
-    return ({ name, sourceId }) => void platform.place(name, sourceId);
-  }
-  const segment = new PciSegment(bus.segment, hardware);
-  return ({ name }) => void segment.place(parsePciName(name)!.rid);
-}
-
 export const buildMachine: Builder = (topology, into) => {
   const plan = planMachine(topology);
   const units = new Map(plan.units.map((unit) => [unit, buildUnit(unit, into)]));
-  const places = new Map(plan.buses.map((bus) => [bus, buildBus(bus, units.get(bus.unit)!.unit)]));
   const assembly = new Assembly(plan, units, into);
-  for (const device of plan.devices) {
-    places.get(device.bus)!(device);
-    assembly.add(device);
-  }
+  for (const device of plan.devices) assembly.add(device);
   if (plan.devices.length > 0)
     assembly.files.set(CONTAINER_PATH, (env) => new ContainerFile(env, plan.vfioNesting));
   return assembly;
@@ -274,6 +257,7 @@ class Assembly implements Built {
     if (count > 0 && present.length > 0) refuse(rules.sriov_busy, { present: present.length, count });
     const used = present.find(({ vfio, iommu }) => vfio.group?.isOpen === true || iommu.group.isAttached);
     // OURS: Linux waits until it is given back.
+    used?.vfio.askBack();
     if (used !== undefined) refuse(rules.sriov_in_use, { device: used.plan.name });
     for (const each of present) this.#remove(each);
     const made: BuiltDevice[] = [];

@@ -25,8 +25,8 @@ const container: DeviceNode = { path: CONTAINER_PATH, mode: 0o666, major: 10, mi
 export const VFIO_DEVICE_MAJOR = 511;
 const VFIO_GROUP_MAJOR = 510;
 
-/** Where the file of the device is that is number `index` in the topology. */
-export const vfioPath = (index: number): string => `/dev/vfio/devices/vfio${index}`;
+/** Where the file of the device is that VFIO has as number `number`. */
+export const vfioPath = (number: number): string => `/dev/vfio/devices/vfio${number}`;
 
 /** Where the file of an IOMMU group is, whose number the plan says. */
 export const vfioGroupPath = (group: number): string => `/dev/vfio/${group}`;

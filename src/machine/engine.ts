@@ -2,7 +2,7 @@
  * The composition root: one machine with its memory, its IOMMU units and the files through which programs see
  * them. The only place that names concrete units.
  */
-import { refuse, catalogue } from '../base/errno.js';
+import { refuse } from '../base/errno.js';
 import { Events } from '../base/events.js';
 import { Injector } from '../base/inject.js';
 import { WorkQueue } from '../base/work.js';
@@ -22,13 +22,10 @@ import type { Built } from './build.js';
 import { KvmFile } from '../ioasid/kvm.js';
 import { machineIoctl } from '../ioasid/machine-file.js';
 import { deviceNodes, KVM_PATH, type DeviceNode } from './devices.js';
+import { rules } from './machine-rules.js';
 import type { Parts } from './parts.js';
 import type { Sysfs } from './sysfs/sysfs.js';
 import type { Topology } from './topology.js';
-
-const rules = catalogue({
-  open_path: ['ENOENT', 'this machine has no device file {path}'],
-});
 
 export interface EngineConfig {
   /** Offers the mock IOMMU and IOMMU_TEST_CMD. */

@@ -9,6 +9,7 @@ import type { WorkQueue } from '../base/work.js';
 import type { UserAccount } from '../mem/client.js';
 import type { LivePages } from '../mem/live-space.js';
 import {
+  O_RDWR,
   RLIM_INFINITY,
   type Capability,
   type ForeignFile,
@@ -42,7 +43,6 @@ export interface ClientOptions {
   readonly user?: UserAccount;
 }
 
-const O_RDWR = 2;
 /** 0, 1 and 2 are taken in every process. */
 const FIRST_FD = 3;
 const MAX_FDS = 1 << 20;

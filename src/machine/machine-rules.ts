@@ -1,7 +1,8 @@
-/** Why a machine refuses what only TypeScript programs can ask of it. */
+/** Why a machine refuses, beside what its files do. */
 import { catalogue } from '../base/errno.js';
 
 export const rules = catalogue({
+  open_path: ['ENOENT', 'this machine has no device file {path}'],
   machine_device: ['ENODEV', 'the machine has no device {device}'],
   provide_pasid: ['EINVAL', 'PASID {pasid} of {device} is not from 1 to below {limit}'],
   sriov_none: ['ENOENT', '{device} can have no virtual functions'],

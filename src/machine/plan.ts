@@ -111,11 +111,14 @@ export function tryPlan(topology: Topology): { plan: MachinePlan; problems: read
   return { plan: planner.plan(topology), problems: planner.problems };
 }
 
+/** The unit sees requester ids only: of two PCI segments or buses one would be taken for the other. */
+const sourceKey = (unit: UnitPlan, id: number): string => `${unit.name} ${id}`;
+
 class Planner {
   readonly problems: Problem[] = [];
   readonly #units = new Map<string, UnitPlan>();
   readonly #buses = new Map<string, BusPlan>();
-  /** Who has a requester id, by unit and PCI segment or bus, and number. */
+  /** Who has a requester id, by {@link sourceKey}. */
   readonly #sources = new Map<string, string>();
   /** Where the search for a free one goes on. */
   readonly #freeSources = new Map<UnitPlan, number>();
@@ -294,27 +297,25 @@ class Planner {
       this.#problem([...path, 'sourceId'], 'a PCI address says the requester id already');
       return null;
     }
-    // The unit sees requester ids only: of two PCI segments one would be taken for the other.
-    const taken = (id: number): string => `${bus.unit.name} ${id}`;
     let id = device.sourceId ?? 1;
     if (isPci)
       id = parseInt(address[2]!, 16) * 256 + parseInt(address[3]!, 16) * 8 + parseInt(address[4]!, 16);
     else if (device.sourceId === undefined) id = this.#freeSource(bus.unit);
-    const other = this.#sources.get(taken(id));
+    const other = this.#sources.get(sourceKey(bus.unit, id));
     if (other !== undefined) {
       const text = `requester id 0x${id.toString(16)} belongs to ${other}, behind the same unit`;
       const atKey = device.sourceId === undefined;
       this.#problem(atKey ? path : [...path, 'sourceId'], text, atKey);
       return null;
     }
-    this.#sources.set(taken(id), path[1] as string);
+    this.#sources.set(sourceKey(bus.unit, id), path[1] as string);
     return id;
   }
 
   /** The lowest requester id that nobody behind `unit` has had. */
   #freeSource(unit: UnitPlan): number {
     let id = this.#freeSources.get(unit) ?? 1;
-    while (this.#sources.has(`${unit.name} ${id}`) && id < MAX_SOURCE_ID) id += 1;
+    while (this.#sources.has(sourceKey(unit, id)) && id < MAX_SOURCE_ID) id += 1;
     this.#freeSources.set(unit, id);
     return id;
   }
@@ -365,9 +366,10 @@ class Planner {
   #withVirtualFunctions(plan: DevicePlan, total: number): DevicePlan {
     if (total === 0 || plan.bus.type !== 'pci') return plan;
     const { sourceId, bus, name } = plan;
-    const key = (id: number): string => `${bus.unit.name} ${id}`;
     const isFree = (first: number): boolean => {
-      for (let id = first; id < first + total; id++) if (this.#sources.has(key(id))) return false;
+      for (let id = first; id < first + total; id++) {
+        if (this.#sources.has(sourceKey(bus.unit, id))) return false;
+      }
       return true;
     };
     let first = (sourceId & ~7) + VIRTUAL_AWAY;
@@ -378,7 +380,7 @@ class Planner {
       return plan;
     }
     for (let id = first; id < first + total; id++)
-      this.#sources.set(key(id), `a virtual function of ${name}`);
+      this.#sources.set(sourceKey(bus.unit, id), `a virtual function of ${name}`);
     return { ...plan, virtualFunctions: { total, offset: first - sourceId } };
   }
 

@@ -5,7 +5,7 @@
  * notifiers are for elsewhere.
  * Invariant: HPA and address agree modulo 1 GiB, by windows that exist as long as this does.
  */
-import { joinWords } from '../base/words.js';
+import { highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing } from './client.js';
 import type { PhysicalMemory } from './physical.js';
 import type { OwnedSpace, ProvidedPage } from './providers.js';
@@ -41,8 +41,7 @@ export interface LiveWatcher {
 
 export class LiveSpace implements OwnedSpace, LiveWatcher {
   onInvalidate: ((start: bigint, last: bigint) => void) | null = null;
-  onEnd: (() => void) | null = null;
-  isGone = false;
+  #isGone = false;
   /** HPA by GiB of addresses. */
   readonly #windows = new Map<bigint, bigint>();
   readonly #bytes: Backing;
@@ -66,13 +65,13 @@ export class LiveSpace implements OwnedSpace, LiveWatcher {
   }
 
   translate(hi: number, lo: number, access: number, page: ProvidedPage): boolean {
-    if (this.isGone) return false;
+    if (this.#isGone) return false;
     const at = joinWords(hi, lo);
     if (!this.pages.isThere(at, access)) return false;
     const hpa = this.#hpaOf(at);
     if (hpa === null) return false;
-    page.hpaHi = Number(hpa >> 32n);
-    page.hpaLo = Number(BigInt.asIntN(32, hpa));
+    page.hpaHi = highWord(hpa);
+    page.hpaLo = lowWord(hpa);
     page.sizeLg2 = PAGE_LG2;
     page.permitted = access;
     return true;
@@ -98,7 +97,7 @@ export class LiveSpace implements OwnedSpace, LiveWatcher {
   }
 
   resolve(address: bigint, access: number): boolean {
-    return !this.isGone && this.pages.faultIn(address, access & ACCESS);
+    return !this.#isGone && this.pages.faultIn(address, access & ACCESS);
   }
 
   changed(start: bigint, last: bigint): void {
@@ -106,10 +105,9 @@ export class LiveSpace implements OwnedSpace, LiveWatcher {
   }
 
   ended(): void {
-    if (this.isGone) return;
-    this.isGone = true;
+    if (this.#isGone) return;
+    this.#isGone = true;
     this.onInvalidate?.(0n, ALL);
-    this.onEnd?.();
   }
 
   release(): void {

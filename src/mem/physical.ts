@@ -5,24 +5,22 @@
  * ({@link TableStore.bump}).
  */
 import type { Injector } from '../base/inject.js';
-import { highWord, joinWords, lowWord } from '../base/words.js';
+import { carry, highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, DirectView } from './client.js';
 import { Providers } from './providers.js';
-import { CHUNK_BYTES, TableStore, type NearChunk } from './table-store.js';
+import { CHUNK_BYTES, TABLE_SPACE_HI, TableStore, type NearChunk } from './table-store.js';
 import type { RunList } from './runs.js';
 import { Windows, type BackingPlace, type HpaRange } from './windows.js';
 
 const FRAME_MASK = 0xfffn;
 /** Of an HPA of tables: where it is in its chunk. */
 const CHUNK_MASK = CHUNK_BYTES - 1;
-/** The high word of every table's HPA is below this. */
-export const TABLE_SPACE_HI = 1 << 4;
 /** Of a low word: where it is in its window of 1 GiB. */
 const SLOT_MASK = 0x3fff_ffff;
 /** The largest structure but a table, in words. */
 const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
-const BOUNCE = 1 << 16;
+const BOUNCE = 1 << 18;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
 const LOAD_TRIES = 8;
 
@@ -366,11 +364,6 @@ export class PhysicalMemory {
     if (place === null) return false;
     return isWrite ? place.backing.write(place.offset, piece) : place.backing.read(place.offset, piece);
   }
-}
-
-/** What the high word gains when `length` (below 4 GiB) is added to the low one. */
-function carry(lo: number, length: number): number {
-  return (lo >>> 0) + length > 0xffff_ffff ? 1 : 0;
 }
 
 /** Below this many bytes a loop is faster than making a view. */

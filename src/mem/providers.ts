@@ -33,12 +33,8 @@ export interface AddressSpaceProvider {
 
 /** A process's address space, or a virtual machine's: it answers its own page requests, and it may end. */
 export interface OwnedSpace extends AddressSpaceProvider {
-  /** Nothing is there any more, and never will be: the process is gone, or runs another program. */
-  readonly isGone: boolean;
   /** A page request: makes the page at `address` be there for `access`, or says that its owner may not have it so. */
   resolve(address: bigint, access: number): boolean;
-  /** Called once when the space ends while somebody uses it, before anything else can lie at its addresses. */
-  onEnd: (() => void) | null;
   /** Nobody uses it any more. */
   release(): void;
 }

@@ -2,6 +2,7 @@
  * Runs of physical memory, in the order in which an operation passes them: what a device is to touch, once it is
  * translated. What follows the run before it in physical memory is joined to it, so a run is as long as it can be.
  */
+import { carry } from '../base/words.js';
 import type { PhysicalMemory } from './physical.js';
 
 /** Words of a run: the HPA of its first byte, and how many bytes. */
@@ -132,9 +133,4 @@ export function copyRuns(memory: PhysicalMemory, source: RunList, target: RunLis
     }
   }
   return done;
-}
-
-/** What the high word gains when `length` (below 4 GiB) is added to the low one. */
-export function carry(lo: number, length: number): number {
-  return (lo + length) >>> 0 < lo >>> 0 ? 1 : 0;
 }

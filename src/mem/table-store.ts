@@ -15,6 +15,8 @@ export const CHUNK_BYTES = CHUNK_FRAMES << FRAME_LG2;
 const MAX_LG2 = FRAME_LG2 + CHUNK_FRAMES_LG2;
 /** 64 GiB of tables. */
 const MAX_FRAMES = 1 << 24;
+/** The high word of every table's HPA is below this. */
+export const TABLE_SPACE_HI = MAX_FRAMES >>> (32 - FRAME_LG2);
 /** 0xfee00000..0xfeefffff is where interrupts are written to, on every x86 machine: no memory can lie there. */
 const INTERRUPT_FIRST_FRAME = 0xfee00;
 const INTERRUPT_LAST_FRAME = 0xfeeff;
@@ -113,6 +115,11 @@ export class TableStore {
   /** Index in {@link generations} of the arena of `frame`; 0 when it is nobody's. */
   slotOf(frame: number): number {
     return this.ownerOf(frame) & (GENERATIONS - 1);
+  }
+
+  /** The same for the table at an HPA, which may be no table of ioasis. */
+  slotAt(hi: number, lo: number): number {
+    return hi >>> 0 < TABLE_SPACE_HI ? this.slotOf((hi << 20) | (lo >>> 12)) : 0;
   }
 
   /** The arena that holds `frame`; 0 when it is nobody's. */

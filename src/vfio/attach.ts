@@ -2,7 +2,7 @@
  * VFIO_DEVICE_ATTACH_IOMMUFD_PT and VFIO_DEVICE_DETACH_IOMMUFD_PT (vfio_df_ioctl_attach_pt, vfio_df_ioctl_detach_pt):
  * of the requester id or of a PASID. To attach what is attached is to replace.
  */
-import { refuse, type Rule } from '../base/errno.js';
+import { refuse } from '../base/errno.js';
 import { IOMMU_NO_PASID } from '../hw/group.js';
 import { Call } from '../iommufd/call.js';
 import { finish } from '../iommufd/dispatch.js';
@@ -20,19 +20,19 @@ import { rules } from './rules.js';
 const ATTACH_LEAST = vfio_device_attach_iommufd_pt.endOf('pt_id');
 const PT_ID = BigInt(vfio_device_attach_iommufd_pt.fields.pt_id.offset);
 const DETACH_LEAST = vfio_device_detach_iommufd_pt.endOf('flags');
+// The PASID follows what every version of the structs has.
 const INT_MAX = 0x7fffffff;
 
 export function attachPt(user: UserMemory, arg: bigint, device: VfioDevice, binding: Binding): number {
-  const bytes = new Uint8Array(vfio_device_attach_iommufd_pt.size);
-  bytes.set(user.copyIn(arg, ATTACH_LEAST, rules.attach_unreadable));
-  const { argsz, flags, pt_id } = vfio_device_attach_iommufd_pt.decode(bytes);
+  const struct = vfio_device_attach_iommufd_pt;
+  const { argsz, flags, pt_id } = user.copyHead(struct, arg, ATTACH_LEAST, rules.attach_unreadable);
   if (argsz < ATTACH_LEAST) refuse(rules.attach_size, { argsz, least: ATTACH_LEAST });
   if ((flags & ~VFIO_DEVICE_ATTACH_PASID) !== 0) refuse(rules.attach_flags, { flags });
   let pasid: number | null = null;
   if ((flags & VFIO_DEVICE_ATTACH_PASID) !== 0) {
     if (!device.attachesPasids) refuse(rules.attach_no_pasid, { device: device.device.name });
-    if (argsz < bytes.length) refuse(rules.attach_pasid_size, { argsz, least: bytes.length });
-    pasid = copyPasid(user, arg, ATTACH_LEAST, rules.attach_pasid_unreadable);
+    if (argsz < struct.size) refuse(rules.attach_pasid_size, { argsz, least: struct.size });
+    pasid = user.copyU32(arg + BigInt(ATTACH_LEAST), rules.attach_pasid_unreadable);
   }
   const call = new Call(binding.context, user.task, arg, argsz);
   const id = pasid === null ? attachRid(call, binding, pt_id) : attachPasid(call, binding, pasid, pt_id);
@@ -68,9 +68,8 @@ function attachPasid(call: Call, binding: Binding, pasid: number, ptId: number):
 }
 
 export function detachPt(user: UserMemory, arg: bigint, device: VfioDevice, binding: Binding): number {
-  const bytes = new Uint8Array(vfio_device_detach_iommufd_pt.size);
-  bytes.set(user.copyIn(arg, DETACH_LEAST, rules.detach_unreadable));
-  const { argsz, flags } = vfio_device_detach_iommufd_pt.decode(bytes);
+  const struct = vfio_device_detach_iommufd_pt;
+  const { argsz, flags } = user.copyHead(struct, arg, DETACH_LEAST, rules.detach_unreadable);
   if (argsz < DETACH_LEAST) refuse(rules.detach_size, { argsz, least: DETACH_LEAST });
   if ((flags & ~VFIO_DEVICE_DETACH_PASID) !== 0) refuse(rules.detach_flags, { flags });
   if ((flags & VFIO_DEVICE_DETACH_PASID) === 0) {
@@ -78,13 +77,7 @@ export function detachPt(user: UserMemory, arg: bigint, device: VfioDevice, bind
     return 0;
   }
   if (!device.attachesPasids) refuse(rules.detach_no_pasid, { device: device.device.name });
-  if (argsz < bytes.length) refuse(rules.detach_pasid_size, { argsz, least: bytes.length });
-  binding.detachPasid(copyPasid(user, arg, DETACH_LEAST, rules.detach_pasid_unreadable));
+  if (argsz < struct.size) refuse(rules.detach_pasid_size, { argsz, least: struct.size });
+  binding.detachPasid(user.copyU32(arg + BigInt(DETACH_LEAST), rules.detach_pasid_unreadable));
   return 0;
-}
-
-/** The PASID, which follows what every version of the struct has. */
-function copyPasid(user: UserMemory, arg: bigint, offset: number, rule: Rule): number {
-  const bytes = user.copyIn(arg + BigInt(offset), 4, rule);
-  return new DataView(bytes.buffer).getUint32(0, true);
 }

@@ -10,10 +10,10 @@ import type { Task } from '../mem/task.js';
 import { VFIO_DEVICE_BIND_FLAG_TOKEN, vfio_device_bind_iommufd } from '../wire/uapi/vfio.gen.js';
 import type { Access, VfioDevice } from './driver.js';
 import type { VfioGroup } from './group.js';
+import { UUID_BYTES } from './pci/token.js';
 import { rules } from './rules.js';
 
 const LEAST = vfio_device_bind_iommufd.endOf('out_devid');
-const UUID_BYTES = 16;
 const OUT_DEVID = BigInt(vfio_device_bind_iommufd.fields.out_devid.offset);
 
 /** A device that is bound, and what of it is attached. */
@@ -59,7 +59,7 @@ interface BindingFile {
 
 export function bindIommufd(user: UserMemory, arg: bigint, file: BindingFile): Binding {
   const { device, binding } = file;
-  const argsz = new DataView(user.copyIn(arg, 4, rules.bind_size_unreadable).buffer).getUint32(0, true);
+  const argsz = user.copyU32(arg, rules.bind_size_unreadable);
   if (argsz < LEAST) refuse(rules.bind_size, { argsz, least: LEAST });
   const { flags, iommufd, token_uuid_ptr } = user.copyStructIn(vfio_device_bind_iommufd, arg, argsz);
   if (iommufd < 0) refuse(rules.bind_fd_negative, { iommufd });
@@ -71,7 +71,7 @@ export function bindIommufd(user: UserMemory, arg: bigint, file: BindingFile): B
     if (binding !== null) refuse(rules.bind_twice, { device: name });
     checkToken(user, flags, token_uuid_ptr, device);
     const context = contextOf(user.task, iommufd);
-    if (device.openCount > 0) refuse(rules.bind_device_open, { device: name });
+    if (device.isOpen) refuse(rules.bind_device_open, { device: name });
     return bindDevice(new Call(context, user.task, arg, argsz), device, arg + OUT_DEVID);
   } catch (error) {
     device.group?.unblock();

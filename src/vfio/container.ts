@@ -41,7 +41,6 @@ export class Container {
       throw error;
     }
     group.container = this;
-    group.containerUsers = 1;
     this.groups.unshift(group);
   }
 
@@ -50,7 +49,6 @@ export class Container {
     this.iommu?.detach(group.iommu);
     group.iommu.releaseDmaOwner();
     group.container = null;
-    group.containerUsers = 0;
     this.groups.splice(this.groups.indexOf(group), 1);
     if (this.groups.length === 0) this.iommu = null;
   }

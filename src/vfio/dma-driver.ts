@@ -57,7 +57,7 @@ export class DmaDriver implements VfioExtension {
 
   ioctl(cmd: number, arg: bigint, user: UserMemory): number | null {
     if (cmd !== uapi.IOASIS_DMA) return null;
-    const size = new DataView(user.copyIn(arg, 4, rules.dma_size_unreadable).buffer).getUint32(0, true);
+    const size = user.copyU32(arg, rules.dma_size_unreadable);
     if (size < LEAST) refuse(rules.dma_size, { size, least: LEAST });
     const request = user.copyStructIn(uapi.ioasis_dma, arg, size);
     const jobs = this.#pending.size + this.#over.length;

@@ -15,6 +15,8 @@ export interface VfioDriver {
   open(): void;
   /** The last has closed it: it emits nothing more, and holds nothing of the user's. */
   close(): void;
+  /** The device is wanted back: whoever has it open is told. */
+  request?(): void;
   /** vfio_device_pm_runtime_get, before every ioctl: what slept is woken up. */
   wake?(): void;
   /** Runs an ioctl that the core does not know; null: nor does the driver. */
@@ -86,7 +88,7 @@ export class VfioDevice {
   /** Null: none that VFIO knows of. */
   group: VfioGroup | null = null;
   /** Files that have it open: one of its own at most, or any number from its group. */
-  openCount = 0;
+  #openCount = 0;
   #access: Access | null = null;
 
   constructor(
@@ -99,7 +101,7 @@ export class VfioDevice {
   ) {}
 
   get isOpen(): boolean {
-    return this.openCount > 0;
+    return this.#openCount > 0;
   }
 
   /** Of the drivers of Linux 7.2 only vfio-pci has pasid_attach_ioas. */
@@ -119,21 +121,27 @@ export class VfioDevice {
 
   /** vfio_df_open: the first who opens it brings its access. */
   open(first: () => Access): void {
-    if (this.openCount === 0) {
+    if (this.#openCount === 0) {
       this.#access = first();
       this.driver.open();
     }
-    this.openCount += 1;
+    this.#openCount += 1;
+  }
+
+  /** Somebody wants it back. True: it is open, and whoever has it is told, if that is wished. */
+  askBack(): boolean {
+    if (this.isOpen) this.driver.request?.();
+    return this.isOpen;
   }
 
   /** vfio_df_close */
   close(): void {
-    if (this.openCount === 1) {
+    if (this.#openCount === 1) {
       this.extension?.close();
       this.driver.close();
       this.#access?.end();
       this.#access = null;
     }
-    this.openCount -= 1;
+    this.#openCount -= 1;
   }
 }

@@ -33,6 +33,12 @@ export class Virqfd {
     counter.watch(this.act);
   }
 
+  /** As SET_IRQS says it: a number below 0 is none. */
+  set(user: UserMemory, fd: number): void {
+    if (fd >= 0) this.enable(user, fd);
+    else this.disable();
+  }
+
   disable(): void {
     this.#counter?.close();
     this.#counter = null;

@@ -66,11 +66,10 @@ function indexAt({ task }: UserMemory, arg: bigint): number | null {
 }
 
 function irqInfo(user: UserMemory, arg: bigint, { irqCaps }: ExtraRegions): number {
-  const bytes = new Uint8Array(vfio_irq_info_caps.size);
-  bytes.set(user.copyIn(arg, IRQ_LEAST, rules.nesting_irq_unreadable));
-  const { argsz, index } = v.vfio_irq_info.decode(bytes);
+  const { argsz, index } = user.copyHead(v.vfio_irq_info, arg, IRQ_LEAST, rules.nesting_irq_unreadable);
   if (argsz < IRQ_LEAST) refuse(rules.nesting_irq_size, { argsz, least: IRQ_LEAST });
   const flags = v.VFIO_IRQ_INFO_EVENTFD | v.VFIO_IRQ_INFO_NORESIZE | VFIO_IRQ_INFO_FLAG_CAPS;
+  const bytes = new Uint8Array(vfio_irq_info_caps.size);
   const needed = bytes.length + irqCaps.size;
   const hasRoom = argsz >= needed;
   if (hasRoom) {

@@ -4,7 +4,8 @@ import * as v from '../wire/uapi/vfio.gen.js';
 import { rules } from './call-rules.js';
 import type { FeatureRequest } from './driver.js';
 
-const WAYS = v.VFIO_DEVICE_FEATURE_GET | v.VFIO_DEVICE_FEATURE_SET;
+/** A call does one of these, or only asks. */
+export const WAYS = v.VFIO_DEVICE_FEATURE_GET | v.VFIO_DEVICE_FEATURE_SET;
 
 /**
  * vfio_check_feature: true when the feature is to be done, false when it was only asked whether it could be. `ways` are

@@ -3,10 +3,10 @@ import { refuse } from '../base/errno.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import * as v from '../wire/uapi/vfio.gen.js';
 import type { FeatureRequest, VfioDevice, VfioDriver } from './driver.js';
+import { WAYS } from './feature-check.js';
 import { rules } from './call-rules.js';
 
 const LEAST = v.vfio_device_feature.endOf('flags');
-const WAYS = v.VFIO_DEVICE_FEATURE_GET | v.VFIO_DEVICE_FEATURE_SET;
 const KNOWN = v.VFIO_DEVICE_FEATURE_MASK | WAYS | v.VFIO_DEVICE_FEATURE_PROBE;
 
 export function deviceFeature(user: UserMemory, arg: bigint, device: VfioDevice): number {

@@ -34,12 +34,10 @@ function accessOf(group: VfioGroup, device: VfioDevice, task: Task): Access {
   if (iommu === null) refuse(rules.device_no_iommu, { group: group.number });
   const faults = iommu.nesting?.openFaults(iommu.env, device.device);
   group.hold();
-  group.containerUsers += 1;
   return {
     extra: faults ?? null,
     end() {
       iommu.nesting?.closeFaults(device.device);
-      group.containerUsers -= 1;
       group.release();
     },
   };

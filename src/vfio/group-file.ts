@@ -84,8 +84,7 @@ function getStatus(user: UserMemory, arg: bigint, group: VfioGroup): number {
 
 /** A container, or an iommufd that is to stand in for one. */
 function setContainer(user: UserMemory, arg: bigint, group: VfioGroup): number {
-  const bytes = user.copyIn(arg, 4, rules.set_container_unreadable);
-  const fd = new DataView(bytes.buffer).getInt32(0, true);
+  const fd = user.copyU32(arg, rules.set_container_unreadable) | 0;
   const file = user.task.fileOf(fd) ?? refuse(rules.set_container_fd, { fd });
   if (!file.isEngineFile) file.release();
   if (group.hasIommu) refuse(rules.set_container_twice, { group: group.number });
@@ -103,8 +102,7 @@ function setContainer(user: UserMemory, arg: bigint, group: VfioGroup): number {
 
 function unsetContainer(group: VfioGroup): number {
   if (!group.hasIommu) refuse(rules.unset_container_none, { group: group.number });
-  if (group.container !== null && group.containerUsers !== 1)
-    refuse(rules.unset_container_busy, { group: group.number });
+  if (group.usesContainer) refuse(rules.unset_container_busy, { group: group.number });
   group.leave();
   return 0;
 }

@@ -18,8 +18,6 @@ export class VfioGroup {
   iommufd: Context | null = null;
   /** Its file, and each device that is open by way of it; 0: closed. */
   #holders = 0;
-  /** Its own place in the container, and each device that uses that. */
-  containerUsers = 0;
   /** Devices that are bound through files of their own. */
   #bound = 0;
 
@@ -31,6 +29,11 @@ export class VfioGroup {
 
   get hasIommu(): boolean {
     return this.container !== null || this.iommufd !== null;
+  }
+
+  /** Devices that it gave out use its container. */
+  get usesContainer(): boolean {
+    return this.container !== null && this.#holders > 1;
   }
 
   /** It, or a device of it, is in somebody's hands. */
@@ -74,10 +77,8 @@ export class VfioGroup {
 
   /** Out of the container, or away from the iommufd. */
   leave(): void {
-    if (this.container !== null) {
-      invariant(this.containerUsers === 1, 'a group leaves its container while devices use it');
-      this.container.remove(this);
-    }
+    invariant(!this.usesContainer, 'a group leaves its container while devices use it');
+    this.container?.remove(this);
     this.iommufd?.put();
     this.iommufd = null;
   }

@@ -2,6 +2,7 @@
  * read(2) and write(2) of a region: loads come from its image; stores act one by one, in aligned pieces as large as the
  * place allows. Memory of the user is touched in larger pieces, for loads do not act.
  */
+import { storeBytes, widthAt } from '../base/bytes.js';
 import type { Rule } from '../base/errno.js';
 import type { Region, StoreWidth } from '../bus/region.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
@@ -26,17 +27,10 @@ export function loadRegion(
   }
 }
 
-/** The largest aligned width at `offset`, at most `most`, with so much left. */
-function widthAt(offset: number, left: number, most: StoreWidth): StoreWidth {
-  if (most === 8 && offset % 8 === 0 && left >= 8) return 8;
-  if (offset % 4 === 0 && left >= 4) return 4;
-  return offset % 2 === 0 && left >= 2 ? 2 : 1;
-}
-
 /** At most 4 bytes. */
 export function storeInto(region: Region, offset: number, width: StoreWidth, lo: number): void {
   if (region.kind === 'registers') return region.store(offset, width, lo, 0);
-  for (let i = 0; i < width; i++) region.image[offset + i] = lo >>> (8 * i);
+  storeBytes(region.image, offset, width, lo);
 }
 
 function storeOne(region: Region, offset: number, view: DataView, at: number, width: StoreWidth): void {
@@ -56,7 +50,7 @@ export function storeRegion(
   offset: number,
   at: bigint,
   length: number,
-  most: StoreWidth,
+  most: 4 | 8,
   rule: Rule,
 ): void {
   for (let done = 0; done < length;) {

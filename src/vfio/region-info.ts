@@ -24,9 +24,8 @@ export const indexOf = (position: bigint): number => Number(position >> SHIFT);
 export const withinRegion = (position: bigint): number => Number(position & OFFSET_MASK);
 
 export function getRegionInfo(user: UserMemory, arg: bigint, infoOf: (index: number) => RegionInfo): number {
+  const request = user.copyHead(vfio_region_info, arg, LEAST, rules.region_unreadable);
   const bytes = new Uint8Array(vfio_region_info.size);
-  bytes.set(user.copyIn(arg, LEAST, rules.region_unreadable));
-  const request = vfio_region_info.decode(bytes);
   const { argsz, index } = request;
   if (argsz < LEAST) refuse(rules.region_size, { argsz, least: LEAST });
   const { size, flags, caps = new InfoCaps() } = infoOf(index);

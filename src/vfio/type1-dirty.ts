@@ -1,7 +1,7 @@
 /** VFIO_IOMMU_DIRTY_PAGES of type1 (vfio_iommu_type1_dirty_pages): start, stop, and a bitmap of a range. */
 import { refuse } from '../base/errno.js';
 import type { Call } from '../iommufd/call.js';
-import { U64_MAX } from '../iommufd/units.js';
+import { misaligned, U64_MAX } from '../iommufd/units.js';
 import {
   VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
   VFIO_IOMMU_DIRTY_PAGES_FLAG_START,
@@ -53,19 +53,13 @@ function getBitmap(call: Call, type1: Type1, argsz: number): void {
   checkBitmap(bitmap, size, rules.type1_dirty_get_address, rules.type1_dirty_get_bitmap);
   const { table, pageSize: pgsize } = type1;
   if (bitmap.pgsize !== pgsize) refuse(rules.type1_dirty_get_pgsize, { given: bitmap.pgsize, pgsize });
-  if ((iova & (pgsize - 1n)) !== 0n) refuse(rules.type1_dirty_get_iova, { iova, pgsize });
-  if ((size & (pgsize - 1n)) !== 0n) refuse(rules.type1_dirty_get_length, { size, pgsize });
+  if (misaligned(iova, pgsize)) refuse(rules.type1_dirty_get_iova, { iova, pgsize });
+  if (misaligned(size, pgsize)) refuse(rules.type1_dirty_get_length, { size, pgsize });
   if (!type1.tracksDirty) refuse(rules.type1_dirty_get_not_tracking, {});
   const first = table.areaAt(iova);
   if (first !== null && first.iova !== iova)
     refuse(rules.type1_dirty_cuts_first, { iova, start: first.iova });
   const end = table.areaAt(last);
   if (end !== null && end.last !== last) refuse(rules.type1_dirty_cuts_last, { last, start: end.iova });
-  for (let from = iova; ;) {
-    const area = table.firstArea(from, last);
-    if (area === null) return;
-    writeDirty(call, bitmap.data, area, iova, pgsize);
-    if (area.last === last) return;
-    from = area.last + 1n;
-  }
+  for (const area of type1.mappings(iova, last)) writeDirty(call, bitmap.data, area, iova, pgsize);
 }

@@ -7,13 +7,13 @@ import {
   VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
   VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
   VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
-  vfio_info_cap_header,
   vfio_iommu_type1_info,
   vfio_iommu_type1_info_cap_iova_range,
   vfio_iommu_type1_info_cap_migration,
   vfio_iommu_type1_info_dma_avail,
   vfio_iova_range,
 } from '../wire/uapi/vfio.gen.js';
+import { InfoCaps } from './info-caps.js';
 import { nestingCap } from './nesting/ioctls.js';
 import type { Type1 } from './type1.js';
 import { BITMAP_MOST } from './type1-bitmap.js';
@@ -23,15 +23,14 @@ const LEAST = vfio_iommu_type1_info.endOf('iova_pgsizes');
 const SIZE = vfio_iommu_type1_info.size;
 
 export function getInfo(call: Call, type1: Type1): number {
-  const bytes = new Uint8Array(SIZE);
-  bytes.set(call.copyIn(call.arg, LEAST, rules.type1_info_unreadable));
-  const { argsz } = vfio_iommu_type1_info.decode(bytes);
+  const { argsz } = call.copyHead(vfio_iommu_type1_info, call.arg, LEAST, rules.type1_info_unreadable);
   if (argsz < LEAST) refuse(rules.type1_info_size, { argsz, least: LEAST });
-  const nesting = type1.nesting === null ? [] : [nestingCap(type1)];
-  const chain = chainOf([migrationCap(type1), dmaAvailCap(type1), iovaRangeCap(type1), ...nesting]);
-  const needed = SIZE + chain.length;
+  const caps = new InfoCaps();
+  for (const cap of [migrationCap(type1), dmaAvailCap(type1), iovaRangeCap(type1)]) caps.add(cap);
+  if (type1.nesting !== null) caps.add(nestingCap(type1));
+  const needed = SIZE + caps.size;
   const fits = argsz >= needed;
-  if (fits) call.copyOut(call.arg + BigInt(SIZE), chain, rules.type1_info_caps_unwritable);
+  if (fits) call.copyOut(call.arg + BigInt(SIZE), caps.bytes(SIZE), rules.type1_info_caps_unwritable);
   const info = {
     argsz: fits ? argsz : needed,
     flags: VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
@@ -39,6 +38,7 @@ export function getInfo(call: Call, type1: Type1): number {
     cap_offset: fits ? SIZE : 0,
     pad: 0,
   };
+  const bytes = new Uint8Array(SIZE);
   vfio_iommu_type1_info.encode(info, bytes);
   call.copyOut(call.arg, bytes.subarray(0, Math.min(argsz, SIZE)), rules.type1_info_unwritable);
   return 0;
@@ -69,20 +69,4 @@ function iovaRangeCap({ table }: Type1): Uint8Array {
     vfio_iova_range.encode({ start, end: last }, bytes, cap.size + index * vfio_iova_range.size);
   });
   return bytes;
-}
-
-/** One after the other, each at a multiple of 8, linked by offsets from the start of the struct before them. */
-function chainOf(caps: readonly Uint8Array[]): Uint8Array {
-  const sizes = caps.map(({ length }) => (length + 7) & ~7);
-  const chain = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
-  const view = new DataView(chain.buffer);
-  let at = 0;
-  caps.forEach((cap, index) => {
-    chain.set(cap, at);
-    const next = at + sizes[index]!;
-    const isLast = index === caps.length - 1;
-    view.setUint32(at + vfio_info_cap_header.fields.next.offset, isLast ? 0 : SIZE + next, true);
-    at = next;
-  });
-  return chain;
 }

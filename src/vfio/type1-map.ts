@@ -9,7 +9,7 @@ import type { Area } from '../iommufd/area.js';
 import type { Call } from '../iommufd/call.js';
 import type { AccountMode } from '../iommufd/context.js';
 import { MapRequest } from '../iommufd/in-place.js';
-import { PAGE_SIZE, U64_MAX, pageIndex, pageToBytes } from '../iommufd/units.js';
+import { PAGE_SIZE, U64_MAX, misaligned, pageIndex, pageToBytes } from '../iommufd/units.js';
 import { RLIM_INFINITY, type Task } from '../mem/task.js';
 import {
   IOMMU_IOAS_MAP_FIXED_IOVA,
@@ -44,10 +44,10 @@ export function mapDma(call: Call, type1: Type1): number {
   if (prot !== 0 && setsAddress) refuse(rules.type1_map_vaddr_access, { flags });
   if (prot === 0 && !setsAddress) refuse(rules.type1_map_access, { flags });
   const pgsize = type1.pageSize;
-  if (((size | iova | vaddr) & (pgsize - 1n)) !== 0n)
+  if (misaligned(size | iova | vaddr, pgsize))
     refuse(rules.type1_map_alignment, { iova, vaddr, size, pgsize });
   if (setsAddress) setAddress(call, type1, map);
-  else mapNew(call, type1, map, prot);
+  else mapNew(call, type1, map, prot, size / pgsize);
   return 0;
 }
 
@@ -62,7 +62,7 @@ const flagsOf = (prot: number): number =>
 
 const modeOf = (task: Task): AccountMode => (task.capable('CAP_IPC_LOCK') ? 'type1-unlimited' : 'type1');
 
-function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: number): void {
+function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: number, pages: bigint): void {
   const { iova, vaddr, size } = map;
   const last = iova + size - 1n;
   const { table } = type1;
@@ -74,7 +74,6 @@ function mapNew(call: Call, type1: Type1, map: VfioIommuType1DmaMap, prot: numbe
   const mode = isDevice ? 'device' : modeOf(call.task);
   if (mode === 'type1') checkLimit(call.task, map, prot);
   table.mapUser(call, MapRequest.of(flagsOf(prot), vaddr, size, iova), mode);
-  const pages = size / type1.pageSize;
   if (type1.tracksDirty && pages > BITMAP_PAGES_MOST) refuse(rules.type1_map_dirty_size, { pages });
 }
 

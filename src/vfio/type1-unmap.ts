@@ -6,7 +6,8 @@
 import { refuse } from '../base/errno.js';
 import type { Area } from '../iommufd/area.js';
 import type { Call } from '../iommufd/call.js';
-import { U64_MAX } from '../iommufd/units.js';
+import type { AddressRange } from '../iommufd/reserved.js';
+import { misaligned, U64_MAX } from '../iommufd/units.js';
 import {
   VFIO_DMA_UNMAP_FLAG_ALL,
   VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
@@ -56,19 +57,13 @@ function copyBitmap(call: Call, { argsz, flags, size }: VfioIommuType1DmaUnmap):
   return bitmap;
 }
 
-interface Range {
-  readonly start: bigint;
-  /** Inclusive. */
-  readonly last: bigint;
-}
-
-function rangeOf({ pageSize: pgsize }: Type1, { iova, size, flags }: VfioIommuType1DmaUnmap): Range {
-  if ((iova & (pgsize - 1n)) !== 0n) refuse(rules.type1_unmap_alignment, { iova, pgsize });
+function rangeOf({ pageSize: pgsize }: Type1, { iova, size, flags }: VfioIommuType1DmaUnmap): AddressRange {
+  if (misaligned(iova, pgsize)) refuse(rules.type1_unmap_alignment, { iova, pgsize });
   if ((flags & ALL) !== 0) {
     if (iova !== 0n || size !== 0n) refuse(rules.type1_unmap_all_range, { iova, size });
     return { start: 0n, last: U64_MAX };
   }
-  if (size === 0n || (size & (pgsize - 1n)) !== 0n) refuse(rules.type1_unmap_size, { size, pgsize });
+  if (size === 0n || misaligned(size, pgsize)) refuse(rules.type1_unmap_size, { size, pgsize });
   const last = iova + size - 1n;
   if (last > U64_MAX) refuse(rules.type1_unmap_wraps, { iova, size });
   return { start: iova, last };
@@ -87,24 +82,13 @@ function checkCuts({ table }: Type1, iova: bigint, last: bigint): void {
   if (end !== null && end.last !== last) refuse(rules.type1_unmap_cuts_last, { last, start: end.iova });
 }
 
-/** The mappings that the call is about, in order; they may go while this runs. */
-function* mappings({ table, isV2 }: Type1, start: bigint, last: bigint): Generator<Area> {
-  for (let at = start; ;) {
-    const area = table.firstArea(at, last);
-    if (area === null || (!isV2 && area.iova < start)) return;
-    yield area;
-    if (area.last >= last) return;
-    at = area.last + 1n;
-  }
-}
-
 function unmapRange(
   call: Call,
   type1: Type1,
-  { start, last, bitmap }: Range & { readonly bitmap: VfioBitmap | null },
+  { start, last, bitmap }: AddressRange & { readonly bitmap: VfioBitmap | null },
 ): bigint {
   let unmapped = 0n;
-  for (const area of mappings(type1, start, last)) {
+  for (const area of type1.mappings(start, last)) {
     if (bitmap !== null) writeDirty(call, bitmap.data, area, start, bitmap.pgsize);
     unmapped += area.length;
     type1.withoutAddress.delete(area);
@@ -118,7 +102,7 @@ function takeAddresses(type1: Type1, start: bigint, last: bigint): bigint {
   const { withoutAddress } = type1;
   const taken: Area[] = [];
   let size = 0n;
-  for (const area of mappings(type1, start, last)) {
+  for (const area of type1.mappings(start, last)) {
     if (withoutAddress.has(area)) {
       for (const each of taken) withoutAddress.delete(each);
       refuse(rules.type1_unmap_vaddr_gone, { iova: area.iova });

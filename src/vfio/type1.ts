@@ -72,6 +72,17 @@ export class Type1 {
     return ENTRY_LIMIT - this.table.areaCount;
   }
 
+  /** Those in a range, in order; they may go meanwhile. Of v1 none at all where the first begins before it. */
+  *mappings(start: bigint, last: bigint): Generator<Area> {
+    for (let at = start; ;) {
+      const area = this.table.firstArea(at, last);
+      if (area === null || (!this.isV2 && area.iova < start)) return;
+      yield area;
+      if (area.last >= last) return;
+      at = area.last + 1n;
+    }
+  }
+
   /** The smallest piece that can be mapped. */
   get pageSize(): bigint {
     const sizes = this.pageSizes;

@@ -1,5 +1,5 @@
 /** Every ioctl of a VFIO device file as people read it. Apart from the others, because a container uses the same numbers. */
-import { named, row, type Hints, type IoctlInfo, type Names, type Row } from './ioctl-rows.js';
+import { named, plainRow, row, type Hints, type IoctlInfo, type Names, type Row } from './ioctl-rows.js';
 import { nested, struct, type Struct } from './struct.js';
 import * as ioasid from './uapi/ioasid.js';
 import * as dma from './uapi/ioasis-dma.js';
@@ -115,18 +115,7 @@ const rows: readonly Row[] = [
     },
     enums: { index: pciIrqs },
   }),
-  [
-    vfio.VFIO_DEVICE_RESET,
-    {
-      name: 'VFIO_DEVICE_RESET',
-      struct: null,
-      lastMandatory: '',
-      flags: {},
-      enums: {},
-      pointers: {},
-      variants: null,
-    },
-  ],
+  plainRow('VFIO_DEVICE_RESET', vfio.VFIO_DEVICE_RESET, {}),
   row(
     'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
     vfio.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,

@@ -139,6 +139,36 @@ describe.each([
     expect(port.stop).toBe('gone');
   });
 
+  test('memory that goes and comes between translation and copy is met in the end, and not waited for', () => {
+    const { translator, port, memory } = makeWorld(isDirect);
+    let isGone = 0;
+    const restless = new CalledPages(new SparsePages(PAGE));
+    const [window] = memory.window(
+      {
+        id: restless.id,
+        read: (offset, into) => (isGone-- > 0 ? false : restless.read(offset, into)),
+        write: (offset, from) => (isGone-- > 0 ? false : restless.write(offset, from)),
+      },
+      0n,
+      4096n,
+    )!;
+    translator.map(NO_PASID, 0n, window!.hpa);
+    isGone = 5;
+    expect(port.write(0, 8, bytesOf(8, 1))).toBe(true);
+    isGone = 5;
+    const found = new Uint8Array(8);
+    expect(port.read(0, 8, found)).toBe(true);
+    expect(found).toEqual(bytesOf(8, 1));
+    isGone = 5;
+    expect(port.fetchAdd(0, 16, 8, 3n)).toBe(true);
+    isGone = 5;
+    expect(port.compareExchange(0, 16, 8, 3n, 4n)).toBe(true);
+    expect(port.old).toBe(3n);
+    isGone = Infinity;
+    expect(port.read(0, 8, found)).toBe(false);
+    expect(port.stop).toBe('gone');
+  });
+
   test('agrees with a flat address space, and touches nothing beside what is mapped', () => {
     fc.assert(
       fc.property(fc.integer(), (seed) => playFlat(makeWorld(isDirect), dice(seed), 500)),

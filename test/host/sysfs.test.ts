@@ -1,10 +1,11 @@
 /** /sys of a machine through the shim: what C programs, shells, Python, lspci and udevadm make of it. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, chmodSync, copyFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, chmodSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startEngine, type RunningEngine } from '#ioasis/host/engine.js';
+import { repoRoot } from '../../tools/lib/repo.js';
+import { withOrdinaryUser } from '../../tools/lib/users.js';
 import { compile, run, success } from './world.js';
 
 const A = '0000:00:01.0';
@@ -146,32 +147,50 @@ test.skipIf(!has('udevadm'))('udevadm knows a device by its directory, and its f
   expect(node.out).toBe(`/devices/pci0000:00/${A}/vfio-dev/vfio0\n`);
 });
 
-test.skipIf(process.geteuid?.() !== 0)('an ordinary user has all of it, with a machine of his own', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'ioasis-sysfs-'));
-  chmodSync(dir, 0o777);
-  const root = new URL('../..', import.meta.url).pathname;
-  const main = join(root, 'dist/cli/main.js');
-  copyFileSync(join(root, 'examples/topologies/ioat.yaml'), join(dir, 'ioat.yaml'));
-  const script = `echo 1 > /sys/bus/pci/devices/0000:00:04.1/sriov_numvfs && ls /sys/bus/pci/devices | wc -l
+test.skipIf(process.geteuid?.() !== 0)('an ordinary user has all of it, with a machine of his own', () =>
+  withOrdinaryUser((user) => {
+    const dir = mkdtempSync(join(user.env['HOME']!, 'sysfs-'));
+    chmodSync(dir, 0o777);
+    const file = join(dir, 'ioat.yaml');
+    copyFileSync(join(repoRoot, 'examples/topologies/ioat.yaml'), file);
+    const script = `echo 1 > /sys/bus/pci/devices/0000:00:04.1/sriov_numvfs && ls /sys/bus/pci/devices | wc -l
     echo 0000:00:04.0 > /sys/bus/pci/drivers/vfio-pci/unbind && ls /dev/vfio/devices | wc -l`;
-  const args = [main, 'run', '-t', join(dir, 'ioat.yaml'), '--', 'bash', '-c', script];
-  const env = { ...process.env, TMPDIR: dir, XDG_RUNTIME_DIR: dir, HOME: dir };
-  const { status, stdout } = spawnSync(process.execPath, args, {
-    encoding: 'utf8',
-    env,
-    uid: 65534,
-    gid: 65534,
+    const [program = '', ...args] = user.command(['-t', file], '/bin/bash', '-c', script);
+    const env = { ...user.env, TMPDIR: dir };
+    const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', env });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '3\n2\n', stderr: '' });
+    // Nothing of the tree is left.
+    expect(readdirSync(dir)).toEqual(['ioat.yaml']);
+  }),
+);
+
+describe('a program that comes before the tree is complete waits for it', () => {
+  const linked = readdirSync('/sys/class/misc').find((name) => !['iommu', 'vfio'].includes(name))!;
+  test.each([
+    [
+      'a link of the system’s',
+      'readlink',
+      `/sys/class/misc/${linked}`,
+      readlinkSync(`/sys/class/misc/${linked}`),
+    ],
+    [
+      'a way up from behind a link',
+      'cat',
+      `/sys/bus/pci/devices/${A}/../../pci0000:00/${A}/vendor`,
+      '0x1234',
+    ],
+    ['a link of ours', 'readlink', `/sys/bus/pci/devices/${A}`, `../../../devices/pci0000:00/${A}`],
+  ])('%s', async (_what, program, path, answer) => {
+    const young = await startEngine({ config: { selftest: false, topology }, early: true });
+    expect(await run(young, program, [path])).toEqual({ ...success, output: `${answer}\n` });
+    await young.stop();
   });
-  expect({ status, stdout }).toEqual({ status: 0, stdout: '3\n2\n' });
-  // Nothing of the tree is left.
-  expect(readdirSync(dir)).toEqual(['ioat.yaml']);
-  rmSync(dir, { recursive: true });
 });
 
 test('without a topology /sys is the system’s', () => {
   expect(existsSync('/sys/bus')).toBe(true);
   const list = 'ls /sys/bus/pci/devices /sys/class /sys/kernel';
-  const main = join(new URL('../..', import.meta.url).pathname, 'dist/cli/main.js');
+  const main = join(repoRoot, 'dist/cli/main.js');
   const ours = spawnSync(process.execPath, [main, 'run', '--', 'sh', '-c', list], { encoding: 'utf8' });
   expect(ours.stdout).toBe(spawnSync('sh', ['-c', list], { encoding: 'utf8' }).stdout);
 });

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findRules } from '../../src/index.js';
 import { filesBelow } from '../../tools/lib/imports.js';
 import { repoRoot } from '../../tools/lib/repo.js';
 import { ruleUses } from './rule-uses.js';
@@ -20,6 +21,11 @@ describe('every rule of this tree', () => {
   test('has an id that no other rule has', () => {
     const ids = uses.map((use) => use.id);
     expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([]);
+  });
+
+  test('is found by whoever looks it up', () => {
+    const missing = uses.filter(({ id }) => findRules(id)[0]?.id !== id);
+    expect(missing.map(({ id, catalogue }) => `${id} (${catalogue})`)).toEqual([]);
   });
 
   test('is named by a test', () => {

@@ -1,7 +1,8 @@
 /** A call that fails leaves everything as it was, wherever it fails; and who holds what is told apart. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
-import { errnoOf, IoasidScene, PAGE } from './scene.js';
+import { errnoOf } from '../refusal.js';
+import { IoasidScene, PAGE } from './scene.js';
 
 const IOVA = 0x40_0000_0000n;
 

@@ -5,9 +5,9 @@
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Errno } from '../../src/base/errno.js';
 import { createMachine, type Machine } from '../../src/machine/machine.js';
 import type { LocalClient } from '../../src/machine/local-client.js';
+import { refusalOf } from '../refusal.js';
 import { ContainerDoor, IoasidDoor, IommuDoor, type Door, type Kind } from './doors.js';
 
 const PAGES = 4;
@@ -64,16 +64,6 @@ class Side {
     return this.spaces.find((space) => space.id === id) ?? null;
   }
 }
-
-const attempt = (act: () => unknown): boolean => {
-  try {
-    act();
-    return true;
-  } catch (error) {
-    if (!(error instanceof Errno)) throw error;
-    return false;
-  }
-};
 
 /** Which page lies there; none: undefined. A process's own pages are where the process has them. */
 function pageIn({ kind, maps }: Space, place: number, isOwn: boolean): number | undefined {
@@ -140,7 +130,7 @@ class World {
 
   /** Does it, and holds the outcome to what the model says. */
   expectThat(isRight: boolean, act: () => unknown): boolean {
-    const isDone = attempt(act);
+    const isDone = refusalOf(act) === null;
     expect(isDone).toBe(isRight);
     return isDone;
   }

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as i from '../../src/wire/uapi/ioasid.js';
 import * as k from '../../src/wire/uapi/kvm.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
-import { errnoOf, IoasidScene, PAGE } from './scene.js';
+import { errnoOf } from '../refusal.js';
+import { IoasidScene, PAGE } from './scene.js';
 
 const IOVA = 0x40_0000_0000n;
 const { IOASIS_DMA_DONE: DONE, IOASIS_DMA_FAULTED: FAULTED } = d;

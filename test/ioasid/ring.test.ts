@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as f from '../../src/wire/uapi/iommu.js';
 import * as i from '../../src/wire/uapi/ioasid.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
-import { errnoOf, IoasidScene, PAGE, type ProgramRing } from './scene.js';
+import { errnoOf } from '../refusal.js';
+import { IoasidScene, PAGE, type ProgramRing } from './scene.js';
 
 const IOVA = 0x40_0000_0000n;
 const PRI = d.IOASIS_DMA_ATS | d.IOASIS_DMA_PRI;

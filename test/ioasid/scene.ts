@@ -13,15 +13,6 @@ import * as v from '../../src/wire/uapi/vfio.gen.js';
 
 export const PAGE = 4096n;
 
-export const errnoOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-  return 'none';
-};
-
 /** What a program does with the memory of a fault file. */
 export class ProgramRing {
   readonly #words: Uint32Array;

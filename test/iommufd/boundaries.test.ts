@@ -3,19 +3,10 @@ import { expect, test } from 'vitest';
 import type { ResvRegion } from '../../src/hw/unit.js';
 import * as u from '../../src/wire/uapi/iommufd.gen.js';
 import * as t from '../../src/wire/uapi/iommufd_test.gen.js';
+import { refusalOf, ruleOf } from '../refusal.js';
 import { FIXED, LOW, MAX, PAGE, RW, World } from './world.js';
 
 const COPY_LIMIT = 16n * 1024n * 1024n;
-
-/** The rule that refuses, or null. */
-function ruleOf(act: () => unknown): string | null {
-  try {
-    act();
-    return null;
-  } catch (error) {
-    return (error as { rule: string }).rule;
-  }
-}
 
 type Row = readonly [what: string, first: (w: World) => unknown, rule: string | null];
 
@@ -77,7 +68,7 @@ const rows: readonly Row[] = [
 
 test.each(rows)('%s', (_what, act, rule) => {
   const w = new World();
-  expect(ruleOf(() => act(w))).toBe(rule);
+  expect(refusalOf(() => act(w))?.rule ?? null).toBe(rule);
   w.end();
 });
 

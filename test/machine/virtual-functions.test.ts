@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { createMachine, type Machine } from '../../src/index.js';
 import type { PciModel } from '../../src/bus/model.js';
 import { planMachine, tryPlan } from '../../src/machine/plan.js';
+import { ruleOf } from '../refusal.js';
 
 const PF = '0000:00:04.1';
 const VFS = ['0000:00:07.0', '0000:00:07.1', '0000:00:07.2'];
@@ -19,15 +20,6 @@ const machine = (): Machine =>
       },
     },
   });
-
-const errnoOf = (act: () => void): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { rule?: string }).rule ?? String(error);
-  }
-  return 'none';
-};
 
 describe('setNumVfs', () => {
   test('makes functions with requester ids, files and groups, and takes them away', () => {
@@ -58,12 +50,12 @@ describe('setNumVfs', () => {
 
   test('refuses as Linux does', () => {
     const m = machine();
-    expect(errnoOf(() => m.setNumVfs('0000:00:04.0', 1))).toBe('sriov_none');
-    expect(errnoOf(() => m.setNumVfs(PF, 4))).toBe('sriov_range');
+    expect(ruleOf(() => m.setNumVfs('0000:00:04.0', 1))).toBe('sriov_none');
+    expect(ruleOf(() => m.setNumVfs(PF, 4))).toBe('sriov_range');
     m.setNumVfs(PF, 2);
-    expect(errnoOf(() => m.setNumVfs(PF, 3))).toBe('sriov_busy');
+    expect(ruleOf(() => m.setNumVfs(PF, 3))).toBe('sriov_busy');
     m.device(VFS[1]!).vfio.group!.open();
-    expect(errnoOf(() => m.setNumVfs(PF, 0))).toBe('sriov_in_use');
+    expect(ruleOf(() => m.setNumVfs(PF, 0))).toBe('sriov_in_use');
   });
 });
 

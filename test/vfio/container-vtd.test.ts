@@ -4,6 +4,7 @@ import { createMachine, type Machine } from '../../src/machine/machine.js';
 import type { Topology } from '../../src/machine/topology.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { ruleOf } from '../refusal.js';
 
 const PAGE = 4096n;
 const LOW = 0x10_0000n;
@@ -70,15 +71,6 @@ const unmap = (iova: bigint): bigint =>
 
 const reads = (device: string, iova: bigint): string =>
   machine.device(device).dma.submit({ kind: 'read', iova, length: 4 }).state;
-
-const ruleOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { rule: string }).rule;
-  }
-  return 'none';
-};
 
 test('every device of a group reaches what is mapped, and nothing once the group is out', () => {
   const group = join(2);

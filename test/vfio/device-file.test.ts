@@ -2,20 +2,12 @@ import { describe, expect, test } from 'vitest';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as u from '../../src/wire/uapi/iommufd.gen.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { errnoOf } from '../refusal.js';
 import { LOW, PAGE } from '../iommufd/world.js';
 import { VfioWorld } from './world.js';
 
 const PASID = v.VFIO_DEVICE_ATTACH_PASID;
 const ALL = d.IOASIS_DMA_ATS | d.IOASIS_DMA_PRI;
-
-const errnoOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-  return 'none';
-};
 
 describe('binding', () => {
   test('gives the device an id in the context, which DESTROY cannot take', () => {

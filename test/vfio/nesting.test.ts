@@ -6,8 +6,17 @@ import type { Infer } from '../../src/wire/struct.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as n from '../../src/wire/uapi/vfio-nesting.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
-import { errnoOf } from '../ioasid/scene.js';
-import { encode, GUEST, NestingScene, PAGE, table, type BindData, type Invalidate } from './nesting-scene.js';
+import { errnoOf, ruleOf } from '../refusal.js';
+import {
+  encode,
+  GUEST,
+  IOVA,
+  NestingScene,
+  PAGE,
+  table,
+  type BindData,
+  type Invalidate,
+} from './nesting-scene.js';
 
 const { IOASIS_DMA_DONE: DONE, IOASIS_DMA_FAULTED: FAULTED } = d;
 
@@ -57,6 +66,25 @@ describe('a guest table that is bound', () => {
       expect(s.byteOf(page)).toBe(5);
       page += 1n;
     }
+  });
+
+  test('serves every device of a group', () => {
+    s.end();
+    const group = 'pair';
+    s = new NestingScene('0000:00:01.0', {
+      devices: { '0000:00:01.0': { group }, '0000:00:02.0': { group } },
+    });
+    const pasid = s.request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);
+    s.bind(table(pasid));
+    expect(s.fill(pasid)).toBe(DONE);
+    const other = s.open('0000:00:02.0');
+    expect(s.dma(pasid, IOVA, 0, other).out_state).toBe(DONE);
+    s.setEntry(3n, (GUEST + 9n * PAGE) | 7n);
+    s.invalidate({ granularity: n.IOMMU_INV_GRANU_DOMAIN });
+    s.dma(pasid, IOVA, 0, other);
+    expect(s.byteOf(9n)).toBe(5);
+    s.unbind(pasid);
+    expect(s.dma(pasid, IOVA, 0, other).out_state).toBe(FAULTED);
   });
 
   test('ends with the container, whoever is closed first', () => {
@@ -176,14 +204,6 @@ test('R35, R36: the chain of GET_INFO says what can be bound, and by which paylo
   expect(found!.cap_reg).not.toBe(0n);
 });
 
-const ruleOf = (act: () => unknown): string => {
-  try {
-    act();
-  } catch (error) {
-    return (error as { rule: string }).rule;
-  }
-  return 'none';
-};
 const bindRaw = (payload: Uint8Array, flags: number = n.VFIO_IOMMU_BIND_GUEST_PGTBL): number =>
   s.withPayload(n.VFIO_IOMMU_BIND, flags, payload);
 const fresh = (): number => s.request(n.VFIO_IOMMU_PASID_ALLOC, 1, 100);

@@ -11,7 +11,7 @@ const [NONE, BOOL, EVENTFD] = [
   v.VFIO_IRQ_SET_DATA_BOOL,
   v.VFIO_IRQ_SET_DATA_EVENTFD,
 ];
-const [INTX, MSIX, ERR] = [0, 2, 3];
+const [INTX, MSIX, ERR, REQ] = [0, 2, 3, 4];
 
 describe('INTx', () => {
   test('is told once, masked, and told again when it is unmasked while it is up', () => {
@@ -96,6 +96,16 @@ test('a mapping shows what the device keeps current, and its stores act', () => 
   w.end();
 });
 
+test('a store through a mapping that outlives its device is lost', () => {
+  const w = new PciWorld();
+  const { fd, model } = w.openPci();
+  const pages = w.client.mmap(fd, { offset: bar(0, 0x1000), length: PAGE, shared: true, exec: false });
+  w.client.close(fd);
+  pages.store!(8, 4, 1, 0);
+  expect(model.stores).toEqual([]);
+  w.end();
+});
+
 test('an eventfd stores what it was told to, until it is taken away', () => {
   const w = new PciWorld();
   const { fd, model } = w.openPci();
@@ -113,11 +123,13 @@ test('an eventfd stores what it was told to, until it is taken away', () => {
 test('errors and requests have an eventfd each, and can be tried', () => {
   const w = new PciWorld();
   const { fd, driver } = w.openPci();
-  const { fds, events } = w.eventfds(1);
-  w.setIrqs(fd, EVENTFD | TRIGGER, ERR, fds);
+  const { fds, events } = w.eventfds(2);
+  w.setIrqs(fd, EVENTFD | TRIGGER, REQ, [fds[1]!]);
+  driver.request();
+  expect(events[1]!.take()).toBe(1n);
+  w.setIrqs(fd, EVENTFD | TRIGGER, ERR, [fds[0]!]);
   w.setIrqs(fd, BOOL | TRIGGER, ERR, [1]);
-  driver.irqs.tell('err');
-  expect(events[0]!.take()).toBe(2n);
+  expect(events[0]!.take()).toBe(1n);
   w.setIrqs(fd, EVENTFD | TRIGGER, ERR, [-1]);
   expect(events[0]!.holders).toBe(0);
   w.end();

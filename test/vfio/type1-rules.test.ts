@@ -1,10 +1,11 @@
 /** Each rule of type1 is broken once, alone: the refusal names it and leaves nothing behind. */
 import { expect, test } from 'vitest';
-import { Errno, type ErrnoName } from '../../src/base/errno.js';
+import type { ErrnoName } from '../../src/base/errno.js';
 import type { MockDomain } from '../../src/hw/mock/domain.js';
 import type { ResvRegion } from '../../src/hw/unit.js';
 import { rules } from '../../src/vfio/type1-rules.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
+import { refusalOf } from '../refusal.js';
 import { LOW, MAX, PAGE } from '../iommufd/world.js';
 import { ContainerWorld, RW, V1, type Opened } from './container-world.js';
 import type { TestDevice } from './world.js';
@@ -256,14 +257,7 @@ test.for(Object.entries(cases))('%s', ([id, [code, act, prepare]]) => {
   w.mapDma(fd);
   prepare?.(w, fd);
   const before = stateOf(w, fd);
-  let refusal: unknown = null;
-  try {
-    act(w, fd, opened);
-  } catch (error) {
-    refusal = error;
-  }
-  expect(refusal).toBeInstanceOf(Errno);
-  expect({ rule: (refusal as Errno).rule, code: (refusal as Errno).code }).toEqual({ rule: id, code });
+  expect(refusalOf(() => act(w, fd, opened))).toMatchObject({ rule: id, code });
   expect(stateOf(w, fd)).toEqual(before);
   w.end();
 });

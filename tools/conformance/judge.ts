@@ -67,13 +67,17 @@ function missing(tap: Tap, expected: Expectation, here: Circumstances): Verdict[
 
 /**
  * What the end of the run adds: a suite of which nothing failed has to end, and with the status that says so. A suite
- * with failures, or with tests that fail on Linux for want of huge pages, ends with 1.
+ * with failures, or with tests that fail on Linux for want of huge pages, ends with 1. `rest` is what it printed last.
  */
-export function judgeEnding(verdicts: readonly Verdict[], ending: string): Verdict[] {
+export function judgeEnding(
+  verdicts: readonly Verdict[],
+  ending: string,
+  rest: readonly string[] = [],
+): Verdict[] {
   const status = verdicts.some((each) => each.verdict === 'failed' || each.why === noHugePages) ? 1 : 0;
   if (ending === `status ${status}`) return [...verdicts];
   const why = `ended with ${ending}, not with status ${status}`;
-  return [...verdicts, { name: 'the end', verdict: 'failed', why, output: [] }];
+  return [...verdicts, { name: 'the end', verdict: 'failed', why, output: rest }];
 }
 
 /** How many verdicts of each kind. */

@@ -11,11 +11,12 @@ import { runProgram } from '../lib/process.js';
 import { repoRoot } from '../lib/repo.js';
 import { parseTap } from '../lib/tap.js';
 import { withHugePages } from './huge-pages.js';
-import { count, judge, judgeEnding, type Expectation, type Verdict } from './judge.js';
-import { compile, type Programs } from './programs.js';
+import { count, judge, judgeEnding, type Circumstances, type Expectation } from './judge.js';
+import { compile, openSources } from './programs.js';
+import { endingOf, printRun } from './report.js';
 import { judgeSweeps, sitesByProcess, sweepsOf, type Sweep } from './sweep.js';
 import { isCurrent, markdown, replaceTable, type SuiteRun } from './table.js';
-import { currentUser, withOrdinaryUser, type User } from './users.js';
+import { currentUser, withOrdinaryUser, type User } from '../lib/users.js';
 import { runVfio, type Storms } from './vfio.js';
 import { compileVfio, type VfioPrograms } from './vfio-programs.js';
 
@@ -38,24 +39,17 @@ const expected = JSON.parse(
   readFileSync(join(repoRoot, 'tools/conformance/expected.json'), 'utf8'),
 ) as Expected;
 
-async function runSuite(
-  suite: string,
-  user: User,
-  programs: Programs,
-  hugePages: boolean,
-): Promise<SuiteRun> {
+async function runSuite(suite: string, user: User, program: string, here: Circumstances): Promise<SuiteRun> {
   const folder = mkdtempSync(join(tmpdir(), 'trace-'));
   chmodSync(folder, 0o777);
   try {
     const trace = join(folder, 'trace.json');
     const swept = suite === sweptSuite;
     const options = ['--selftest', ...(swept ? [`--trace=${trace}`, '--trace-format', 'json'] : [])];
-    const command = user.command(options, programs.paths.get(suite) as string);
+    const command = user.command(options, program);
     const result = await runProgram(command, { env: user.env, timeoutMs });
     const tap = parseTap(result.output);
-    const here = { hugePages, sameLinux: programs.version.startsWith(`${expected.linux}.`) };
-    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
-    let verdicts = judgeEnding(judge(tap, expected.suites[suite] as Expectation, here), ending);
+    let verdicts = judgeEnding(judge(tap, expected.suites[suite] as Expectation, here), endingOf(result));
     let sweeps: Sweep[] = [];
     if (swept) {
       const processes = existsSync(trace) ? sitesByProcess(readFileSync(trace, 'utf8')) : [];
@@ -65,12 +59,7 @@ async function runSuite(
       );
       verdicts = judgeSweeps(verdicts, sweeps);
     }
-    const { passed, failed, skipped } = count(verdicts);
-    const seconds = (result.milliseconds / 1000).toFixed(1);
-    console.log(
-      `${suite}, ${user.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s, ${ending})`,
-    );
-    printFailures(verdicts);
+    printRun(suite, user.name, verdicts, result);
     for (const { test, sites } of sweeps)
       console.log(`  ${test}: ${sites.length} points: ${sites.join(' ')}`);
     return { suite, user: user.name, verdicts, sweeps };
@@ -79,33 +68,22 @@ async function runSuite(
   }
 }
 
-function printFailures(verdicts: readonly Verdict[]): void {
-  let previous: readonly string[] = [];
-  for (const { name, verdict, why, output } of verdicts) {
-    if (verdict !== 'failed') continue;
-    console.log(`  not ok ${name}: ${why}`);
-    if (output !== previous) for (const line of output.slice(-12)) console.log(`    ${line}`);
-    previous = output;
-  }
+interface Programs {
+  /** Suite -> its executable. */
+  readonly iommufd: ReadonlyMap<string, string>;
+  readonly vfio: VfioPrograms;
 }
 
-async function runAll(
-  programs: Programs,
-  vfioPrograms: VfioPrograms,
-  hugePages: boolean,
-): Promise<SuiteRun[]> {
+async function runAll({ iommufd, vfio }: Programs, here: Circumstances): Promise<SuiteRun[]> {
   const runs: SuiteRun[] = [];
   let storms: Storms = oneStorm ? 'one' : 'all';
   const all = async (user: User): Promise<void> => {
     if (!only('vfio')) {
-      for (const suite of Object.keys(expected.suites))
-        runs.push(await runSuite(suite, user, programs, hugePages));
+      for (const [suite, program] of iommufd) runs.push(await runSuite(suite, user, program, here));
     }
     if (only('iommufd')) return;
-    const vfio = await runVfio(vfioPrograms, user, storms);
+    runs.push(...(await runVfio(vfio, user, storms)));
     if (oneStorm) storms = 'none';
-    for (const { verdicts } of vfio) printFailures(verdicts);
-    runs.push(...vfio);
   };
   if (process.getuid?.() === 0) {
     await all(currentUser('root'));
@@ -130,19 +108,21 @@ function checkReadme(runs: readonly SuiteRun[], table: string, full: boolean): s
 }
 
 async function main(): Promise<number> {
-  const programs = compile(Object.keys(expected.suites));
-  const vfioPrograms = compileVfio();
-  console.log(`test programs of Linux ${programs.version}`);
+  const sources = openSources();
+  const iommufd = compile(sources, Object.keys(expected.suites));
+  const programs = { iommufd, vfio: compileVfio(sources) };
+  console.log(`test programs of Linux ${sources.version}`);
+  const sameLinux = sources.version.startsWith(`${expected.linux}.`);
   const [runs, hugePages] = await withHugePages(async (available) => {
     if (!available) console.log('this machine has no (or too few) huge pages');
-    return [await runAll(programs, vfioPrograms, available), available] as const;
+    return [await runAll(programs, { hugePages: available, sameLinux }), available] as const;
   });
-  const table = markdown(runs, programs.version);
+  const table = markdown(runs, sources.version);
   console.log(`\n${table}\n`);
   const sum = count(runs.flatMap((run) => run.verdicts));
   const users = new Set(runs.map(({ user }) => user)).size;
   const everything = users === 2 && !only('iommufd') && !only('vfio') && !oneStorm;
-  const full = hugePages && everything && programs.version.startsWith(`${expected.linux}.`);
+  const full = hugePages && everything && sameLinux;
   const stale = checkReadme(runs, table, full);
   if (stale !== null) {
     console.log(stale);

@@ -5,36 +5,50 @@ import { join } from 'node:path';
 import { linuxIncludes, linuxSource, offeredRelease } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 
-export interface Programs {
+/** Linux' sources, and what every test program in them is compiled with. */
+export interface Sources {
   /** As in the top Makefile: `7.2.13`. */
   readonly version: string;
-  /** Suite -> its executable. */
-  readonly paths: ReadonlyMap<string, string>;
+  /** The folder of all test programs. */
+  readonly selftests: string;
+  /** Where what is compiled goes. */
+  readonly out: string;
+  readonly flags: readonly string[];
 }
 
-/** Compiles each of `suites` from tools/testing/selftests/iommu. Throws PackageGone, or when cc fails. */
-export function compile(suites: readonly string[]): Programs {
+/** Throws PackageGone. */
+export function openSources(): Sources {
   const release = offeredRelease();
   const source = linuxSource(release);
   const version = versionOf(readFileSync(join(source, 'Makefile'), 'utf8'));
-  const folder = join(repoRoot, '.cache/conformance', version);
-  mkdirSync(folder, { recursive: true });
+  const out = join(repoRoot, '.cache/conformance', version);
+  mkdirSync(out, { recursive: true });
+  const selftests = join(source, 'tools/testing/selftests');
+  const flags = [
+    '-O2',
+    '-w',
+    '-D_GNU_SOURCE=',
+    ...linuxIncludes(release).flatMap((include) => ['-isystem', include]),
+    `-I${selftests}`,
+    `-I${join(source, 'tools/include')}`,
+  ];
+  return { version, selftests, out, flags };
+}
+
+/** Throws when the compiler is not content. */
+export function cc({ flags }: Sources, ...args: readonly string[]): void {
+  execFileSync('cc', [...flags, ...args], { stdio: ['ignore', 2, 2] });
+}
+
+/** Compiles each of `suites` from the folder of iommu: suite -> its executable. */
+export function compile(sources: Sources, suites: readonly string[]): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const suite of suites) {
-    const out = join(folder, suite);
-    const flags = [
-      '-O2',
-      '-w',
-      '-D_GNU_SOURCE=',
-      ...linuxIncludes(release).flatMap((include) => ['-isystem', include]),
-      `-I${join(source, 'tools/testing/selftests')}`,
-      `-I${join(source, 'tools/include')}`,
-    ];
-    const file = join(source, 'tools/testing/selftests/iommu', `${suite}.c`);
-    execFileSync('cc', [...flags, file, '-o', out, '-lcap'], { stdio: ['ignore', 2, 2] });
+    const out = join(sources.out, suite);
+    cc(sources, join(sources.selftests, 'iommu', `${suite}.c`), '-o', out, '-lcap');
     paths.set(suite, out);
   }
-  return { version, paths };
+  return paths;
 }
 
 /** `VERSION = 7`, `PATCHLEVEL = 2`, `SUBLEVEL = 13` of a top Makefile, as `7.2.13`. */

@@ -45,7 +45,7 @@ export function markdown(runs: readonly SuiteRun[], linux: string): string {
 }
 
 function stormLine(storms: readonly SuiteRun[]): string[] {
-  const gib = (run: SuiteRun): string => `${(run.bytes ?? 0) / 2 ** 30} GiB`;
+  const gib = (run: SuiteRun): string => `${((run.bytes ?? 0) / 2 ** 30).toFixed(3)} GiB`;
   const each = storms.map((run) => `${run.suite.replace(/^.*\//, '')} (${run.user}) ${gib(run)}`);
   return [`Copied by DMA in the storms of \`vfio_pci_driver_test\`: ${each.join(', ')}.`];
 }

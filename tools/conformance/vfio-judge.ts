@@ -3,7 +3,7 @@
  * for want of huge pages, so any other skip is a failure.
  */
 import type { Tap, TapTest } from '../lib/tap.js';
-import type { Verdict } from './judge.js';
+import { judgeEnding, type Verdict } from './judge.js';
 
 /** As the library of the test programs calls them; a name before those that it begins with. */
 const modes = [
@@ -24,10 +24,7 @@ export function judgeVfio(tap: Tap, ending: string): Verdict[] {
     const name = `test ${verdicts.length + 1} of ${tap.planned ?? '?'}`;
     verdicts.push({ name, verdict: 'failed', why: 'did not run', output: tap.rest });
   }
-  const status = verdicts.some(({ verdict }) => verdict === 'failed') ? 1 : 0;
-  if (ending === `status ${status}`) return verdicts;
-  const why = `ended with ${ending}, not with status ${status}`;
-  return [...verdicts, { name: 'the end', verdict: 'failed', why, output: tap.rest }];
+  return judgeEnding(verdicts, ending, tap.rest);
 }
 
 function verdictOf({ name, outcome, reason, output }: TapTest): Verdict {

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { runProgram } from '../lib/process.js';
 import { parseTap } from '../lib/tap.js';
-import { count, type Verdict } from './judge.js';
+import type { Verdict } from './judge.js';
+import { endingOf, printRun } from './report.js';
 import type { SuiteRun } from './table.js';
-import type { User } from './users.js';
+import type { User } from '../lib/users.js';
 import { bytesMoved, byMode, judgeVfio } from './vfio-judge.js';
 import type { VfioPrograms } from './vfio-programs.js';
 
@@ -49,7 +50,17 @@ export async function runVfio(programs: VfioPrograms, user: User, storms: Storms
   for (const program of programs.paths.keys()) {
     for (const part of partsOf(program, storms)) runs.push(...(await runPart(programs, user, part)));
   }
-  return runs;
+  return together(runs);
+}
+
+/** A storm that was run by itself is one more test of its suite. */
+function together(runs: readonly VfioRun[]): VfioRun[] {
+  const suites = new Map<string, VfioRun>();
+  for (const run of runs) {
+    const { verdicts, bytes } = suites.get(run.suite) ?? { verdicts: [], bytes: 0 };
+    suites.set(run.suite, { ...run, verdicts: [...verdicts, ...run.verdicts], bytes: bytes + run.bytes });
+  }
+  return [...suites.values()];
 }
 
 function partsOf(program: string, storms: Storms): Part[] {
@@ -69,14 +80,8 @@ async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<
     );
     const result = await runProgram(command, { env: user.env, timeoutMs });
     const tap = parseTap(result.output);
-    const ending = result.timedOut ? 'a time-out' : `status ${result.status ?? result.signal}`;
-    const verdicts = judgeVfio(tap, ending);
-    const { passed, failed, skipped } = count(verdicts);
-    const seconds = (result.milliseconds / 1000).toFixed(1);
-    const name = [part.program, ...part.options].join(' ');
-    console.log(
-      `${name}, ${user.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s, ${ending})`,
-    );
+    const verdicts = judgeVfio(tap, endingOf(result));
+    printRun([part.program, ...part.options].join(' '), user.name, verdicts, result);
     return [...byMode(verdicts)].map(([mode, of]) => runOf(part.program, mode, user, of, tap.tests));
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -169,6 +169,7 @@ async function main(): Promise<number> {
   let wrong = 0;
   for (const mode of Object.keys(FEATURES) as Mode[]) {
     const both = await Comparison.start(FEATURES[mode]);
+    process.stdout.write(`${mode}: QEMU ${both.qemu.version}\n`);
     for (const seed of seeds) {
       const tally = newTally();
       for (let index = 0; index < SCENES; index += 1) {

@@ -93,10 +93,6 @@ export class OurSide implements Side {
     return outcomes;
   }
 
-  async end(): Promise<void> {
-    // Nothing of it is outside of this process.
-  }
-
   #read({ source, iova }: Access): bigint | null {
     const job = this.#devices.get(source)!.submit({ kind: 'read', iova, length: ACCESS_BYTES });
     if (job.state !== 'done') return null;

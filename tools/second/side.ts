@@ -49,7 +49,6 @@ export interface Side {
   store(hpa: bigint, bytes: Uint8Array): Promise<void>;
   /** One access after the other. A write is undone in memory once it is known where it went. */
   access(accesses: readonly Access[]): Promise<Outcome[]>;
-  end(): Promise<void>;
 }
 
 /** The record of the only fault, if there is one; it is free afterwards. */

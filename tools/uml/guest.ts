@@ -2,13 +2,16 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { RunningEngine } from '#ioasis/host/engine.js';
-import { guestKernel, guestProgram } from './kernel.js';
 
 /** A guest without a word for so long is lost. */
 const PATIENCE_MS = 10 * 60_000;
 const MEMORY = '256M';
 
 export interface Place {
+  /** A program that is Linux. */
+  readonly kernel: string;
+  /** guest.c, compiled. */
+  readonly program: string;
   /** The device, as the engine's topology names it. */
   readonly device: string;
   /** A folder of ours that the guest mounts on. */
@@ -33,7 +36,7 @@ export class Guest {
 
   constructor(
     engine: RunningEngine,
-    { device, mountPoint }: Place,
+    { kernel, program, device, mountPoint }: Place,
     scene: Scene,
     onWord: (word: Word) => void,
   ) {
@@ -41,10 +44,10 @@ export class Guest {
     const options = Object.entries({ ...scene, at: mountPoint }).map(([key, value]) => `${key}=${value}`);
     const args = [
       ...[`mem=${MEMORY}`, 'quiet', `vfio_uml.device=${device}`],
-      ...['rootfstype=hostfs', 'rootflags=/', 'ro', `init=${guestProgram()}`, ...options],
+      ...['rootfstype=hostfs', 'rootflags=/', 'ro', `init=${program}`, ...options],
     ];
     // It has processes of its own, which end with their group.
-    this.#child = spawn(guestKernel(), args, {
+    this.#child = spawn(kernel, args, {
       env: { ...process.env, ...engine.env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,

@@ -11,7 +11,7 @@ import { startEngine, type RunningEngine } from '#ioasis/host/engine.js';
 import { Random } from '../differential/random.js';
 import { runWithPackages } from '../lib/debian.js';
 import { Guest, type Place, type Scene } from './guest.js';
-import { guestKernel } from './kernel.js';
+import { guestKernel, guestProgram } from './kernel.js';
 
 const DEVICE = '0000:00:05.0';
 const DISK_BYTES = 2 * 2 ** 30;
@@ -83,8 +83,14 @@ async function killScenes(world: World): Promise<string[]> {
 async function run(): Promise<number> {
   const kernel = guestKernel();
   const folder = mkdtempSync(join(tmpdir(), 'ioasis-uml-'));
-  const world: World = { device: DEVICE, disk: join(folder, 'disk'), mountPoint: join(folder, 'mounted') };
   try {
+    const world: World = {
+      kernel,
+      program: guestProgram(),
+      device: DEVICE,
+      disk: join(folder, 'disk'),
+      mountPoint: join(folder, 'mounted'),
+    };
     mkdirSync(world.mountPoint);
     writeFileSync(world.disk, '');
     truncateSync(world.disk, DISK_BYTES);

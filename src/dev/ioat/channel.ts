@@ -3,6 +3,7 @@
  * does so in pieces, and stops with CHANERR where a request is refused.
  * Invariant: what CHANSTS says is what the channel will do; HALTED with an error left is silence until that is cleared.
  */
+import { carry } from '../../base/words.js';
 import type { Worker, WorkQueue } from '../../base/work.js';
 import { DMA_READ } from '../../bus/dma.js';
 import type { DmaPort } from '../../bus/dma-port.js';
@@ -267,6 +268,3 @@ export class Channel implements Worker {
     this.#host.interrupt();
   }
 }
-
-/** What the high word gains when `length` is added to the low one. */
-const carry = (lo: number, length: number): number => (lo + length > 0xffff_ffff ? 1 : 0);

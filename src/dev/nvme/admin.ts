@@ -1,6 +1,6 @@
 /** Admin commands, one function each. NVM Express Base 1.4, chapter 5. */
-import type { Command } from './command.js';
-import type { Features } from './features.js';
+import { DATA_POINTER, PSDT_PRP, type Command } from './command.js';
+import type { FeatureHost, Features } from './features.js';
 import {
   identifyController,
   IDENTIFY_BYTES,
@@ -13,10 +13,9 @@ import {
 import { logPart, type Logs } from './logs.js';
 import type { Namespace } from './namespace.js';
 import { CompletionQueue, SubmissionQueue } from './queue.js';
-import { IO_QUEUES, MOST_ENTRIES, PAGE, VECTORS } from './registers.js';
+import { ALL_NAMESPACES, IO_QUEUES, MOST_ENTRIES, PAGE, VECTORS } from './registers.js';
 import * as status from './status.js';
 import type { Transfer } from './transfer.js';
-import { DATA_POINTER, PSDT_PRP } from './command.js';
 
 /** What admin commands work on. */
 export interface AdminHost {
@@ -37,7 +36,6 @@ export interface AdminHost {
 
 type Handler = (command: Command, host: AdminHost) => number;
 
-const ALL_NAMESPACES = 0xffff_ffff;
 /** Of a queue that is made: contiguous; of a completion queue: with interrupt. */
 const CONTIGUOUS = 1;
 const INTERRUPTS = 2;
@@ -64,22 +62,8 @@ export function runAdmin(command: Command, host: AdminHost): number {
   return handler(command, host);
 }
 
-function give(command: Command, { transfer }: AdminHost, bytes: Uint8Array): number {
-  const failure = transfer.resolve(command, bytes.length);
-  if (failure !== status.SUCCESS) return failure;
-  return transfer.toMemory(bytes) ? status.SUCCESS : status.DATA_TRANSFER_ERROR;
-}
-
-function featureHost(host: AdminHost): Parameters<Features['set']>[1] {
-  return {
-    hasQueues: host.completions.some((queue, id) => id > 0 && queue !== null),
-    toHost: (command, bytes) => give(command, host, bytes),
-    fromHost(command, bytes) {
-      const failure = host.transfer.resolve(command, bytes.length);
-      if (failure !== status.SUCCESS) return failure;
-      return host.transfer.fromMemory(bytes) ? status.SUCCESS : status.DATA_TRANSFER_ERROR;
-    },
-  };
+function featureHost({ completions, transfer }: AdminHost): FeatureHost {
+  return { hasQueues: completions.some((queue, id) => id > 0 && queue !== null), transfer };
 }
 
 function identify(command: Command, host: AdminHost): number {
@@ -91,16 +75,16 @@ function identify(command: Command, host: AdminHost): number {
     case 0x00:
       if (id === 0 || (id > facts.namespaces.length && id !== ALL_NAMESPACES))
         return status.INVALID_NAMESPACE;
-      if (namespace === null) return give(command, host, commonNamespace(facts));
-      return give(command, host, identifyNamespace(namespace, facts.isShared));
+      if (namespace === null) return host.transfer.give(command, commonNamespace(facts));
+      return host.transfer.give(command, identifyNamespace(namespace, facts.isShared));
     case 0x01:
-      return give(command, host, identifyController(facts));
+      return host.transfer.give(command, identifyController(facts));
     case 0x02:
       if (id >= ALL_NAMESPACES - 1) return status.INVALID_NAMESPACE;
-      return give(command, host, namespaceList(facts.namespaces, id));
+      return host.transfer.give(command, namespaceList(facts.namespaces, id));
     case 0x03:
       if (namespace === null) return status.INVALID_NAMESPACE;
-      return give(command, host, namespaceDescriptors(namespace));
+      return host.transfer.give(command, namespaceDescriptors(namespace));
     default:
       return status.INVALID_FIELD;
   }
@@ -116,7 +100,7 @@ function commonNamespace({ namespaces, isShared }: ControllerFacts): Uint8Array 
 
 function getLogPage(command: Command, host: AdminHost): number {
   const part = logPart(command, host.logs);
-  return typeof part === 'number' ? part : give(command, host, part);
+  return typeof part === 'number' ? part : host.transfer.give(command, part);
 }
 
 /** Commands are over as soon as they are begun; only requests for events are ever out. */

@@ -2,6 +2,7 @@
 import type { Command } from './command.js';
 import { IO_QUEUES, VECTORS } from './registers.js';
 import * as status from './status.js';
+import type { Transfer } from './transfer.js';
 
 const ARBITRATION = 0x01;
 const POWER_MANAGEMENT = 0x02;
@@ -44,11 +45,11 @@ const TIMESTAMP_BYTES = 8;
 const TIMESTAMP_SET = 1 << 1;
 const TIMESTAMP_STOPPED = 1;
 
-/** What moves the data of those that have some. */
 export interface FeatureHost {
+  /** There are I/O queues. */
   readonly hasQueues: boolean;
-  fromHost(command: Command, into: Uint8Array): number;
-  toHost(command: Command, from: Uint8Array): number;
+  /** Moves the data of those that have some. */
+  readonly transfer: Transfer;
 }
 
 export class Features {
@@ -81,7 +82,7 @@ export class Features {
     if (id === NUMBER_OF_QUEUES) return this.#setQueues(command, value, host);
     if (id === TIMESTAMP) {
       const bytes = new Uint8Array(TIMESTAMP_BYTES);
-      const failure = host.fromHost(command, bytes);
+      const failure = host.transfer.take(command, bytes);
       if (failure === status.SUCCESS) this.#timestamp.set(bytes.subarray(0, 6));
       if (failure === status.SUCCESS) this.#timestamp[6] = TIMESTAMP_SET | TIMESTAMP_STOPPED;
       return failure;
@@ -117,7 +118,7 @@ export class Features {
     }
     if (id === TIMESTAMP) {
       const value = select === CURRENT ? this.#timestamp : new Uint8Array(TIMESTAMP_BYTES);
-      return host.toHost(command, value);
+      return host.transfer.give(command, value);
     }
     if (id === INTERRUPT_VECTOR) {
       const vector = command.dword(11) & 0xffff;

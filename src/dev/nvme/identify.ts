@@ -18,7 +18,7 @@ export interface ControllerFacts {
 }
 
 const MODEL = 'ioasis NVMe controller';
-const FIRMWARE = '1.0';
+export const FIRMWARE_REVISION = '1.0';
 
 /** Several controllers in the subsystem; one of a virtual function. */
 const CMIC_CONTROLLERS = 1 << 1;
@@ -35,9 +35,11 @@ const ONCS = 1 | (1 << 2) | (1 << 3) | (1 << 6);
 const VWC = 1 | (3 << 1);
 /** SGLs, byte aligned; bit buckets; longer than the data. */
 const SGLS = 1 | (1 << 16) | (1 << 18);
-const KELVIN = 273;
+/** Of 0 degrees Celsius. */
+export const KELVIN = 273;
 
-function text(bytes: Uint8Array, at: number, length: number, value: string): void {
+/** Fills a field with ASCII and spaces. */
+export function text(bytes: Uint8Array, at: number, length: number, value: string): void {
   for (let i = 0; i < length; i++) bytes[at + i] = i < value.length ? value.charCodeAt(i) & 0x7f : 0x20;
 }
 
@@ -48,7 +50,7 @@ export function identifyController(facts: ControllerFacts): Uint8Array {
   view.setUint16(2, facts.subsystemVendor, true);
   text(bytes, 4, 20, facts.serial);
   text(bytes, 24, 40, MODEL);
-  text(bytes, 64, 8, FIRMWARE);
+  text(bytes, 64, 8, FIRMWARE_REVISION);
   bytes[72] = 6;
   bytes[76] = (facts.isShared ? CMIC_CONTROLLERS : 0) | (facts.isVirtual ? CMIC_VIRTUAL : 0);
   bytes[77] = MDTS;

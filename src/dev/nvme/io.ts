@@ -3,7 +3,7 @@ import type { Command } from './command.js';
 import type { Features } from './features.js';
 import type { Logs } from './logs.js';
 import { BLOCK_LG2, type Namespace } from './namespace.js';
-import { MOST_DATA } from './registers.js';
+import { ALL_NAMESPACES, MOST_DATA } from './registers.js';
 import * as status from './status.js';
 import type { Transfer } from './transfer.js';
 
@@ -24,7 +24,6 @@ const COMPARE = 0x05;
 const WRITE_ZEROES = 0x08;
 const DATASET_MANAGEMENT = 0x09;
 
-const ALL_NAMESPACES = 0xffff_ffff;
 /** Dword 12: it survives a loss of power when it is over. */
 const FORCE_UNIT_ACCESS = 1 << 30;
 const DEALLOCATE = 1 << 2;
@@ -128,9 +127,8 @@ function compare({ store }: Namespace, offset: number, length: number, { transfe
 /** Deallocates; all else that a range may say is advice that nobody follows. */
 function manage(command: Command, namespace: Namespace, { transfer }: IoHost): number {
   const count = (command.dword(10) & 0xff) + 1;
-  const failure = transfer.resolve(command, count * RANGE_BYTES);
+  const failure = transfer.take(command, ranges.subarray(0, count * RANGE_BYTES));
   if (failure !== status.SUCCESS) return failure;
-  if (!transfer.fromMemory(ranges.subarray(0, count * RANGE_BYTES))) return status.DATA_TRANSFER_ERROR;
   if ((command.dword(11) & DEALLOCATE) === 0) return status.SUCCESS;
   for (let i = 0; i < count; i++) {
     const at = i * RANGE_BYTES;

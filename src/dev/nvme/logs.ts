@@ -1,6 +1,6 @@
 /** Log pages, and events that wait to be asked for. NVM Express Base 1.4, 5.14 and 5.2. */
 import type { Command } from './command.js';
-import { ERROR_ENTRIES } from './identify.js';
+import { ERROR_ENTRIES, FIRMWARE_REVISION, KELVIN, text } from './identify.js';
 import * as status from './status.js';
 
 const ERRORS = 0x01;
@@ -12,7 +12,6 @@ const ERROR_BYTES = 64;
 const HEALTH_BYTES = 512;
 /** A data unit is a thousand blocks of 512 bytes. */
 const UNIT_BYTES = 512_000;
-const KELVIN = 273;
 
 /** Types and informations of events; the log page that tells more. */
 export const EVENT_UNKNOWN_DOORBELL = 0x01_00_00;
@@ -114,7 +113,7 @@ export class Logs {
 function firmwarePage(): Uint8Array {
   const bytes = new Uint8Array(512);
   bytes[0] = 1;
-  for (const [index, letter] of [...'1.0     '].entries()) bytes[8 + index] = letter.charCodeAt(0);
+  text(bytes, 8, 8, FIRMWARE_REVISION);
   return bytes;
 }
 

@@ -3,6 +3,7 @@
  * runs them, and says how they ended. NVM Express Base 1.4, chapters 3, 4 and 7.
  * Invariant: a command is taken only when there is room for its completion, and is over before the next is taken.
  */
+import { carry } from '../../base/words.js';
 import type { Worker, WorkQueue } from '../../base/work.js';
 import { DmaPort } from '../../bus/dma-port.js';
 import { defineMsixTable } from '../../bus/pci-capabilities.js';
@@ -37,7 +38,6 @@ const MSI_VECTORS = 32;
 /** Commands of one piece, and after how many bytes it is over. */
 const PIECE_COMMANDS = 16;
 const PIECE_BYTES = 1 << 17;
-const NAMESPACE_BROADCAST = 0xffff_ffff;
 
 export interface NvmeOptions extends Masters {
   readonly namespaces: readonly Namespace[];
@@ -125,7 +125,7 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
   }
 
   namespace(id: number): Namespace | null {
-    return id === NAMESPACE_BROADCAST ? null : (this.namespaces[id - 1] ?? null);
+    return id === r.ALL_NAMESPACES ? null : (this.namespaces[id - 1] ?? null);
   }
 
   get #isReady(): boolean {
@@ -235,10 +235,10 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     if (!this.#isReady || !this.isMaster || this.#isShutDown) return false;
     this.#sendEvents();
     let moved = 0;
-    let count = 0;
-    for (; count < PIECE_COMMANDS && moved < PIECE_BYTES && this.#isReady; count++) {
+    for (let count = 0; count < PIECE_COMMANDS && moved < PIECE_BYTES && this.#isReady; count++) {
       const queue = this.#next();
       if (queue === null) break;
+      if (queue.id > 0) this.#turn = queue.id;
       moved += this.#serve(queue);
     }
     this.#signal();
@@ -252,9 +252,7 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     for (let i = 1; i <= r.IO_QUEUES; i++) {
       const id = ((this.#turn + i - 1) % r.IO_QUEUES) + 1;
       const queue = this.submissions[id]!;
-      if (queue === null || !queue.isReady) continue;
-      this.#turn = id;
-      return queue;
+      if (queue !== null && queue.isReady) return queue;
     }
     return null;
   }
@@ -262,9 +260,9 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
   /** Runs the next command of `queue`; how many bytes it has moved. */
   #serve(queue: SubmissionQueue): number {
     const command = this.#command;
-    const at = (queue.lo >>> 0) + queue.head * r.SQ_ENTRY;
-    const hi = (queue.hi + (at > 0xffff_ffff ? 1 : 0)) | 0;
-    if (!this.#port.read(hi, at | 0, command.bytes)) {
+    const at = queue.head * r.SQ_ENTRY;
+    const hi = (queue.hi + carry(queue.lo, at)) | 0;
+    if (!this.#port.read(hi, (queue.lo + at) | 0, command.bytes)) {
       this.#fail();
       return 0;
     }
@@ -290,9 +288,9 @@ export class Nvme extends PciDevice implements Worker, AdminHost, IoHost {
     view.setUint16(10, queue.id, true);
     view.setUint16(12, id, true);
     view.setUint16(14, (code << 1) | completions.phase, true);
-    const at = (completions.lo >>> 0) + completions.tail * r.CQ_ENTRY;
-    const hi = (completions.hi + (at > 0xffff_ffff ? 1 : 0)) | 0;
-    if (!this.#port.write(hi, at | 0, this.#entry)) return this.#fail();
+    const at = completions.tail * r.CQ_ENTRY;
+    const hi = (completions.hi + carry(completions.lo, at)) | 0;
+    if (!this.#port.write(hi, (completions.lo + at) | 0, this.#entry)) return this.#fail();
     completions.advance();
     completions.isNew = true;
   }

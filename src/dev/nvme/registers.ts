@@ -40,6 +40,8 @@ export const PAGE = 4096;
 export const SQ_ENTRY = 64;
 export const CQ_ENTRY = 16;
 
+/** As the number of a namespace: all of them. */
+export const ALL_NAMESPACES = 0xffff_ffff;
 /** I/O queues of each kind; the admin queues come on top. */
 export const IO_QUEUES = 64;
 export const VECTORS = IO_QUEUES + 1;

@@ -3,6 +3,7 @@
  * written from the first to the last byte.
  * Invariant: however the lists lead, what is followed is bounded by the length of the data or by {@link MOST_PIECES}.
  */
+import { carry } from '../../base/words.js';
 import type { DmaPort } from '../../bus/dma-port.js';
 import { DATA_POINTER, PSDT_PRP, PSDT_RESERVED, type Command } from './command.js';
 import { PAGE } from './registers.js';
@@ -47,10 +48,11 @@ export class Transfer implements Pieces {
     this.length += length;
     const last = this.#count - 1;
     if (last >= 0 && this.#isBucket[last] === 0 && !isBucket) {
-      const end = (this.#lo[last]! >>> 0) + this.#lengths[last]!;
-      const carried = end > 0xffff_ffff ? 1 : 0;
-      const follows = (end | 0) === lo && ((this.#hi[last]! + carried) | 0) === hi;
-      if (follows && this.#lengths[last]! + length <= LONGEST_JOINED) {
+      const lastLo = this.#lo[last]!;
+      const before = this.#lengths[last]!;
+      const follows =
+        ((lastLo + before) | 0) === lo && ((this.#hi[last]! + carry(lastLo, before)) | 0) === hi;
+      if (follows && before + length <= LONGEST_JOINED) {
         this.#lengths[last]! += length;
         return true;
       }
@@ -111,6 +113,20 @@ export class Transfer implements Pieces {
     return status.SUCCESS;
   }
 
+  /** Writes `bytes`, all the data of `command`. */
+  give(command: Command, bytes: Uint8Array): number {
+    const failure = this.resolve(command, bytes.length);
+    if (failure !== status.SUCCESS) return failure;
+    return this.toMemory(bytes) ? status.SUCCESS : status.DATA_TRANSFER_ERROR;
+  }
+
+  /** Fills `bytes` with all the data of `command`. */
+  take(command: Command, bytes: Uint8Array): number {
+    const failure = this.resolve(command, bytes.length);
+    if (failure !== status.SUCCESS) return failure;
+    return this.fromMemory(bytes) ? status.SUCCESS : status.DATA_TRANSFER_ERROR;
+  }
+
   /** Writes `bytes` to where the last call left off. False: a request was refused. */
   toMemory(bytes: Uint8Array): boolean {
     return this.#move(bytes, true);
@@ -128,10 +144,9 @@ export class Transfer implements Pieces {
       const length = Math.min(bytes.length - done, this.#lengths[piece]! - this.#used);
       if (length > 0 && this.#isBucket[piece] === 0) {
         const part = length === bytes.length ? bytes : bytes.subarray(done, done + length);
-        const lo = (this.#lo[piece]! >>> 0) + this.#used;
-        const hi = (this.#hi[piece]! + (lo > 0xffff_ffff ? 1 : 0)) | 0;
-        if (!(isToMemory ? this.port.write(hi, lo | 0, part) : this.port.read(hi, lo | 0, part)))
-          return false;
+        const lo = (this.#lo[piece]! + this.#used) | 0;
+        const hi = (this.#hi[piece]! + carry(this.#lo[piece]!, this.#used)) | 0;
+        if (!(isToMemory ? this.port.write(hi, lo, part) : this.port.read(hi, lo, part))) return false;
       }
       done += length;
       this.#used += length;

@@ -105,6 +105,13 @@ const PASID_RESERVED_LO = 0xc20;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
+/** What RTADDR_REG says: where the root table is, and the translation table mode. */
+export interface Root {
+  readonly hi: number;
+  readonly lo: number;
+  readonly ttm: number;
+}
+
 export class Contexts {
   readonly spaces = new space.Spaces();
   /** Of the last lookup that failed: why, and whether FPD was set on the way. */
@@ -163,6 +170,10 @@ export class Contexts {
     this.#rootHi = hi;
     this.#rootLo = lo;
     this.#ttm = ttm;
+  }
+
+  get root(): Root {
+    return { hi: this.#rootHi, lo: this.#rootLo, ttm: this.#ttm };
   }
 
   /** Offset in `spaces.words` of what the request translates by; -1: {@link reason}. */
@@ -313,7 +324,7 @@ export class Contexts {
     if ((this.contextLo & PRESENT) === 0) return this.#fails(Reason.SM_CONTEXT_NOT_PRESENT);
     if (!this.#checkContext(words, word)) return false;
     if (this.#usesCaches) {
-      this.#contextSlot = this.#slotOf(hi, at);
+      this.#contextSlot = this.#memory.tables.slotAt(hi, at);
       this.#rememberContext(source);
     }
     return true;
@@ -379,7 +390,7 @@ export class Contexts {
     words[SCRATCH_ROW + S_KEY] = pasid;
     if (!this.#usesCaches) return SCRATCH_ROW;
     words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
-    words[SCRATCH_ROW + S_PASID_SLOT] = this.#slotOf(hi, at);
+    words[SCRATCH_ROW + S_PASID_SLOT] = this.#memory.tables.slotAt(hi, at);
     return this.spaces.keepScratch();
   }
 
@@ -479,7 +490,7 @@ export class Contexts {
     const { words } = this.spaces;
     words[SCRATCH_ROW + S_SOURCE] = source;
     words[SCRATCH_ROW + S_KEY] = LEGACY_KEY;
-    this.#contextSlot = this.#slotOf(hi, at);
+    this.#contextSlot = this.#memory.tables.slotAt(hi, at);
     words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
     words[SCRATCH_ROW + S_PASID_SLOT] = 0;
     if (!this.#usesCaches) {
@@ -524,10 +535,6 @@ export class Contexts {
     this.contextSecondLo = second;
     this.#contextHi = memory.loadedHi;
     return 0;
-  }
-
-  #slotOf(hi: number, lo: number): number {
-    return hi >>> 0 < 16 ? this.#memory.tables.slotOf((hi << 20) | (lo >>> 12)) : 0;
   }
 }
 

@@ -50,8 +50,6 @@ export class VtdHardware implements Translator, Mmio {
   readonly #last: LastSpace;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
-  /** RTADDR_REG as it was latched. */
-  #root = { hi: 0, lo: 0, ttm: 0 };
   /** Fault event, invalidation completion, page requests. */
   readonly #interrupts: readonly [Interrupt, Interrupt, Interrupt];
 
@@ -140,7 +138,7 @@ export class VtdHardware implements Translator, Mmio {
 
   /** What an address of a device means now, entry by entry, whatever is cached. */
   trace(source: number, pasid: number, iova: bigint): Trace {
-    return trace(this.#memory, this.#can, this.#root, { source, pasid, iova });
+    return trace(this.#memory, this.#can, this.#caches.contexts.root, { source, pasid, iova });
   }
 
   /** What the IOTLB has. */
@@ -196,13 +194,8 @@ export class VtdHardware implements Translator, Mmio {
     const before = registers.get(reg.GSTS_REG);
     if ((written & reg.GCMD_SRTP) !== 0) {
       const lo = registers.get(reg.RTADDR_REG);
-      const root = {
-        hi: registers.get(reg.RTADDR_REG + 4),
-        lo: lo & PAGE,
-        ttm: (lo >>> reg.TTM_SHIFT) & TTM_MASK,
-      };
-      this.#root = root;
-      this.#caches.contexts.setRoot(root.hi, root.lo, root.ttm);
+      const ttm = (lo >>> reg.TTM_SHIFT) & TTM_MASK;
+      this.#caches.contexts.setRoot(registers.get(reg.RTADDR_REG + 4), lo & PAGE, ttm);
       if (this.#can.flushesOnSrtp) this.#caches.invalidateAll();
     }
     const states = reg.GCMD_TE | reg.GCMD_QIE;

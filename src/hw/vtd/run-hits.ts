@@ -9,6 +9,7 @@ import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
+import * as bits from './structures.js';
 
 // An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
 const { DMA_EXEC, DMA_READ, DMA_WRITE } = dma;
@@ -16,8 +17,7 @@ const { E_FLAGS, E_HIGH, E_HPA_HI, E_HPA_LO, E_MASK, E_SEEN, E_TAG, STRIDE_LG2 }
 const { R_LENGTH, R_LO, STRIDE } = RUN;
 const RUNS_END = MOST_RUNS * STRIDE;
 const RIGHTS = DMA_READ | DMA_WRITE | DMA_EXEC;
-const INTERRUPT_LO = 0xfee0_0000 | 0;
-const INTERRUPT_MASK = -1 << 20;
+const { INTERRUPT_LO, INTERRUPT_MASK } = bits;
 const PAGE_LG2 = 12;
 const PAGE_SIZE = 1 << PAGE_LG2;
 const PAGE_MASK = PAGE_SIZE - 1;

@@ -25,7 +25,7 @@ export const S_FIRST_WIDTH = 10;
 export const S_SECOND_WIDTH = 11;
 export const S_TAG_HIGH = 12;
 export const S_TAG_LOW = 13;
-/** TableStore.slotOf the context and PASID tables that were read. */
+/** TableStore.slotAt the context and PASID tables that were read. */
 export const S_CONTEXT_SLOT = 14;
 export const S_PASID_SLOT = 15;
 

@@ -53,8 +53,8 @@ export class Staleness {
     const isNested = words[row + space.S_KIND] === PGTT_NESTED;
     slots[at + 2] = isNested
       ? 0
-      : this.#slotOf(words[row + space.S_FIRST_HI]!, words[row + space.S_FIRST_LO]!);
-    slots[at + SECOND_SLOT] = this.#slotOf(words[row + space.S_SECOND_HI]!, words[row + space.S_SECOND_LO]!);
+      : tables.slotAt(words[row + space.S_FIRST_HI]!, words[row + space.S_FIRST_LO]!);
+    slots[at + SECOND_SLOT] = tables.slotAt(words[row + space.S_SECOND_HI]!, words[row + space.S_SECOND_LO]!);
     iotlb.sums[entry >>> 3] = this.#sum(at);
     iotlb.secondGenerations[entry >>> 3] = tables.generations[slots[at + SECOND_SLOT]!]!;
     iotlb.words[entry + ENTRY.E_SEEN] = tables.moves;
@@ -164,10 +164,6 @@ export class Staleness {
         generations[slots[at + SECOND_SLOT]!]!) |
       0
     );
-  }
-
-  #slotOf(hi: number, lo: number): number {
-    return hi >>> 0 < 16 ? this.#parts.tables.slotOf((hi << 20) | (lo >>> 12)) : 0;
   }
 }
 

@@ -4,6 +4,10 @@
  * bytes; a field is given by the 32-bit word it starts in where code works on words.
  */
 
+/** The interrupt window: addresses 0xfee?????. */
+export const INTERRUPT_LO = 0xfee0_0000 | 0;
+export const INTERRUPT_MASK = -1 << 20;
+
 /** Root entry: 16 bytes, index is the bus; in scalable mode a pointer each for the lower and upper half. */
 export const ROOT_ENTRY = 16;
 /** Scalable-mode context entry: 32 bytes, 128 to a table. Legacy: 16 bytes, 256 to a table. */

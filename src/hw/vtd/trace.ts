@@ -7,7 +7,7 @@ import { highWord, joinWords, lowWord } from '../../base/words.js';
 import type { EntryMemory, PhysicalMemory } from '../../mem/physical.js';
 import { NearChunk } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
-import { Contexts } from './context.js';
+import { Contexts, type Root } from './context.js';
 import {
   contextBits,
   directoryBits,
@@ -97,17 +97,11 @@ class Recorder implements EntryMemory {
   }
 }
 
-export interface TraceRoot {
-  readonly hi: number;
-  readonly lo: number;
-  readonly ttm: number;
-}
-
 /** What (source, pasid, iova) means now, from the root register down. */
 export function trace(
   memory: PhysicalMemory,
   can: Abilities,
-  root: TraceRoot,
+  root: Root,
   { source, pasid, iova }: { source: number; pasid: number; iova: bigint },
 ): Trace {
   const recorder = new Recorder(memory);

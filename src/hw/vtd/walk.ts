@@ -7,8 +7,8 @@
  * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
  */
 import * as dma from '../../bus/dma.js';
-import { TABLE_SPACE_HI as TABLE_HI, type EntryMemory } from '../../mem/physical.js';
-import { CHUNK_BYTES } from '../../mem/table-store.js';
+import type { EntryMemory } from '../../mem/physical.js';
+import { CHUNK_BYTES, TABLE_SPACE_HI as TABLE_HI } from '../../mem/table-store.js';
 import { PROVIDER_FIRST_FRAME, ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
 import * as paging from './paging-cache.js';
@@ -36,6 +36,8 @@ const {
   S_SECOND_WIDTH,
 } = space;
 const {
+  INTERRUPT_LO,
+  INTERRUPT_MASK,
   PE_EAFE,
   PE_ERE,
   PE_NXE,
@@ -84,9 +86,6 @@ const PATH_WRITABLE = 1 << 4;
 /** {@link R_PERMITTED} of a page: its leaf is dirty, or that does not count. */
 const PAGE_DIRTY = 1 << 2;
 
-/** The interrupt window: addresses 0xfee?????. */
-const INTERRUPT_LO = 0xfee0_0000 | 0;
-const INTERRUPT_MASK = -1 << 20;
 /** The high words of HPAs that belong to address spaces without bytes. */
 const PROVIDER_HI = PROVIDER_FIRST_FRAME >>> 20;
 const PROVIDER_HI_LIMIT = PROVIDER_HI * 2;

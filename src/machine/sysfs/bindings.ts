@@ -21,8 +21,8 @@ export interface Bound {
   readonly id: string;
   /** PCI: class, subclass and programming interface. */
   readonly classCode: number;
-  /** A program has it open through VFIO. */
-  readonly isOpen: boolean;
+  /** True: a program has it open through VFIO, and is told that it is wanted back. */
+  askBack(): boolean;
   /** A driver gets it. Throws an Errno when it cannot. */
   join(driver: Driver): void;
   leave(driver: Driver): void;
@@ -96,7 +96,7 @@ export class Bindings {
     if (device === undefined || this.driverOf(name) !== driver) {
       refuse(rules.sysfs_unbind, { device: name, driver: driver.name });
     }
-    if (device.isOpen) refuse(rules.sysfs_unbind_open, { device: name });
+    if (device.askBack()) refuse(rules.sysfs_unbind_open, { device: name });
     device.leave(driver);
     this.#drivers.delete(name);
   }

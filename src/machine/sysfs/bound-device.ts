@@ -31,31 +31,23 @@ export class BoundDevice implements Bound {
     this.classCode = (config?.read(HEADER.revision, 4) ?? 0) >>> 8;
   }
 
-  get isOpen(): boolean {
-    return this.#device.vfio.openCount > 0;
+  askBack(): boolean {
+    return this.#device.vfio.askBack();
   }
 
   join(driver: Driver): void {
     const { vfio, iommu } = this.#device;
     if (isVfio(driver)) return this.#group?.register(vfio);
     const { group } = iommu;
-    if (group.isOwned && !claimed.has(group)) {
+    if (group.isOwned && !group.isOwnedBy(kernel)) {
       refuse(rules.sysfs_bind_group, { group: group.id, device: this.name, driver: driver.name });
     }
     group.claimDmaOwner(kernel);
-    claimed.set(group, (claimed.get(group) ?? 0) + 1);
   }
 
   leave(driver: Driver): void {
     const { vfio, iommu } = this.#device;
     if (isVfio(driver)) return this.#group?.unregister(vfio);
-    const { group } = iommu;
-    group.releaseDmaOwner();
-    const left = claimed.get(group)! - 1;
-    if (left === 0) claimed.delete(group);
-    else claimed.set(group, left);
+    iommu.group.releaseDmaOwner();
   }
 }
-
-/** Groups that {@link kernel} owns, and for how many devices. */
-const claimed = new WeakMap<object, number>();

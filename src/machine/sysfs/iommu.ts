@@ -1,4 +1,5 @@
 /** IOMMU groups (drivers/iommu/iommu.c) and units (iommu-sysfs.c, intel/iommu.c) in /sys. */
+import { prefixedHex as hex } from '../../base/hex.js';
 import * as reg from '../../hw/vtd/registers.js';
 import type { BuiltUnit } from '../build.js';
 import type { SysDevice } from './device.js';
@@ -12,8 +13,6 @@ export function describeGroup(tree: SysTree, members: readonly SysDevice[]): voi
   // What a kernel that maps for its own drivers would use; here nobody does.
   tree.text(`${at}/type`, 'DMA-FQ\n');
 }
-
-const hex = (value: bigint): string => `0x${value.toString(16).padStart(16, '0')}`;
 
 /** Of all members, each once, by address. */
 function reservedRegions(members: readonly SysDevice[]): string[] {

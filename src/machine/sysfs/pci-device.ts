@@ -1,5 +1,6 @@
 /** The directory of a PCI function (drivers/pci/pci-sysfs.c). Whatever configuration space says is read from there. */
 import { refuse } from '../../base/errno.js';
+import { hex, prefixedHex } from '../../base/hex.js';
 import type { ConfigSpace, PciModel } from '../../bus/model.js';
 import { HEADER } from '../../bus/pci-config.js';
 import type { Bindings } from './bindings.js';
@@ -28,7 +29,6 @@ export interface PciActions {
   remove(device: SysDevice): void;
 }
 
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
 const upper = (value: number, digits: number): string => hex(value, digits).toUpperCase();
 
 export function describePciDevice(tree: SysTree, device: SysFunction, actions: PciActions): void {
@@ -64,10 +64,10 @@ function describeIdentity(tree: SysTree, device: SysFunction, bindings: Bindings
     ['subsystem_vendor', HEADER.subsystemVendor],
     ['subsystem_device', HEADER.subsystem],
   ] as const) {
-    tree.attribute(`${path}/${file}`, { show: () => `0x${hex(word(offset), 4)}` });
+    tree.attribute(`${path}/${file}`, { show: () => prefixedHex(word(offset), 4) });
   }
-  tree.attribute(`${path}/revision`, { show: () => `0x${hex(config.read(HEADER.revision, 1), 2)}` });
-  tree.attribute(`${path}/class`, { show: () => `0x${hex(classOf(), 6)}` });
+  tree.attribute(`${path}/revision`, { show: () => prefixedHex(config.read(HEADER.revision, 1), 2) });
+  tree.attribute(`${path}/class`, { show: () => prefixedHex(classOf(), 6) });
   const modalias = (): string => {
     const at = classOf();
     const parts = [at >>> 16, (at >>> 8) & 0xff, at & 0xff].map((part) => upper(part, 2));
@@ -97,7 +97,7 @@ function describeActions(tree: SysTree, device: SysFunction, actions: PciActions
   const { settings } = tree;
   const enabled = `${path}/enable`;
   tree.attribute(enabled, {
-    show: () => (built.vfio.openCount > 0 ? '1' : (settings.get(enabled) ?? '0')),
+    show: () => (built.vfio.isOpen ? '1' : (settings.get(enabled) ?? '0')),
     store: (text) => {
       const on = parseNumber('enable', text) !== 0;
       const driver = actions.bindings.driverOf(name);

@@ -1,4 +1,5 @@
 /** Where BARs are, and how large: `resource`, and a file for each. */
+import { prefixedHex as hex } from '../../base/hex.js';
 import { refuse } from '../../base/errno.js';
 import type { ConfigSpace, PciModel } from '../../bus/model.js';
 import { HEADER } from '../../bus/pci-config.js';
@@ -74,8 +75,6 @@ function virtualBars({ model, built }: SysFunction): (Resource | null)[] {
     return { ...virtualBar(model.config, index), size };
   });
 }
-
-const hex = (value: bigint | number): string => `0x${value.toString(16).padStart(16, '0')}`;
 
 export function describeResources(tree: SysTree, device: SysFunction): void {
   const { path } = device;

@@ -66,6 +66,7 @@ export class Sysfs {
       setNumVfs: (device, count) => built.setNumVfs(device, count),
     };
     this.#tree = this.#describe();
+    built.onChange.add(() => this.refresh());
   }
 
   get nodes(): ReadonlyMap<string, SysNode> {
@@ -196,7 +197,7 @@ export class Sysfs {
   }
 
   #remove({ name, built }: SysDevice): void {
-    if (built.vfio.openCount > 0) refuse(rules.sysfs_remove_open, { device: name });
+    if (built.vfio.askBack()) refuse(rules.sysfs_remove_open, { device: name });
     this.#removed.add(name);
   }
 }

@@ -3,6 +3,7 @@
  * are programs that read them. Everything is read from registers and memory when a file is opened.
  * Invariant: ends soon whatever the tables say, since a table can lead to itself.
  */
+import { prefixedHex as hex } from '../../base/hex.js';
 import { bytesOf } from '../../base/text.js';
 import * as reg from '../../hw/vtd/registers.js';
 import * as st from '../../hw/vtd/structures.js';
@@ -17,8 +18,6 @@ const AT = '/sys/kernel/debug/iommu/intel';
 const PAGE_MASK = ~0xfffn;
 /** PASID of what is sent by requester id alone. */
 const NO_PASID = 0;
-
-const hex = (value: bigint | number, digits = 16): string => `0x${value.toString(16).padStart(digits, '0')}`;
 
 const registers32: readonly (readonly [name: string, offset: number])[] = [
   ['VER', reg.VER_REG],
@@ -170,9 +169,8 @@ class UnitTables implements TableEntries {
     if (!this.#isOn) return `DMA Remapping is not enabled on ${this.#unit.name}\n`;
     const found = this.#context(sourceId);
     if (found === null) return '';
-    let entry: PasidEntry | undefined;
-    for (const each of this.#entries(found.context)) if (each.pasid === NO_PASID) entry = each;
-    if (entry === undefined) return '';
+    const [entry] = this.#entries(found.context) as Iterable<PasidEntry | undefined>;
+    if (entry?.pasid !== NO_PASID) return '';
     const type = Number((entry.words[0]! >> BigInt(st.PE_PGTT_SHIFT)) & BigInt(st.PE_PGTT_MASK));
     const isFirst = type === st.PGTT_FIRST_STAGE;
     if (!isFirst && type !== st.PGTT_SECOND_STAGE && type !== st.PGTT_NESTED) return '';

@@ -1,4 +1,5 @@
 /** A page table of VT-d as Linux prints it: a line for each leaf, with the entries that lead there. */
+import { prefixedHex as hex } from '../../base/hex.js';
 
 export interface TableEntries {
   /** 64-bit words; null where there is no memory. */
@@ -16,7 +17,6 @@ const LARGE = 1n << 7n;
 /** Lines at most; OURS: Linux has no limit, and a table that leads to itself has no end. */
 const MAX_LINES = 1 << 18;
 
-const hex = (value: bigint, digits = 16): string => `0x${value.toString(16).padStart(digits, '0')}`;
 const header = ['PML5E', 'PML4E', 'PDPE', 'PDE'].map((name) => name.padEnd(18)).join('\t');
 
 export class TableText {

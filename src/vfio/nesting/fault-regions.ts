@@ -29,7 +29,9 @@ const VERSION = 1;
 /** The program's index is the first word of a region. */
 const INDEX_BYTES = 4;
 
-const words = (...values: number[]): Uint8Array => new Uint8Array(new Uint32Array(values).buffer);
+/** A capability: its header, then words. */
+const capOf = (id: number, ...words: number[]): Uint8Array =>
+  new Uint8Array(new Uint32Array([id | (VERSION << 16), 0, ...words]).buffer);
 
 export class FaultRegions implements ExtraRegions, RingOwner {
   readonly regions: readonly RingRegion[];
@@ -57,11 +59,7 @@ export class FaultRegions implements ExtraRegions, RingOwner {
     );
     this.regions = [faults, responses];
     this.#rings = new FaultRings(faults.ring, responses.ring, this);
-    this.irqCaps.add(
-      u.VFIO_IRQ_INFO_CAP_TYPE,
-      VERSION,
-      words(u.VFIO_IRQ_TYPE_NESTED, u.VFIO_IRQ_SUBTYPE_DMA_FAULT),
-    );
+    this.irqCaps.add(capOf(u.VFIO_IRQ_INFO_CAP_TYPE, u.VFIO_IRQ_TYPE_NESTED, u.VFIO_IRQ_SUBTYPE_DMA_FAULT));
   }
 
   /** Of a device that is being opened. */
@@ -129,10 +127,10 @@ class RingRegion implements ExtraRegion {
     readonly onIndex: () => void,
   ) {
     this.ring = new Ring(bytes, 0, entrySize);
-    const mapped = words(1, 0, PAGE, 0, bytes.length - PAGE, 0);
-    this.#caps.add(v.VFIO_REGION_INFO_CAP_SPARSE_MMAP, VERSION, mapped);
-    this.#caps.add(v.VFIO_REGION_INFO_CAP_TYPE, VERSION, words(u.VFIO_REGION_TYPE_NESTED, subtype));
-    this.#caps.add(cap, VERSION, words(VERSION));
+    const mapped = bytes.length - PAGE;
+    this.#caps.add(capOf(v.VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0, PAGE, 0, mapped, 0));
+    this.#caps.add(capOf(v.VFIO_REGION_INFO_CAP_TYPE, u.VFIO_REGION_TYPE_NESTED, subtype));
+    this.#caps.add(capOf(cap, VERSION));
   }
 
   info(): RegionInfo {
@@ -150,8 +148,7 @@ class RingRegion implements ExtraRegion {
 
   write(offset: number, at: bigint, count: number, user: UserMemory): number {
     if (offset !== 0 || count !== INDEX_BYTES) refuse(rules.nesting_fault_write, { offset, count });
-    const bytes = user.copyIn(at, INDEX_BYTES, rules.nesting_fault_unreadable);
-    const index = new DataView(bytes.buffer).getUint32(0, true);
+    const index = user.copyU32(at, rules.nesting_fault_unreadable);
     if (index >= ENTRIES) refuse(rules.nesting_fault_index, { index, entries: ENTRIES });
     this.ring.theirs = index;
     this.onIndex();

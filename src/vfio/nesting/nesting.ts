@@ -11,9 +11,15 @@ import { PageResponseCode, type DmaDevice, type NestedDomain, type PagingDomain 
 import type { UserData, UserDataArray } from '../../hw/unit.js';
 import type { Call } from '../../iommufd/call.js';
 import type { Env } from '../../iommufd/env.js';
+import { PAGE_SIZE, U64_MAX } from '../../iommufd/units.js';
 import {
   IOMMU_HWPT_DATA_VTD_S1,
   IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
+  IOMMU_VTD_INV_FLAGS_LEAF,
+  IOMMU_VTD_S1_EAFE,
+  IOMMU_VTD_S1_SRE,
+  IOMMU_VTD_S1_WPE,
+  iommu_hwpt_vtd_s1,
   type IommuHwptVtdS1,
 } from '../../wire/uapi/iommufd.gen.js';
 import * as u from '../../wire/uapi/vfio-nesting.js';
@@ -23,8 +29,6 @@ import { rules } from './rules.js';
 
 /** As many as the proposals let a process have. */
 const QUOTA = 1000;
-const PAGE = 4096n;
-const ALL_PAGES = (1n << 64n) - 1n;
 const VTD_FLAGS = u.IOMMU_SVA_VTD_GPASID_SRE | u.IOMMU_SVA_VTD_GPASID_EAFE | u.IOMMU_SVA_VTD_GPASID_WPE;
 
 /** Where the tables of one container's devices stand. */
@@ -101,6 +105,7 @@ export class Nesting {
     const binding: Binding = { pasid, tables: [] };
     call.tx.onAbort(() => this.#end(binding));
     for (const { group, domain: parent } of this.parents.places()) {
+      // The devices of a group are behind one unit, and are attached together.
       const device = group.devices[0]!;
       const { unit } = device;
       if (unit.allocNested === undefined) refuse(rules.nesting_bind_unit, { unit: unit.name });
@@ -202,25 +207,24 @@ function checkInvalidate(info: InvalidateInfo): void {
 }
 
 function checkGranules({ addr, granule_size: size, nb_granules: count }: InvalidateInfo): void {
-  const isPages = size >= PAGE && (size & (size - 1n)) === 0n && addr % PAGE === 0n;
-  if (!isPages || count === 0n || addr + size * count > 1n << 64n)
+  const isPages = size >= PAGE_SIZE && (size & (size - 1n)) === 0n && addr % PAGE_SIZE === 0n;
+  if (!isPages || count === 0n || addr + size * count - 1n > U64_MAX)
     refuse(rules.nesting_cache_granule, { count, size, addr });
 }
 
 /** What binds, as the driver data of a nested table. */
 class TableData implements UserData {
   readonly type = IOMMU_HWPT_DATA_VTD_S1;
-  readonly length: number;
+  readonly length = iommu_hwpt_vtd_s1.size;
   readonly #value: IommuHwptVtdS1;
 
   constructor({ gpgd, addr_width, vtd_flags }: BindData) {
     const has = (from: number): boolean => (vtd_flags & BigInt(from)) !== 0n;
     const flags =
-      (has(u.IOMMU_SVA_VTD_GPASID_SRE) ? 1n : 0n) |
-      (has(u.IOMMU_SVA_VTD_GPASID_EAFE) ? 2n : 0n) |
-      (has(u.IOMMU_SVA_VTD_GPASID_WPE) ? 4n : 0n);
-    this.#value = { flags, pgtbl_addr: gpgd, addr_width, __reserved: 0 };
-    this.length = 24;
+      (has(u.IOMMU_SVA_VTD_GPASID_SRE) ? IOMMU_VTD_S1_SRE : 0) |
+      (has(u.IOMMU_SVA_VTD_GPASID_EAFE) ? IOMMU_VTD_S1_EAFE : 0) |
+      (has(u.IOMMU_SVA_VTD_GPASID_WPE) ? IOMMU_VTD_S1_WPE : 0);
+    this.#value = { flags: BigInt(flags), pgtbl_addr: gpgd, addr_width, __reserved: 0 };
   }
 
   read<T>(): T {
@@ -252,9 +256,8 @@ class OneEntry implements UserDataArray {
 
   #entry(): { addr: bigint; npages: bigint; flags: number; __reserved: number } {
     const { granularity, addr, granule_size, nb_granules, granu_flags } = this.info;
-    if (granularity !== u.IOMMU_INV_GRANU_ADDR)
-      return { addr: 0n, npages: ALL_PAGES, flags: 0, __reserved: 0 };
-    const flags = (granu_flags & u.IOMMU_INV_ADDR_FLAGS_LEAF) === 0 ? 0 : 1;
-    return { addr, npages: (granule_size * nb_granules) / PAGE, flags, __reserved: 0 };
+    if (granularity !== u.IOMMU_INV_GRANU_ADDR) return { addr: 0n, npages: U64_MAX, flags: 0, __reserved: 0 };
+    const flags = (granu_flags & u.IOMMU_INV_ADDR_FLAGS_LEAF) === 0 ? 0 : IOMMU_VTD_INV_FLAGS_LEAF;
+    return { addr, npages: (granule_size * nb_granules) / PAGE_SIZE, flags, __reserved: 0 };
   }
 }

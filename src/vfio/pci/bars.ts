@@ -1,4 +1,5 @@
 /** BARs: how large they are, and what their registers say to a user who sizes them (vfio_bar_fixup). */
+import { get32, put32 } from '../../base/bytes.js';
 import type { PciModel } from '../../bus/model.js';
 import * as r from './registers.js';
 
@@ -18,13 +19,6 @@ export const isMemoryBar = (model: PciModel, bar: number): boolean =>
 /** vfio_pci_probe_mmaps. What is smaller than a page would have to share it. */
 export const canMapBar = (model: PciModel, bar: number): boolean =>
   barLength(model, bar) >= PAGE && isMemoryBar(model, bar);
-
-function put32(bytes: Uint8Array, at: number, value: number): void {
-  for (let i = 0; i < 4; i++) bytes[at + i] = value >>> (8 * i);
-}
-
-const get32 = (bytes: Uint8Array, at: number): number =>
-  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 
 /** Type bits of a BAR, which nobody can write. */
 function flagsOf(register: number): number {

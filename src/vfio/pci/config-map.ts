@@ -3,6 +3,7 @@
  * sees in its place (vfio_config_init): capabilities that are not the user's are taken out of the chains.
  * Invariant: capabilities that lie beyond the space or over each other, as a device may claim, end at its end.
  */
+import { get16, get32, put16, put32, storeBytes, widthAt } from '../../base/bytes.js';
 import type { ConfigSpace } from '../../bus/model.js';
 import { capLength, extCapLength } from './config-lengths.js';
 import * as r from './registers.js';
@@ -18,28 +19,12 @@ export interface ConfigMap {
   readonly virtual: Uint8Array;
 }
 
-export const get16 = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);
-
-export function put16(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value;
-  bytes[at + 1] = value >>> 8;
-}
-
-const get32 = (bytes: Uint8Array, at: number): number =>
-  (get16(bytes, at) | (get16(bytes, at + 2) << 16)) >>> 0;
-
-function put32(bytes: Uint8Array, at: number, value: number): void {
-  put16(bytes, at, value);
-  put16(bytes, at + 2, value >>> 16);
-}
-
 /** vfio_fill_vconfig_bytes, in the largest aligned pieces. */
 function fill({ virtual }: ConfigMap, config: ConfigSpace, from: number, size: number): void {
   const end = Math.min(from + size, virtual.length);
   for (let at = from; at < end;) {
-    const width = at % 4 === 0 && end - at >= 4 ? 4 : at % 2 === 0 && end - at >= 2 ? 2 : 1;
-    const value = config.read(at, width);
-    for (let i = 0; i < width; i++) virtual[at + i] = value >>> (8 * i);
+    const width = widthAt(at, end - at, 4);
+    storeBytes(virtual, at, width, config.read(at, width));
     at += width;
   }
 }

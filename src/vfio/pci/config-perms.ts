@@ -2,6 +2,7 @@
  * Which bits of a capability are the user's to write, and which are kept in the virtual space instead of the device
  * (struct perm_bits and the tables of vfio_pci_config.c). All zero: readable, not writable, and read from the device.
  */
+import { storeBytes } from '../../base/bytes.js';
 import * as r from './registers.js';
 
 /** How a piece of configuration space is accessed. */
@@ -33,10 +34,8 @@ function bits(size: number, rows: readonly Row[]): Permissions {
   const virt = new Uint8Array((size + 3) & ~3);
   const write = new Uint8Array(virt.length);
   for (const [offset, width, virtual, writable] of rows) {
-    for (let i = 0; i < width; i++) {
-      virt[offset + i] = virtual >>> (8 * i);
-      write[offset + i] = writable >>> (8 * i);
-    }
+    storeBytes(virt, offset, width, virtual);
+    storeBytes(write, offset, width, writable);
   }
   return { access: 'bits', virt, write };
 }

@@ -3,18 +3,11 @@
  * here, and some writes act: on interrupts, on power, as a reset. Every access is cut into aligned pieces of one
  * capability, each at most four bytes.
  */
+import { get16, loadBytes, put16, storeBytes, widthAt } from '../../base/bytes.js';
 import { refuse } from '../../base/errno.js';
 import type { ConfigSpace } from '../../bus/model.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
-import {
-  CAP_BASIC,
-  CAP_NONE,
-  get16,
-  mapCapabilities,
-  mapConfig,
-  mapExtendedCapabilities,
-  put16,
-} from './config-map.js';
+import { CAP_BASIC, CAP_NONE, mapCapabilities, mapConfig, mapExtendedCapabilities } from './config-map.js';
 import { msiLength } from './config-lengths.js';
 import {
   basicPermissions,
@@ -52,16 +45,6 @@ interface Piece {
 
 const maskOf = (count: number): number => (count === 4 ? -1 : (1 << (8 * count)) - 1);
 
-function load(bytes: Uint8Array, at: number, count: number): number {
-  let value = 0;
-  for (let i = 0; i < count; i++) value |= (bytes[at + i] ?? 0) << (8 * i);
-  return value;
-}
-
-function store(bytes: Uint8Array, at: number, count: number, value: number): void {
-  for (let i = 0; i < count; i++) bytes[at + i] = value >>> (8 * i);
-}
-
 const isBar = (offset: number): boolean =>
   (offset >= r.PCI_BASE_ADDRESS_0 && offset < r.PCI_BASE_ADDRESS_0 + 24) ||
   (offset >= r.PCI_ROM_ADDRESS && offset < r.PCI_ROM_ADDRESS + 4);
@@ -71,7 +54,6 @@ export class VirtualConfig {
   readonly #virtual: Uint8Array;
   readonly #msi: Permissions;
   #areBarsDirty = true;
-  #isIntxDisabled = false;
 
   constructor(
     readonly config: ConfigSpace,
@@ -116,7 +98,7 @@ export class VirtualConfig {
       if (isWrite) this.#writePiece(user, piece, address);
       else {
         const bytes = new Uint8Array(piece.count);
-        store(bytes, 0, piece.count, this.#read(piece));
+        storeBytes(bytes, 0, piece.count, this.#read(piece));
         user.copyOut(address, bytes, rules.config_unwritable);
       }
       done += piece.count;
@@ -127,7 +109,7 @@ export class VirtualConfig {
   #writePiece(user: UserMemory, piece: Piece, address: bigint): void {
     if (piece.permissions.access === 'direct') return;
     const bytes = user.copyIn(address, piece.count, rules.config_unreadable);
-    this.#write(piece, load(bytes, 0, piece.count));
+    this.#write(piece, loadBytes(bytes, 0, piece.count));
   }
 
   #pieceAt(at: number, length: number): Piece {
@@ -136,7 +118,7 @@ export class VirtualConfig {
     let left = 1;
     while ((at + left) % 4 !== 0 && owner[at + left] === cap) left += 1;
     left = Math.min(left, length);
-    const count = left >= 4 && at % 4 === 0 ? 4 : left >= 2 && at % 2 === 0 ? 2 : 1;
+    const count = widthAt(at, left, 4);
     if (cap === CAP_NONE) return { at, count, cap, offset: 0, permissions: unassignedPermissions };
     const offset = at - this.#startOf(at, cap);
     return { at, count, cap, offset, permissions: this.#permissionsOf(at, cap) };
@@ -166,8 +148,8 @@ export class VirtualConfig {
     }
     if (permissions.access === 'raw') return this.config.read(at, count) | 0;
     if (permissions.access !== 'bits') return this.#readDirect(piece);
-    const virt = load(permissions.virt, offset, count);
-    let value = load(this.#virtual, at, count) & virt;
+    const virt = loadBytes(permissions.virt, offset, count);
+    let value = loadBytes(this.#virtual, at, count) & virt;
     if (virt !== maskOf(count)) value |= this.config.read(at, count) & ~virt;
     if (isHeader && offset === r.PCI_COMMAND && this.actions.noCommandMemory) {
       value |= this.command & r.PCI_COMMAND_MEMORY;
@@ -184,7 +166,7 @@ export class VirtualConfig {
     else if (offset === r.PCI_CAP_LIST_NEXT) virtual = 1;
     if (virtual === 0) return value;
     const mask = maskOf(virtual);
-    return (value & ~mask) | (load(this.#virtual, at, virtual) & mask);
+    return (value & ~mask) | (loadBytes(this.#virtual, at, virtual) & mask);
   }
 
   #write(piece: Piece, value: number): void {
@@ -216,11 +198,11 @@ export class VirtualConfig {
 
   /** vfio_default_config_write */
   #writeBits({ at, count, offset, permissions }: Piece, value: number): void {
-    const write = load(permissions.write, offset, count);
-    const virt = load(permissions.virt, offset, count);
+    const write = loadBytes(permissions.write, offset, count);
+    const virt = loadBytes(permissions.virt, offset, count);
     const kept = write & virt;
     if (kept !== 0)
-      store(this.#virtual, at, count, (load(this.#virtual, at, count) & ~kept) | (value & kept));
+      storeBytes(this.#virtual, at, count, (loadBytes(this.#virtual, at, count) & ~kept) | (value & kept));
     const passed = write & ~virt;
     if (passed === 0) return;
     const old = this.config.read(at, count);
@@ -236,11 +218,7 @@ export class VirtualConfig {
       put16(this.#virtual, r.PCI_COMMAND, (this.command & ~mask) | (value & mask));
     }
     if (offset >= r.PCI_COMMAND && offset <= r.PCI_COMMAND + 1) {
-      const disabled = (this.command & r.PCI_COMMAND_INTX_DISABLE) !== 0;
-      if (disabled !== this.#isIntxDisabled) {
-        this.#isIntxDisabled = disabled;
-        this.actions.setIntxDisabled(disabled);
-      }
+      this.actions.setIntxDisabled((this.command & r.PCI_COMMAND_INTX_DISABLE) !== 0);
     }
     if (isBar(offset)) this.#areBarsDirty = true;
   }
@@ -254,11 +232,11 @@ export class VirtualConfig {
     const address = get16(this.#virtual, start + r.PCI_VPD_ADDR);
     const { config } = this;
     if ((address & r.PCI_VPD_ADDR_F) !== 0) {
-      config.write(start + r.PCI_VPD_DATA, 4, load(this.#virtual, start + r.PCI_VPD_DATA, 4) >>> 0);
+      config.write(start + r.PCI_VPD_DATA, 4, loadBytes(this.#virtual, start + r.PCI_VPD_DATA, 4) >>> 0);
       config.write(start + r.PCI_VPD_ADDR, 2, address);
     } else {
       config.write(start + r.PCI_VPD_ADDR, 2, address);
-      store(this.#virtual, start + r.PCI_VPD_DATA, 4, config.read(start + r.PCI_VPD_DATA, 4));
+      storeBytes(this.#virtual, start + r.PCI_VPD_DATA, 4, config.read(start + r.PCI_VPD_DATA, 4));
     }
     put16(this.#virtual, start + r.PCI_VPD_ADDR, address ^ r.PCI_VPD_ADDR_F);
   }

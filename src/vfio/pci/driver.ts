@@ -123,9 +123,10 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
     return this.#config!;
   }
 
-  /** __vfio_pci_memory_enabled */
+  /** __vfio_pci_memory_enabled. No: closed, while somebody still has its memory mapped. */
   get isMemoryEnabled(): boolean {
-    const enabled = this.noCommandMemory || (this.config.command & r.PCI_COMMAND_MEMORY) !== 0;
+    if (this.#config === null) return false;
+    const enabled = this.noCommandMemory || (this.#config.command & r.PCI_COMMAND_MEMORY) !== 0;
     return enabled && this.#powerState < D3HOT;
   }
 
@@ -205,6 +206,10 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
 
   feature(request: FeatureRequest): number | null {
     return pciFeature(request, this.#lowPower, this.#role.kind === 'physical' ? this.#role.own : null);
+  }
+
+  request(): void {
+    this.irqs.request();
   }
 
   wake(): void {

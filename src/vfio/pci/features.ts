@@ -6,25 +6,25 @@ import type { FeatureRequest } from '../driver.js';
 import { takeEventFd } from '../eventfd.js';
 import { checkFeature } from '../feature-check.js';
 import { rules } from './rules.js';
-import type { VfToken } from './token.js';
+import { UUID_BYTES, type VfToken } from './token.js';
 
-const UUID_BYTES = 16;
 const WAKEUP = v.vfio_device_low_power_entry_with_wakeup;
 
 /**
- * Low power as the user asks for it. Every call that a program makes wakes the device before it is looked at, so what is
- * seen of it is that memory does not answer to mappings, and the eventfd of a wake-up, which comes with the next call.
+ * Low power as the user asks for it. Every call that a program makes wakes the device before it is looked at, so all that
+ * is seen of it is the eventfd of a wake-up, which comes with the next call.
+ * OURS: registers stay mapped; Linux takes them away until the device wakes up.
  */
 export class LowPower {
-  isEngaged = false;
+  #isEngaged = false;
   #wakeup: EventCounter | null = null;
 
   enter(wakeup: EventCounter | null): void {
-    if (this.isEngaged) {
+    if (this.#isEngaged) {
       wakeup?.close();
       refuse(rules.low_power_twice, {});
     }
-    this.isEngaged = true;
+    this.#isEngaged = true;
     this.#wakeup = wakeup;
   }
 
@@ -36,7 +36,7 @@ export class LowPower {
   }
 
   exit(): void {
-    this.isEngaged = false;
+    this.#isEngaged = false;
     this.#wakeup?.close();
     this.#wakeup = null;
   }

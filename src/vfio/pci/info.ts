@@ -11,9 +11,7 @@ const IRQ_LEAST = v.vfio_irq_info.endOf('count');
 
 /** vfio_pci_ioctl_get_info. No root port here completes atomic operations, so there is no capability to tell. */
 export function getInfo(user: UserMemory, arg: bigint, extra: ExtraRegions | null): number {
-  const bytes = new Uint8Array(v.vfio_device_info.size);
-  bytes.set(user.copyIn(arg, INFO_LEAST, rules.pci_info_unreadable));
-  const { argsz } = v.vfio_device_info.decode(bytes);
+  const { argsz } = user.copyHead(v.vfio_device_info, arg, INFO_LEAST, rules.pci_info_unreadable);
   if (argsz < INFO_LEAST) refuse(rules.pci_info_size, { argsz, least: INFO_LEAST });
   const info = v.vfio_device_info.create({
     argsz,
@@ -21,6 +19,7 @@ export function getInfo(user: UserMemory, arg: bigint, extra: ExtraRegions | nul
     num_regions: v.VFIO_PCI_NUM_REGIONS + extraCounts(extra).regions,
     num_irqs: v.VFIO_PCI_NUM_IRQS + extraCounts(extra).irqs,
   });
+  const bytes = new Uint8Array(v.vfio_device_info.size);
   v.vfio_device_info.encode(info, bytes);
   user.copyOut(arg, bytes.subarray(0, Math.min(argsz, bytes.length)), rules.pci_info_unwritable);
   return 0;

@@ -75,6 +75,7 @@ export class Intx {
   }
 
   setDisabled(disabled: boolean): void {
+    if (disabled === this.isDisabled) return;
     this.isDisabled = disabled;
     if (disabled) this.mask();
     else this.unmask();

@@ -37,9 +37,7 @@ export class IoEventFds {
 
   /** vfio_pci_ioctl_ioeventfd */
   set(user: UserMemory, arg: bigint): number {
-    const request = v.vfio_device_ioeventfd.decode(
-      padded(user.copyIn(arg, LEAST, rules.ioeventfd_unreadable)),
-    );
+    const request = user.copyHead(v.vfio_device_ioeventfd, arg, LEAST, rules.ioeventfd_unreadable);
     const { argsz, flags, fd, data } = request;
     if (argsz < LEAST) refuse(rules.ioeventfd_size, { argsz, least: LEAST });
     if ((flags & ~v.VFIO_DEVICE_IOEVENTFD_SIZE_MASK) !== 0) refuse(rules.ioeventfd_flags, { flags });
@@ -86,10 +84,4 @@ export class IoEventFds {
     for (const { watched } of this.#entries) watched.disable();
     this.#entries.length = 0;
   }
-}
-
-function padded(bytes: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(v.vfio_device_ioeventfd.size);
-  whole.set(bytes);
-  return whole;
 }

@@ -94,8 +94,7 @@ export class PciIrqs implements InterruptSink {
     const value = values[0] ?? 1;
     if (kind !== v.VFIO_IRQ_SET_DATA_EVENTFD) {
       if (value !== 0) intx.unmask();
-    } else if (value >= 0) intx.unmaskFd.enable(user, value);
-    else intx.unmaskFd.disable();
+    } else intx.unmaskFd.set(user, value);
   }
 
   #maskIntx({ start, count, kind, values }: IrqSet): void {
@@ -170,9 +169,9 @@ export class PciIrqs implements InterruptSink {
     this.#singles[which] = counter;
   }
 
-  /** The device wants to be given back, or has met an error. */
-  tell(which: Single): void {
-    this.#singles[which]?.signal();
+  /** The device wants to be given back (vfio_pci_core_request). */
+  request(): void {
+    this.#singles.req?.signal();
   }
 
   /** The device closes. */

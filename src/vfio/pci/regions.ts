@@ -16,6 +16,12 @@ import { rules } from './rules.js';
 import * as r from './registers.js';
 
 const READ_WRITE = v.VFIO_REGION_INFO_FLAG_READ | v.VFIO_REGION_INFO_FLAG_WRITE;
+/** A capability that is nothing but its header. */
+const MSIX_MAPPABLE = new Uint8Array(v.vfio_info_cap_header.size);
+v.vfio_info_cap_header.encode(
+  { id: v.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, version: 1, next: 0 },
+  MSIX_MAPPABLE,
+);
 const FILL = new Uint8Array(4096).fill(0xff);
 
 export class PciRegions {
@@ -58,7 +64,7 @@ export class PciRegions {
       const flags = READ_WRITE | v.VFIO_REGION_INFO_FLAG_MMAP;
       if (index !== this.msixBar) return { size, flags };
       const caps = new InfoCaps();
-      caps.add(v.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1);
+      caps.add(MSIX_MAPPABLE);
       return { size, flags, caps };
     }
     // No device here has a ROM.

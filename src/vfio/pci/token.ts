@@ -5,11 +5,12 @@
 import { refuse } from '../../base/errno.js';
 import { rules } from './rules.js';
 
+export const UUID_BYTES = 16;
+
 /** The secret of a physical function with SR-IOV. */
 export class VfToken {
   /** Open virtual functions. */
   users = 0;
-  /** 16 bytes. */
   uuid: Uint8Array;
 
   /** `uuid`: what nobody can guess. */

@@ -21,6 +21,7 @@ const IRQ_FLAGS = v.VFIO_IRQ_INFO_EVENTFD | v.VFIO_IRQ_INFO_MASKABLE | v.VFIO_IR
 
 export class VfioPlatformDriver implements VfioDriver {
   readonly #irq: PlatformIrq;
+  #isOpen = false;
 
   /** `mapsRegisters`: stores to registers that are mapped reach the device. */
   constructor(
@@ -34,9 +35,11 @@ export class VfioPlatformDriver implements VfioDriver {
   open(): void {
     this.model.reset();
     this.#irq.open();
+    this.#isOpen = true;
   }
 
   close(): void {
+    this.#isOpen = false;
     this.model.reset();
     this.#irq.close();
   }
@@ -68,9 +71,7 @@ export class VfioPlatformDriver implements VfioDriver {
 
   /** Only the first version of the struct is known. */
   #getInfo(user: UserMemory, arg: bigint, extra: ExtraRegions | null): number {
-    const bytes = new Uint8Array(v.vfio_device_info.size);
-    bytes.set(user.copyIn(arg, INFO_LEAST, rules.platform_info_unreadable));
-    const { argsz } = v.vfio_device_info.decode(bytes);
+    const { argsz } = user.copyHead(v.vfio_device_info, arg, INFO_LEAST, rules.platform_info_unreadable);
     if (argsz < INFO_LEAST) refuse(rules.platform_info_size, { argsz, least: INFO_LEAST });
     const info = v.vfio_device_info.create({
       argsz,
@@ -78,6 +79,7 @@ export class VfioPlatformDriver implements VfioDriver {
       num_regions: this.regionCount + extraCounts(extra).regions,
       num_irqs: this.irqCount + extraCounts(extra).irqs,
     });
+    const bytes = new Uint8Array(v.vfio_device_info.size);
     v.vfio_device_info.encode(info, bytes);
     user.copyOut(arg, bytes.subarray(0, INFO_LEAST), rules.platform_info_unwritable);
     return 0;
@@ -136,6 +138,6 @@ export class VfioPlatformDriver implements VfioDriver {
     const start = withinRegion(offset);
     const size = region.image.length;
     if (BigInt(start) + length > BigInt(size)) refuse(rules.platform_map_range, { start, length, size });
-    return sharedPages(region, start, Number(length), () => true);
+    return sharedPages(region, start, Number(length), () => this.#isOpen);
   }
 }

@@ -58,8 +58,7 @@ export class PlatformIrq implements InterruptSink {
     const value = values[0] ?? 1;
     if (kind !== v.VFIO_IRQ_SET_DATA_EVENTFD) {
       if (value !== 0) this.#setMask();
-    } else if (value >= 0) this.#mask.enable(user, value);
-    else this.#mask.disable();
+    } else this.#mask.set(user, value);
   }
 
   #mayUnmask({ user, start, count, kind, values }: IrqSet): void {
@@ -67,8 +66,7 @@ export class PlatformIrq implements InterruptSink {
     const value = values[0] ?? 1;
     if (kind !== v.VFIO_IRQ_SET_DATA_EVENTFD) {
       if (value !== 0) this.#clearMask();
-    } else if (value >= 0) this.#unmask.enable(user, value);
-    else this.#unmask.disable();
+    } else this.#unmask.set(user, value);
   }
 
   #mayTrigger({ user, start, count, kind, values }: IrqSet): void {

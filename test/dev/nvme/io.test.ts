@@ -120,6 +120,20 @@ describe('reads and writes', () => {
     expect(w.messages.length).toBeLessThan(6);
   });
 
+  test('two queues whose commands fill a piece each are served in turns', () => {
+    const w = started();
+    w.makePair(2);
+    w.list(
+      LIST,
+      Array.from({ length: 31 }, (_, page) => at(ROOM + 1 + page)),
+    );
+    const command = { opcode: READ, namespace: 1, prp1: DATA, prp2: LIST, dwords: [0, 0, 255] };
+    for (let i = 0; i < 4; i++) for (const queue of [1, 2]) w.submit(command, queue);
+    const order: number[] = [];
+    while (w.settle(1) === 1) for (const queue of [1, 2]) order.push(...w.reap(queue).map((c) => c.queue));
+    expect(order).toEqual([1, 2, 1, 2, 1, 2, 1, 2]);
+  });
+
   test.each([
     ['beyond the end', { start: 2047, blocks: 2 }, 0x80],
     ['far beyond it', { start: 0xffff_ffff, blocks: 1 }, 0x80],

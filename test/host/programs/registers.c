@@ -229,6 +229,38 @@ static void check_ends(volatile uint32_t *registers)
 	CHECK(read(ends[0], said, sizeof(said) - 1) > 0 && strstr(said, "ioasis: ") && strstr(said, " c1 "));
 }
 
+static volatile uint32_t *page(volatile uint32_t *at, int number)
+{
+	return at + number * (4096 / 4) + 20;
+}
+
+/* One mprotect over memory, registers and memory again; then over a page of the registers alone. */
+static void check_protection(int fd)
+{
+	volatile uint32_t *all = mmap(NULL, LENGTH * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	map(fd, (void *)page(all, 1) - 80, PROT_READ, MAP_FIXED);
+	check_fault_at(page(all, 1));
+	CHECK(mprotect((void *)all, LENGTH * 2, PROT_READ | PROT_WRITE) == 0);
+	*page(all, 0) = *page(all, 3) = 5;
+	CHECK(*page(all, 0) == 5 && *page(all, 3) == 5);
+	check_stores(all + 1024);
+	CHECK(mprotect((void *)all + 8192, 8192, PROT_READ) == 0);
+	check_fault_at(page(all, 2));
+	check_fault_at(page(all, 3));
+	*page(all, 0) = 6;
+	check_stores(all + 1024);
+	CHECK(mprotect((void *)all + 4096, LENGTH, PROT_READ | PROT_WRITE) == 0);
+	check_fault_at(page(all, 3));
+	*page(all, 2) = 7;
+	CHECK(*page(all, 2) == 7 && all[1024 + OFFSET] == 4096 + 80);
+	CHECK(munmap((void *)all + 12288, 4096) == 0);
+	REFUSED(mprotect((void *)all + 4096, 12288, PROT_READ), ENOMEM);
+	check_fault_at(page(all, 1));
+	check_fault_at(page(all, 2));
+	CHECK(munmap((void *)all, LENGTH * 2) == 0);
+}
+
 static void check_mapping(int fd, volatile uint32_t *registers)
 {
 	volatile uint32_t *other = map(fd, NULL, PROT_READ, 0), *moved;
@@ -256,6 +288,7 @@ static void check_mapping(int fd, volatile uint32_t *registers)
 	CHECK(mremap((void *)other, LENGTH, LENGTH, MREMAP_MAYMOVE | MREMAP_FIXED, moved) == moved);
 	check_stores(moved);
 	check_fault_at(other + 100);
+	check_protection(fd);
 	/* The kernel stores nothing there. */
 	CHECK(pipe(ends) == 0 && write(ends[1], &value, 4) == 4);
 	REFUSED(read(ends[0], (void *)&moved[100], 4), EFAULT);

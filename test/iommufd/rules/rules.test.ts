@@ -1,25 +1,15 @@
 /** Each rule is broken once, alone: the refusal names it, says why in whole sentences, and leaves nothing behind. */
 import { describe, expect, test } from 'vitest';
-import { Errno } from '../../../src/base/errno.js';
+import { refusalOf } from '../../refusal.js';
 import { World } from '../world.js';
 import { groups } from './all.js';
 import type { Case } from './case.js';
-
-function refusalOf(act: () => unknown): Errno {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof Errno) return error;
-    throw error;
-  }
-  throw new Error('the call was not refused');
-}
 
 function judge(rule: string, { code, prepare, options, leavesChanges }: Case): void {
   const w = new World(options);
   const act = prepare(w);
   const before = w.snapshot();
-  const error = refusalOf(act);
+  const error = refusalOf(act)!;
   expect(error).toMatchObject({ rule, code });
   expect(error.reason).not.toMatch(/[{}]|undefined|null|NaN|\[object/);
   expect(error.message).toBe(`${code}: ${error.reason} [${rule}]`);

@@ -1,6 +1,7 @@
 /** What a machine shows below /sys, and what becomes of it when it is written to. */
 import { describe, expect, test } from 'vitest';
 import { HEADER } from '../../../src/bus/pci-config.js';
+import * as v from '../../../src/wire/uapi/vfio.gen.js';
 import { scene } from '../vtd-machine.js';
 import { Sys } from './world.js';
 
@@ -8,6 +9,7 @@ const A = '0000:00:01.0';
 const B = '0000:00:02.0';
 const PF = '0000:00:04.0';
 const device = (name: string): string => `/sys/devices/pci0000:00/${name}`;
+const EVENTFD_TRIGGER = v.VFIO_IRQ_SET_DATA_EVENTFD | v.VFIO_IRQ_SET_ACTION_TRIGGER;
 const VFIO = '/sys/bus/pci/drivers/vfio-pci';
 
 const machine = (): Sys =>
@@ -75,6 +77,18 @@ describe('a driver', () => {
     expect(sys.bindDevice(PF)).toBeGreaterThan(0);
   });
 
+  test('is refused a device that a program has open, and the program is told', () => {
+    const sys = machine();
+    const fd = sys.bindDevice(PF);
+    const { client } = sys.machine;
+    const eventfd = client.eventfd();
+    const set = new Int32Array([24, EVENTFD_TRIGGER, v.VFIO_PCI_REQ_IRQ_INDEX, 0, 1, eventfd.fd]);
+    client.ioctl(fd, v.VFIO_DEVICE_SET_IRQS, client.memory.store(new Uint8Array(set.buffer)));
+    expect(() => sys.write(`${VFIO}/unbind`, PF)).toThrow('sysfs_unbind_open');
+    expect(() => sys.write(`${device(PF)}/remove`, '1')).toThrow('sysfs_remove_open');
+    expect(eventfd.event.take()).toBe(2n);
+  });
+
   test('of the kernel keeps the whole group from VFIO', () => {
     const sys = machine();
     sys.write(`${VFIO}/unbind`, A);
@@ -132,6 +146,17 @@ describe('a function', () => {
     expect(() => sys.write(`${device(PF)}/sriov_numvfs`, '1')).toThrow('sriov_busy');
     expect(() => sys.write(`${device(PF)}/sriov_numvfs`, '3')).toThrow('sriov_range');
     sys.write(`${device(PF)}/sriov_numvfs`, '0');
+    expect(sys.everything()).toEqual(before);
+  });
+
+  test('gets them in process, too, and is described as it then is', () => {
+    const sys = machine();
+    const before = sys.everything();
+    sys.machine.setNumVfs(PF, 2);
+    expect(sys.read(`${device(PF)}/sriov_numvfs`)).toBe('2\n');
+    expect(sys.link(`${device(PF)}/virtfn1`)).not.toBeNull();
+    expect(sys.devices).toContain('/dev/vfio/devices/vfio5');
+    sys.machine.setNumVfs(PF, 0);
     expect(sys.everything()).toEqual(before);
   });
 });

@@ -88,9 +88,36 @@ static void opening(void)
 	CHECK((fd = (int)syscall(SYS_openat2, AT_FDCWD, "/dev/iommu", &how, sizeof(how))) >= 0 && works(fd));
 }
 
+/* stdio reads and writes inside libc, and meets the same refusals. */
+static void streams(void)
+{
+	char dir[] = "/tmp/robust-link-XXXXXX", link[40];
+	int fd = iommu_open(), only_read = open("/dev/iommu", O_RDONLY), null = open("/dev/null", O_RDWR), usual = dup(0);
+	FILE *file = fopen("/dev/iommu", "r+");
+
+	CHECK(file && works(fileno(file)));
+	REFUSED(fgetc(file), EINVAL);
+	CHECK(ferror(file) && !feof(file));
+	CHECK(fputc('x', file) == 'x');
+	REFUSED(fflush(file), EINVAL);
+	REFUSED(fseek(file, 10, SEEK_SET), ESPIPE);
+	CHECK(fclose(file) == 0);
+	CHECK(fdopen(only_read, "w") == NULL && errno == EINVAL);
+	CHECK((file = fdopen(only_read, "r")) && (file = freopen("/dev/null", "r", file)));
+	CHECK(fileno(file) == only_read && fgetc(file) == EOF && feof(file));
+	CHECK((file = freopen("/dev/iommu", "r", file)) && fileno(file) == only_read && works(only_read));
+	CHECK(mkdtemp(dir) && snprintf(link, sizeof(link), "%s/link", dir) > 0 && symlink("/dev/iommu", link) == 0);
+	CHECK((file = fopen(link, "r")) && works(fileno(file)) && unlink(link) == 0 && rmdir(dir) == 0);
+	CHECK(dup2(fd, 0) == 0);
+	REFUSED(fgetc(stdin), EINVAL);
+	CHECK(dup2(null, 0) == 0 && fgetc(stdin) == EOF && feof(stdin));
+	CHECK(dup2(usual, 0) == 0);
+}
+
 int main(void)
 {
 	descriptor(iommu_open());
 	opening();
+	streams();
 	return 0;
 }

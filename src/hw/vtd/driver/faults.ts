@@ -2,8 +2,11 @@
  * Faults that ended a request: the fault event, the records in the registers, the lines in the log (VT-d 11.4.7 and
  * 11.4.14; Linux: dmar_fault), and the guest that owns the table, if one does.
  */
+import { hex } from '../../../base/hex.js';
+import { pciName } from '../../../bus/pci.js';
 import { FSTS_FRI_SHIFT, FSTS_PFO, FSTS_PPF, FSTS_REG } from '../registers.js';
-import { IOMMU_NO_PASID } from '../../group.js';
+import { IOMMU_NO_PASID, type AttachHandle } from '../../group.js';
+import type { Domain } from '../../unit.js';
 import {
   IOASIS_VEVENTQ_TYPE_VTD,
   IOASIS_VTD_FAULT_EXEC,
@@ -18,6 +21,7 @@ import {
   IOMMU_FAULT_PERM_READ,
   IOMMU_FAULT_PERM_WRITE,
 } from '../../../wire/uapi/iommu.js';
+import type { VtdDevice } from './device.js';
 import { isInterruptFault, neutralReason, reasonText } from './fault-reasons.js';
 import { VtdNested } from './nested.js';
 import type { VtdUnit } from './unit.js';
@@ -74,16 +78,16 @@ export function handleFaults(unit: VtdUnit): void {
 
 function tell(unit: VtdUnit, fault: FaultRecord): void {
   unit.log('err', `DMAR: ${describe(unit, fault)}`);
-  tellOwner(unit, fault);
-  tellGuest(unit, fault);
+  const device = unit.deviceBySource(fault.sourceId);
+  const handle = device?.group.handle(fault.pasid < 0 ? IOMMU_NO_PASID : fault.pasid) ?? null;
+  if (device === null || handle === null) return;
+  tellOwner(device, handle, fault);
+  tellGuest(device, handle.domain, fault);
 }
 
 /** Whoever owns the table that the request went by. */
-function tellOwner(unit: VtdUnit, fault: FaultRecord): void {
-  const { reason, isRead, pasid, sourceId, address, access } = fault;
-  const device = unit.deviceBySource(sourceId);
-  const handle = device?.group.handle(pasid < 0 ? IOMMU_NO_PASID : pasid) ?? null;
-  if (device === null || handle === null) return;
+function tellOwner(device: VtdDevice, handle: AttachHandle, fault: FaultRecord): void {
+  const { reason, isRead, pasid, address, access } = fault;
   handle.domain.faultHandler?.(handle, {
     device,
     reason: neutralReason(reason),
@@ -96,12 +100,9 @@ function tellOwner(unit: VtdUnit, fault: FaultRecord): void {
   });
 }
 
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
-
 /** dmar_fault_do_one. */
 function describe(unit: VtdUnit, { reason, isRead, pasid, sourceId, address }: FaultRecord): string {
-  const slot = hex((sourceId >>> 3) & 0x1f, 2);
-  const device = `[${hex(unit.segment, 4)}:${hex(sourceId >>> 8, 2)}:${slot}.${sourceId & 7}]`;
+  const device = `[${pciName(unit.segment, sourceId)}]`;
   const why = `[fault reason 0x${hex(reason, 2)}] ${reasonText(reason)}`;
   if (isInterruptFault(reason)) {
     const index = (address >> 48n).toString(16);
@@ -113,10 +114,8 @@ function describe(unit: VtdUnit, { reason, isRead, pasid, sourceId, address }: F
 }
 
 /** ioasis' own: a fault of a guest's table goes to that guest, under the number that the device has there. */
-function tellGuest(unit: VtdUnit, { reason, isRead, pasid, sourceId, address, access }: FaultRecord): void {
-  const device = unit.deviceBySource(sourceId);
-  if (device === null) return;
-  const domain = device.group.handle(pasid < 0 ? IOMMU_NO_PASID : pasid)?.domain;
+function tellGuest(device: VtdDevice, domain: Domain, fault: FaultRecord): void {
+  const { reason, isRead, pasid, address, access } = fault;
   if (!(domain instanceof VtdNested) || domain.viommu === null) return;
   const virtId = domain.viommu.virtIdOf(device);
   if (virtId === null || !domain.viommu.listens(IOASIS_VEVENTQ_TYPE_VTD)) return;

@@ -3,6 +3,8 @@
  * drivers/iommu/intel/prq.c). Each request is reported to whoever owns the address space that it is for.
  */
 import { Bug } from '../../../base/errno.js';
+import { hex } from '../../../base/hex.js';
+import { IOMMU_FAULT_PERM_EXEC, IOMMU_FAULT_PERM_PRIV } from '../../../wire/uapi/iommu.js';
 import type { TableArena } from '../../../mem/table-store.js';
 import { PRG_FAILURE, PRG_INVALID } from '../../../bus/dma.js';
 import { PageRequestFlags, reportDeviceFault } from '../../iopf.js';
@@ -20,10 +22,6 @@ const PRQ_RING_MASK = (1 << PRQ_LG2) - bits.PAGE_REQUEST;
 
 /** Of a request, word 2. */
 const ADDRESS = -1 << 12;
-
-/** IOMMU_FAULT_PERM_*: PR_READ and PR_WRITE have the same bits. */
-const PERM_EXEC = 1 << 2;
-const PERM_PRIV = 1 << 3;
 
 export class PageRequests {
   readonly #unit: VtdUnit;
@@ -97,8 +95,8 @@ export class PageRequests {
       grpid: (w2 >>> bits.PR_GROUP_SHIFT) & bits.PR_GROUP_MASK,
       perm:
         (w2 & (bits.PR_READ | bits.PR_WRITE)) |
-        ((w1 & bits.PR_EXECUTE) === 0 ? 0 : PERM_EXEC) |
-        ((w1 & bits.PR_PRIVILEGED) === 0 ? 0 : PERM_PRIV),
+        ((w1 & bits.PR_EXECUTE) === 0 ? 0 : IOMMU_FAULT_PERM_EXEC) |
+        ((w1 & bits.PR_PRIVILEGED) === 0 ? 0 : IOMMU_FAULT_PERM_PRIV),
       addr: joinWords(w3, w2 & ADDRESS),
     });
   }
@@ -106,7 +104,7 @@ export class PageRequests {
   /** handle_bad_prq_event. */
   #refuse(w0: number, w1: number, w2: number, w3: number): void {
     const unit = this.#unit;
-    unit.log('err', `${unit.name}: Invalid page request: ${hex(w1, w0)} ${hex(w3, w2)}`);
+    unit.log('err', `${unit.name}: Invalid page request: ${quad(w1, w0)} ${quad(w3, w2)}`);
     if ((w2 & bits.PR_LAST) === 0) return;
     const pasid = (w0 & bits.PR_PASID_PRESENT) === 0 ? -1 : w1 & bits.PR_PASID_MASK;
     unit.commands.pageGroupResponse(
@@ -133,7 +131,7 @@ export class PageRequests {
   }
 }
 
-const hex = (hi: number, lo: number): string => joinWords(hi, lo).toString(16).padStart(8, '0');
+const quad = (hi: number, lo: number): string => hex(joinWords(hi, lo), 8);
 
 /** What Linux does not take from a device; null: nothing of that. */
 function whyBad(w1: number, w2: number, w3: number): string | null {

@@ -76,11 +76,9 @@ function nest(flags: number, options: BenchOptions = {}, data: UserData = s1Data
 
 const nobody: OwnedSpace = {
   name: 'process 1',
-  isGone: false,
   translate: () => false,
   resolve: () => false,
   onInvalidate: null,
-  onEnd: null,
   release: () => {},
 };
 

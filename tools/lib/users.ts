@@ -1,18 +1,18 @@
 /**
- * Who runs the suites: root, and an ordinary user without any capability and with a small RLIMIT_MEMLOCK. What that
- * user cannot read (a checkout below /root) is copied to where it can.
+ * Who runs programs under `ioasis run`: root, and an ordinary user without any capability and with a small
+ * RLIMIT_MEMLOCK. What that user cannot read (a checkout below /root) is copied to where it can.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
-import { repoRoot } from '../lib/repo.js';
+import { repoRoot } from './repo.js';
 
 export interface User {
   readonly name: string;
   readonly env: NodeJS.ProcessEnv;
-  /** The command line that runs `program` under `ioasis run` with `options`, as this user. */
-  command(options: readonly string[], program: string): string[];
+  /** The command line that runs `program` (a path) under `ioasis run` with `options`, as this user. */
+  command(options: readonly string[], program: string, ...args: readonly string[]): string[];
 }
 
 const nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
@@ -26,13 +26,20 @@ export function currentUser(name: string): User {
   return {
     name,
     env: process.env,
-    command: (options, program) => [process.execPath, join(repoRoot, main), 'run', ...options, '--', program],
+    command: (options, ...program) => [
+      process.execPath,
+      join(repoRoot, main),
+      'run',
+      ...options,
+      '--',
+      ...program,
+    ],
   };
 }
 
 /** Runs `body` with an ordinary user; needs root. */
-export async function withOrdinaryUser<T>(body: (user: User) => Promise<T>): Promise<T> {
-  const home = mkdtempSync(join(tmpdir(), 'conformance-'));
+export async function withOrdinaryUser<T>(body: (user: User) => T | Promise<T>): Promise<T> {
+  const home = mkdtempSync(join(tmpdir(), 'ioasis-user-'));
   chmodSync(home, 0o777);
   try {
     const node = reachable(process.execPath, home);
@@ -41,7 +48,7 @@ export async function withOrdinaryUser<T>(body: (user: User) => Promise<T>): Pro
     return await body({
       name: 'ordinary user',
       env: { ...env, HOME: home, TMPDIR: home },
-      command: (options, program) => [
+      command: (options, program, ...args) => [
         'prlimit',
         `--memlock=${memlock}:${memlock}`,
         ...nobody,
@@ -51,6 +58,7 @@ export async function withOrdinaryUser<T>(body: (user: User) => Promise<T>): Pro
         ...options,
         '--',
         reachable(program, home),
+        ...args,
       ],
     });
   } finally {
