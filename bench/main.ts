@@ -18,6 +18,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   translate: () => import('./translate.js'),
   pasids: () => import('./pasids.js'),
   dma: () => import('./dma.js'),
+  owners: () => import('./owners.js'),
   vfio: () => import('./vfio.js'),
   'start-up': () => import('./start-up.js'),
   'interval-map': () => import('./interval-map.js'),

@@ -21,10 +21,13 @@ const programs = [
   'copy-server',
   'echo-client',
   'echo-server',
+  'fault-client',
   'ioat-client',
   'ioctl-client',
   'memcpy-client',
   'nvme-client',
+  'owner-client',
+  'process-client',
 ];
 
 /** Compiles the C programs. */
@@ -114,6 +117,31 @@ export function startMemcpy(
     [program('memcpy-client'), kind, String(size), String(spread), String(total)],
     null,
   );
+}
+
+/** A process and where its memory is. */
+export interface Target {
+  readonly pid: number;
+  readonly address: bigint;
+  stop(): Promise<void>;
+}
+
+/** native/process-client.c as a process with `bytes` of memory, its own or of a memfd. */
+export async function startTarget(kind: 'private' | 'shared', bytes: number): Promise<Target> {
+  const running = new Running([program('process-client'), kind, String(bytes)], null);
+  const [pid = '', address = ''] = (await running.line()).split(' ');
+  return { pid: Number(pid), address: BigInt(address), stop: () => running.stop('SIGTERM') };
+}
+
+/** The same program as one that moves `size` bytes at once of a target's. */
+export function startProcessVm(
+  kind: 'read' | 'write',
+  size: number,
+  bytes: number,
+  { pid, address }: Target,
+): Promise<BatchClient> {
+  const args = [kind, size, bytes, pid, address].map(String);
+  return BatchClient.start([program('process-client'), ...args], null);
 }
 
 /** Ns for each operation of all clients together, when they work at the same time. */

@@ -13,13 +13,15 @@ import { PrivateBacking, type HoldPolicy } from './private-backing.js';
 import { request } from './protocol.js';
 import * as sys from './sys.js';
 import { allVmas, findVma, isDeviceMemory, type Vma } from './vma.js';
+import { Witness } from './witness.js';
 
-const SCRATCH = 1 << 16;
+/** What is longer is moved from and to where it is; to ask where that is costs more than to copy so much. */
+const SCRATCH = 4096;
 const scratch = sys.allocate(SCRATCH);
 const vectors = sys.allocate(32);
-const pagemapEntry = new Uint8Array(8);
-const pagemapWords = new Uint32Array(pagemapEntry.buffer);
-vectors.view.setBigUint64(0, BigInt(scratch.address), true);
+const MOST_PAGES = 512;
+const pagemap = sys.allocate(MOST_PAGES * 8);
+const pagemapWords = new Int32Array(pagemap.bytes.buffer, pagemap.bytes.byteOffset, MOST_PAGES * 2);
 
 /** User addresses are below this on every machine; a length is added to an address only after this check. */
 const ADDRESS_LIMIT = 1n << 57n;
@@ -49,6 +51,9 @@ export class ProcessSpace implements AddressSpace {
   readonly account: MmAccount = { pinnedVm: 0, lockedVm: 0 };
   /** Pages that are held; the system counts them as pinned by itself. */
   heldPages = 0;
+  /** Of the process; -1: not known. */
+  pidfd = -1;
+  #witness: Witness | null = null;
   #alive = true;
   #direct: boolean;
   readonly #pid: number;
@@ -240,13 +245,17 @@ export class ProcessSpace implements AddressSpace {
     return this.#alive && this.#openMem() ? findVma(this.#mapsFd, at) : null;
   }
 
-  /** The entry of /proc/PID/pagemap for the page at `at`, its upper half; 0 where it cannot be had. */
-  pagemapAt(at: bigint): number {
-    if (!this.#alive) return 0;
+  /**
+   * The entries of /proc/PID/pagemap for `count` pages from `at` on, two words each, until the next call; null where they
+   * cannot be had.
+   */
+  pagemap(at: bigint, count: number): Int32Array | null {
+    if (!this.#alive) return null;
     if (this.#pagemapFd < 0)
       this.#pagemapFd = sys.open(`/proc/${this.#pid}/pagemap`, sys.O_RDONLY | sys.O_CLOEXEC, 0);
-    if (sys.pread(this.#pagemapFd, pagemapEntry, 8, (at / PAGE) * 8n) !== 8) return 0;
-    return pagemapWords[1]!;
+    const length = count * 8;
+    const got = sys.preadAt(this.#pagemapFd, pagemap.address, length, Number(at / PAGE) * 8);
+    return got === length ? pagemapWords : null;
   }
 
   /** Whether something lies at every address of a range. */
@@ -299,6 +308,7 @@ export class ProcessSpace implements AddressSpace {
   /** Outside of a call. /proc/PID/mem ignores protection, so the areas are asked first. */
   #outside(at: bigint, bytes: Uint8Array, writing: boolean): boolean {
     if (!this.#openMem() || this.#memFd < 0) return false;
+    if (!writing && this.#readByPid(at, bytes)) return true;
     const last = at + BigInt(bytes.length) - 1n;
     for (let from = at; from <= last;) {
       const vma = findVma(this.#mapsFd, from);
@@ -313,34 +323,41 @@ export class ProcessSpace implements AddressSpace {
     return transfer(this.#memFd, bytes, bytes.length, at) === bytes.length;
   }
 
+  /** By pid, which is three times as fast and obeys protection; true if it was this mm that was read, and all of it. */
+  #readByPid(at: bigint, into: Uint8Array): boolean {
+    if (this.pidfd < 0) return false;
+    this.#witness ??= Witness.of(this.#pid, this.#memFd);
+    if (this.#witness === null) return false;
+    if (this.#witness.read(at, into, this.pidfd)) return true;
+    this.#witness = null;
+    return false;
+  }
+
   /** process_vm_readv: whether every byte was there, or null when the kernel does not let us. */
   #copyIn(at: bigint, into: Uint8Array): boolean | null {
-    for (let done = 0; done < into.length;) {
-      const part = Math.min(SCRATCH, into.length - done);
-      const moved = this.#transfer(sys.vmRead, at, done, part);
-      if (moved !== part) return this.#judge(moved);
-      into.set(scratch.bytes.subarray(0, part), done);
-      done += part;
-    }
+    const { length } = into;
+    const isShort = length <= SCRATCH;
+    const moved = this.#transfer(sys.vmRead, at, isShort ? scratch.address : sys.addressOf(into), length);
+    if (moved !== length) return this.#judge(moved);
+    if (isShort) into.set(scratch.bytes.subarray(0, length));
     return true;
   }
 
   #copyOut(at: bigint, from: Uint8Array): boolean | null {
-    for (let done = 0; done < from.length;) {
-      const part = Math.min(SCRATCH, from.length - done);
-      scratch.bytes.set(from.subarray(done, done + part));
-      const moved = this.#transfer(sys.vmWrite, at, done, part);
-      if (moved !== part) return this.#judge(moved);
-      done += part;
-    }
-    return true;
+    const { length } = from;
+    const isShort = length <= SCRATCH;
+    if (isShort) scratch.bytes.set(from);
+    const moved = this.#transfer(sys.vmWrite, at, isShort ? scratch.address : sys.addressOf(from), length);
+    return moved === length || this.#judge(moved);
   }
 
-  #transfer(move: typeof sys.vmRead, at: bigint, done: number, part: number): number {
-    vectors.view.setUint32(8, part, true);
-    vectors.view.setBigUint64(16, done === 0 ? at : at + BigInt(done), true);
-    vectors.view.setUint32(24, part, true);
-    return move(this.#pid, vectors.address, 1, vectors.address + 16, 1, 0);
+  #transfer(move: typeof sys.vmRead, at: bigint, local: number, length: number): number {
+    const { view, address } = vectors;
+    view.setBigUint64(0, BigInt(local), true);
+    view.setUint32(8, length, true);
+    view.setBigUint64(16, at, true);
+    view.setUint32(24, length, true);
+    return move(this.#pid, address, 1, address + 16, 1, 0);
   }
 
   #judge(moved: number): boolean | null {

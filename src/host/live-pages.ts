@@ -14,8 +14,8 @@ import { isDeviceMemory, type Vma } from './vma.js';
 const WRITE = 2;
 const EXEC = 4;
 /** Upper half of an entry of pagemap: the page is in memory; nobody else has it mapped. */
-const PRESENT = 2 ** 31;
-const EXCLUSIVE = 2 ** 24;
+const PRESENT = 1 << 31;
+const EXCLUSIVE = 1 << 24;
 const PAGE_LG2 = 12n;
 
 export class ProcessPages implements LivePages {
@@ -39,12 +39,20 @@ export class ProcessPages implements LivePages {
     };
   }
 
-  isThere(at: bigint, access: number): boolean {
-    const entry = this.#space.pagemapAt(at);
-    if ((entry & PRESENT) === 0) return false;
+  there(at: bigint, start: bigint, pages: number, access: number): number {
+    const entries = this.#space.pagemap(start, pages);
+    const own = entries === null ? 0 : entries[Number((at - start) >> PAGE_LG2) * 2 + 1]!;
+    if (entries === null || (own & PRESENT) === 0) return 0;
     const area = this.#space.areaAt(at);
-    if (area === null || !permits(area, access)) return false;
-    if ((access & WRITE) === 0 || area.shared) return true;
+    if (area === null || !permits(area, access)) return 0;
+    const copies = (access & WRITE) !== 0 && !area.shared;
+    if (copies && !this.#isOwn(at, own)) return 0;
+    const isInside = area.start <= start && start + (BigInt(pages) << PAGE_LG2) - 1n <= area.last;
+    return isInside && areAll(entries, pages, copies ? PRESENT | EXCLUSIVE : PRESENT) ? pages : 1;
+  }
+
+  /** A store to this page copies nothing, or may. */
+  #isOwn(at: bigint, entry: number): boolean {
     if ((entry & EXCLUSIVE) === 0) return this.#mayCopy.has(at >> PAGE_LG2);
     this.#mayCopy.delete(at >> PAGE_LG2);
     return true;
@@ -70,6 +78,12 @@ export class ProcessPages implements LivePages {
 function permits(area: Vma, access: number): boolean {
   if (isDeviceMemory(area) || !area.readable) return false;
   return ((access & WRITE) === 0 || area.writable) && ((access & EXEC) === 0 || area.executable);
+}
+
+/** Whether each of `count` entries of pagemap has all bits of `wanted` in its upper half. */
+function areAll(entries: Int32Array, count: number, wanted: number): boolean {
+  for (let i = 0; i < count; i += 1) if ((entries[i * 2 + 1]! & wanted) !== wanted) return false;
+  return true;
 }
 
 /** The process that a pidfd of ours names; 0: it is none, or its process is gone. */

@@ -515,6 +515,7 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     });
     this.#clients.set(pid, client);
     client.pidfd = sys.pidfdOpen(pid);
+    client.space.pidfd = client.pidfd;
     if (client.pidfd >= 0) {
       client.key = this.#key(client);
       this.#endings.add(client.pidfd, client.key, EPOLLIN, false);

@@ -99,6 +99,10 @@ export const unmap = bind('munmap', 'int', ['int64_t', 'int64_t']);
 /** Between two addresses, of which each is a block's or was mapped. */
 export const memcpy = bind('memcpy', 'int64_t', ['int64_t', 'int64_t', 'uint64_t']);
 
+const memcpyOf = bind('memcpy', 'int64_t', ['void*', 'int64_t', 'uint64_t']);
+/** Where bytes of the collector's are: as long as they are, since it does not move what was asked for once. */
+export const addressOf = (bytes: Uint8Array): number => memcpyOf(bytes, 0, 0);
+
 const ARENA = 1 << 18;
 let arena = map(ARENA);
 let arenaUsed = 0;
@@ -203,6 +207,11 @@ const FUTEX_WAKE = 1;
 export const futexWake = (address: number): number => syscall3(SYS_futex, address, FUTEX_WAKE, 1);
 /** The CPU that this thread runs on. */
 export const currentCpu = bind('sched_getcpu', 'int', []);
+
+const SYS_pidfd_send_signal = 424;
+/** Whether the process of a descriptor of {@link pidfdOpen} is there, if only to be waited for: nobody else has its pid. */
+export const hasItsPid = (pidfd: number): boolean =>
+  syscall6(SYS_pidfd_send_signal, pidfd, 0, 0, 0, 0, 0) !== -Errno.ESRCH;
 
 const SYS_pidfd_open = 434;
 /** A descriptor that is readable once the process is dead. */

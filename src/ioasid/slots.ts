@@ -17,6 +17,7 @@ import { rules } from './kvm-rules.js';
 export const USER_SLOTS = 32764;
 const TOP = 1n << 64n;
 const PAGE_MASK = 4095n;
+const PAGE = 4096n;
 /** KVM_MEM_MAX_NR_PAGES */
 const MOST_PAGES = (1n << 31n) - 1n;
 /** Of an access. */
@@ -145,9 +146,16 @@ export class GuestPages implements LivePages {
     return slot.userspace_addr + (gpa - slot.guest_phys_addr);
   }
 
-  isThere(gpa: bigint, access: number): boolean {
+  there(gpa: bigint, start: bigint, pages: number, access: number): number {
+    const slot = this.slots.at(gpa);
     const at = this.#userAddress(gpa, access);
-    return at !== null && this.process.isThere(at, access);
+    if (slot === null || at === null) return 0;
+    const { guest_phys_addr, memory_size } = slot;
+    const isInside =
+      start >= guest_phys_addr && start + BigInt(pages) * PAGE <= guest_phys_addr + memory_size;
+    return isInside
+      ? this.process.there(at, at - (gpa - start), pages, access)
+      : this.process.there(at, at & -PAGE, 1, access);
   }
 
   faultIn(gpa: bigint, access: number): boolean {

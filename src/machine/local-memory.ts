@@ -184,10 +184,10 @@ export class LocalMemory implements AddressSpace {
         read: (offset, into) => this.read(offset, into),
         write: (offset, from) => this.write(offset, from),
       },
-      isThere: (at, access) => {
+      there: (at, _start, _pages, access) => {
         const found = this.#find(at, 1);
-        if (found === null || !permits(found, access)) return false;
-        return found.touched === null || found.touched.has(pageOf(at));
+        if (found === null || !permits(found, access)) return 0;
+        return found.touched === null || found.touched.has(pageOf(at)) ? 1 : 0;
       },
       faultIn: (at, access) => {
         const found = this.#find(at, 1);

@@ -11,6 +11,13 @@ import type { PhysicalMemory } from './physical.js';
 import type { OwnedSpace, ProvidedPage } from './providers.js';
 
 const PAGE_LG2 = 12;
+/** Blocks that are asked for as a whole. */
+const NEAR_LG2 = 16;
+const NEAR = 1n << BigInt(NEAR_LG2);
+const NEAR_PAGES = 1 << (NEAR_LG2 - PAGE_LG2);
+const LARGE_LG2 = 21;
+const LARGE = 1n << BigInt(LARGE_LG2);
+const LARGE_PAGES = 1 << (LARGE_LG2 - PAGE_LG2);
 const GIB = 1n << 30n;
 /** READ, WRITE and EXEC of an access. */
 const ACCESS = 7;
@@ -22,8 +29,11 @@ export interface LivePages {
   readonly name: string;
   /** The bytes at its addresses, as they are when asked for; a store obeys the owner's protection. Not used elsewhere. */
   readonly bytes: Backing;
-  /** The page is there for `access` without anybody doing anything about it. */
-  isThere(at: bigint, access: number): boolean;
+  /**
+   * Whether the page at `at` is there for `access` without anybody doing anything about it, and with it all `pages` pages
+   * from `start` on: that number if they are, 1 if it is and nothing more is known, 0 if it is not.
+   */
+  there(at: bigint, start: bigint, pages: number, access: number): number;
   /** Makes it be there, as a fault of the owner's own would; false where that would be a signal. */
   faultIn(at: bigint, access: number): boolean;
   /** Somebody uses it, and is told when it changes, if that is known, and when it ends. Once. */
@@ -67,14 +77,23 @@ export class LiveSpace implements OwnedSpace, LiveWatcher {
   translate(hi: number, lo: number, access: number, page: ProvidedPage): boolean {
     if (this.#isGone) return false;
     const at = joinWords(hi, lo);
-    if (!this.pages.isThere(at, access)) return false;
+    const sizeLg2 = this.#blockAt(at, access);
+    if (sizeLg2 === 0) return false;
     const hpa = this.#hpaOf(at);
     if (hpa === null) return false;
     page.hpaHi = highWord(hpa);
     page.hpaLo = lowWord(hpa);
-    page.sizeLg2 = PAGE_LG2;
+    page.sizeLg2 = sizeLg2;
     page.permitted = access;
     return true;
+  }
+
+  /** lg2 of the block around `at` that is there as a whole; 0: not even its page. To ask for 16 pages costs what one does. */
+  #blockAt(at: bigint, access: number): number {
+    const { pages } = this;
+    const near = pages.there(at, at & -NEAR, NEAR_PAGES, access);
+    if (near < NEAR_PAGES) return near === 0 ? 0 : PAGE_LG2;
+    return pages.there(at, at & -LARGE, LARGE_PAGES, access) < LARGE_PAGES ? NEAR_LG2 : LARGE_LG2;
   }
 
   /** Null when HPA has no room for another GiB. */

@@ -412,6 +412,39 @@ describe('an address space from outside', () => {
     expect(machine.leaks()).toMatchObject({ operations: 0, providers: 0, attachments: 1 });
   });
 
+  test.each([13, 16, 18, 21])(
+    'in blocks of 2^%i bytes: what is invalidated in the middle of one is asked for again',
+    (lg2) => {
+      const made = scene({ topology: topologyOf('vtd') });
+      const { machine } = made;
+      made.bind('0000:00:02.0').attach(made.ioas(0n, 32).id);
+      const { result } = machine.walk('0000:00:02.0', 0n);
+      const hpa = BigInt((result as { hpa: string }).hpa);
+      // Two pages in one block, whichever size, at an address that agrees with where they are.
+      const start = (hpa + 0xffffn) & -0x10000n & 0x3fffffffn;
+      const next = Number(start >> 12n) + 1;
+      let moved = false;
+      const provider: AddressSpaceProvider = {
+        name: 'blocks',
+        onInvalidate: null,
+        translate(_hi, lo, _access, page) {
+          page.hpaHi = Number(hpa >> 32n);
+          page.hpaLo = Number(BigInt.asIntN(32, hpa & -0x40000000n)) | lo;
+          page.sizeLg2 = moved ? 12 : lg2;
+          page.permitted = 3;
+          return !moved || lo >>> 12 !== next;
+        },
+      };
+      machine.provide('0000:00:01.0', provider);
+      const { dma } = machine.device('0000:00:01.0');
+      const read = (iova: bigint, length: number): string => dma.submit({ kind: 'read', iova, length }).state;
+      expect([read(start, 1), read(start + 0xff8n, 16)]).toEqual(['done', 'done']);
+      moved = true;
+      provider.onInvalidate!(start + 0x1000n, start + 0x1fffn);
+      expect([read(start, 1), read(start + 0xff8n, 16)]).toEqual(['done', 'faulted']);
+    },
+  );
+
   test('of a PASID is that PASID alone; what is refused says why', () => {
     const { made, hpa } = world();
     const { machine } = made;

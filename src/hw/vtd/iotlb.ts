@@ -70,8 +70,8 @@ const WAY_STRIDE = SETS << STRIDE_LG2;
 const FRONT_LG2 = 16;
 const FRONT_MASK = (1 << FRONT_LG2) - 1;
 const BUCKETS_LG2 = 14;
-/** Sizes an entry can have: 4 KiB, 2 MiB, 1 GiB. */
-const SIZES = [12, 21, 30] as const;
+/** Sizes an entry can have: 4 KiB, 2 MiB, 1 GiB; and 64 KiB, which no table has, but the owner of a space without one. */
+const SIZES = [12, 16, 21, 30] as const;
 /** Up to so many pages are looked for one by one; a larger range is looked for among what is cached. */
 const PROBED_AM = 4;
 const NOTHING = -1;
@@ -89,6 +89,15 @@ export function tagHigh(pasid: number): number {
 export function tagLow(did: number, kind: number, pasid: number): number {
   return did | (kind << 16) | ((pasid >>> 12) << 18);
 }
+
+const sizeIndex = (sizeLg2: number): number =>
+  sizeLg2 >= 30 ? 3 : sizeLg2 >= 21 ? 2 : sizeLg2 >= 16 ? 1 : 0;
+
+/** lg2 of what an entry covers for a translation of `1 << sizeLg2` bytes. */
+export const entryLg2 = (sizeLg2: number): number => SIZES[sizeIndex(sizeLg2)]!;
+
+/** lg2 of the pages that {@link ENTRY.E_MASK} says. */
+const pagesLg2 = (mask: number): number => 31 - Math.clz32(-mask);
 
 const KIND_SHIFT = 16;
 const DID_MASK = 0xffff;
@@ -108,7 +117,7 @@ export class Iotlb {
   /** All of them, in one ring. */
   readonly #all = new Chains(ENTRIES, 0);
   /** Live entries by size. */
-  readonly #counts = [0, 0, 0];
+  readonly #counts = [0, 0, 0, 0];
   #withFirst = 0;
   #live = 0;
   /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
@@ -137,7 +146,7 @@ export class Iotlb {
   /** Puts an entry in, in place of one for the same page or of the oldest of its set; returns its offset. */
   insert(frame: number, high: number, tag: number, sizeLg2: number): number {
     const { words } = this;
-    const size = sizeLg2 >= 30 ? 2 : sizeLg2 >= 21 ? 1 : 0;
+    const size = sizeIndex(sizeLg2);
     const shift = SIZES[size]! - 12;
     const masked = (frame >>> shift) << shift;
     const hash = hashOf(high, tag);
@@ -244,8 +253,7 @@ export class Iotlb {
   #remove(at: number): void {
     const { words } = this;
     const entry = at >>> STRIDE_LG2;
-    const sizeMask = words[at + E_MASK]!;
-    this.#counts[sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 1 : 2]! -= 1;
+    this.#counts[sizeIndex(pagesLg2(words[at + E_MASK]!) + 12)]! -= 1;
     if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) !== KIND_SECOND) this.#withFirst -= 1;
     words[at + E_TAG] = EMPTY;
     this.#byDomain.remove(entry);
@@ -298,9 +306,7 @@ export class Iotlb {
   /** Whether the entry and the aligned range of `1 << am` pages have a page in common. */
   #isInRange(at: number, hi: number, lo: number, am: number): boolean {
     const { words } = this;
-    const sizeMask = words[at + E_MASK]!;
-    const entryLg2 = sizeMask === -1 ? 0 : sizeMask === -1 << 9 ? 9 : 18;
-    const lg2 = Math.max(entryLg2, am);
+    const lg2 = Math.max(pagesLg2(words[at + E_MASK]!), am);
     const frameHi = (words[at + E_HIGH]! & ~PASID_IN_HIGH) ^ (hi >>> 12);
     if (lg2 >= 32) return frameHi >>> (lg2 - 32) === 0;
     return frameHi === 0 && (words[at]! ^ ((hi << 20) | (lo >>> 12))) >>> lg2 === 0;

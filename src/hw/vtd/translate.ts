@@ -10,7 +10,7 @@ import type { TableStore } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
-import { ENTRY, frontOf, hashOf, type Iotlb } from './iotlb.js';
+import { ENTRY, entryLg2, frontOf, hashOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
 import { Reason, reasonInfo } from './reasons.js';
 import { RunHits } from './run-hits.js';
@@ -231,7 +231,8 @@ export class Requests {
   #keep(row: number, hi: number, lo: number): void {
     const walker = this.#walker;
     const spaces = this.#spaces;
-    const { sizeLg2, permitted, permittedPriv } = walker;
+    const { permitted, permittedPriv } = walker;
+    const sizeLg2 = entryLg2(walker.sizeLg2);
     const entry = this.#iotlb.insert(
       (hi << 20) | (lo >>> 12),
       (hi >>> 12) | spaces[row + S_TAG_HIGH]!,
