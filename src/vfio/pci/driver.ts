@@ -38,6 +38,8 @@ const D3HOT = 3;
 
 export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   readonly irqs: PciIrqs;
+  readonly regionCount = v.VFIO_PCI_NUM_REGIONS;
+  readonly irqCount = v.VFIO_PCI_NUM_IRQS;
   readonly noCommandMemory: boolean;
   readonly regions: PciRegions;
   /** What is reset with it by a reset of the bus; null: it stands on a root bus. */
@@ -184,7 +186,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
       case v.VFIO_DEVICE_IOEVENTFD:
         return this.#ioEventFds.set(user, arg);
       case v.VFIO_DEVICE_GET_INFO:
-        return getInfo(user, arg);
+        return getInfo(user, arg, device.extra);
       case v.VFIO_DEVICE_GET_IRQ_INFO:
         return getIrqInfo(user, arg, this.irqs);
       case v.VFIO_DEVICE_SET_IRQS:
