@@ -12,6 +12,7 @@ import { rules as call } from '../vfio/call-rules.js';
 import { rules as container } from '../vfio/container-rules.js';
 import { rules as group } from '../vfio/group-rules.js';
 import { rules as migration } from '../vfio/migration-rules.js';
+import { rules as nestingFaults } from '../vfio/nesting/fault-rules.js';
 import { rules as nesting } from '../vfio/nesting/rules.js';
 import { rules as pci } from '../vfio/pci/rules.js';
 import { rules as platform } from '../vfio/platform/rules.js';
@@ -36,6 +37,7 @@ const catalogues: readonly Readonly<Record<string, Rule>>[] = [
   container,
   type1,
   nesting,
+  nestingFaults,
   ioasid,
   kvm,
   sysfs,

@@ -354,18 +354,22 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-test('R41, R43: a device reaches what it was given, through whichever door, and nothing else', () => {
-  let done = 0;
-  fc.assert(
-    fc.property(side, fc.array(steps, { minLength: 40, maxLength: 100 }), (shift, all) => {
-      const w = new World();
-      w.begin(shift);
-      for (const step of all) step(w);
-      done += w.stores;
-      w.end();
-    }),
-    { numRuns: 40 },
-  );
-  // Devices did reach something.
-  expect(done).toBeGreaterThan(40);
-});
+test(
+  'R41, R43: a device reaches what it was given, through whichever door, and nothing else',
+  { timeout: 120_000 },
+  () => {
+    let done = 0;
+    fc.assert(
+      fc.property(side, fc.array(steps, { minLength: 40, maxLength: 100 }), (shift, all) => {
+        const w = new World();
+        w.begin(shift);
+        for (const step of all) step(w);
+        done += w.stores;
+        w.end();
+      }),
+      { numRuns: 30 },
+    );
+    // Devices did reach something.
+    expect(done).toBeGreaterThan(30);
+  },
+);
