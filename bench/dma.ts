@@ -78,15 +78,32 @@ async function compare(name: string, { kind, size, spread, layout }: Case, most:
   limited(`${name}, ${asMicroseconds(quiet(own))}`, quiet(own) / quiet(peers), most, asRatio);
 }
 
+/** Bytes of heap that an operation leaves behind. A view of a run would be more than 100. */
+function growth(kind: Case['kind'], layout: SceneLayout): number {
+  const size = 1 << 16;
+  const port = makePort(layout);
+  const held = new Uint8Array(size);
+  const many = (): void => {
+    for (let i = 0; i < 20_000; i += 1) {
+      if (kind === 'write') port.write(0, (IOVA + HALF) | 0, held);
+      else port.copy(0, IOVA, 0, (IOVA + HALF) | 0, size);
+    }
+  };
+  many();
+  const before = process.memoryUsage().heapUsed;
+  many();
+  return Math.max(0, process.memoryUsage().heapUsed - before) / 20_000;
+}
+
 const kib = (size: number): string => `${size / 1024} KiB`;
 
-/** Beyond this the pages of a case are more than an IOTLB has, and walks are among what is measured. */
-const IOTLB_REACH = 1 << 22;
+/** What is somewhere among so many bytes is in no cache of the processor but the last. */
+const LAST_CACHE = 1 << 22;
 
 export async function run(): Promise<void> {
   for (const kind of ['write', 'copy'] as const) {
     title(`DMA ${kind} through two stages, time beside memcpy`);
-    for (const spread of [0, IOTLB_REACH, HALF]) {
+    for (const spread of [0, LAST_CACHE, HALF]) {
       for (const size of [1 << 16, 1 << 20]) {
         const how = spread === 0 ? 'in place' : `over ${spread >> 20} MiB`;
         const one: Case = { kind, size, spread: Math.max(spread, size), layout: {} };
@@ -98,6 +115,13 @@ export async function run(): Promise<void> {
           2,
         );
       }
+    }
+    for (const [how, layout] of [
+      ['2 MiB pages', { pageLg2: 21 }],
+      ['4 KiB pages, adjacent', {}],
+      ['4 KiB pages, scattered', { frameOf: scattered }],
+    ] as const) {
+      limited(`heap growth, 64 KiB, ${how}, bytes`, growth(kind, layout), 1, (value) => value.toFixed(2));
     }
   }
 }

@@ -76,7 +76,7 @@ void rings_fetch(int fd)
 	if (at)
 		ringer = channel_transfer(fd, &ask, false);
 	if (ringer >= 0)
-		ringer = channel_hide(ringer);
+		ringer = hidden_take(ringer);
 	if (lifted)
 		restore_fd_limit(&limit);
 	if (ringer < 0) {

@@ -70,18 +70,32 @@ struct call {
 	bool blocks;
 };
 
+/* hidden.c: what of descriptors is ours */
+void hidden_mark(int fd, bool ours);
+bool hidden_has(int fd);
+int hidden_next(int fd);
+int hidden_move(int fd);
+long hidden_high(long fd);
+int hidden_take(long fd);
+bool lift_fd_limit(struct rlimit *before);
+void restore_fd_limit(const struct rlimit *before);
+
+/* connect.c */
+long connect_daemon(void);
+bool door_is(int fd);
+void door_move(void);
+void door_open(void);
+
+/* transfer.c */
+long message_send(int fd, const void *head, size_t head_size, const void *tail, size_t tail_size, int pass_fd);
+long channel_transfer(int fd, struct call *call, bool asked);
+void let_signals_in(const struct call *call);
+
 /* channel.c: channel_call returns the result or -errno; -ENODEV when the daemon is gone. */
 long channel_call(struct call *call);
 bool channel_open(void);
-long channel_transfer(int fd, struct call *call, bool asked);
 void channel_may_be_interrupted(void);
-int channel_hide(long fd);
-void let_signals_in(const struct call *call);
-bool channel_owns(int fd);
 bool channel_in_own_process(void);
-bool lift_fd_limit(struct rlimit *before);
-void restore_fd_limit(const struct rlimit *before);
-int channel_next(int fd);
 void channel_move_away(int fd);
 
 /* ring.c: short calls without the socket; a seat is what a thread's slot has of it. */
@@ -163,6 +177,7 @@ long mapping_protect(void *at, size_t length, int prot);
 /* trap.c: false where stores cannot be caught. */
 struct sigaction;
 bool trap_start(void);
+void trap_forked(void);
 bool trap_has_action(int number);
 int trap_sigaction(int number, const struct sigaction *now, struct sigaction *before);
 struct raw_action;

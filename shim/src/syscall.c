@@ -88,11 +88,11 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_capset((void *)a, (const void *)b));
 	case SYS_prlimit64:
 		RETURN(long, do_prlimit((int)a, (int)b, (const void *)c, (void *)d));
-#ifdef SYS_pidfd_getfd
 	case SYS_pidfd_getfd:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
 		tokens_possible = shim.tree_length > 0;
 		break;
-#endif
 	default:
 		break;
 	}

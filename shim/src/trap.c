@@ -161,6 +161,12 @@ bool trap_start(void)
 	return atomic_load(&installed);
 }
 
+/* In a child of fork: whoever held it is not there. */
+void trap_forked(void)
+{
+	atomic_store(&installing, 0);
+}
+
 /* The program's action for SIGSEGV; `now` is not there yet for the kernel. */
 static int set_action(const struct sigaction *now, struct sigaction *before)
 {

@@ -350,7 +350,7 @@ long do_fcntl(int fd, int cmd, long arg)
 	long result;
 	uint64_t inode;
 
-	if (channel_owns(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
+	if (hidden_has(fd) || ((cmd == F_GETPIPE_SZ || cmd == F_SETPIPE_SZ) && ours(fd)))
 		return -EBADF;
 	/* What a token has and a device has not: packets, and signals for what is ready. */
 	if (cmd == F_SETFL && (arg & O_DIRECT) && ours(fd))
@@ -372,7 +372,7 @@ long do_fcntl(int fd, int cmd, long arg)
 		va_start(list, cmd);                                                                         \
 		arg = va_arg(list, long);                                                                    \
 		va_end(list);                                                                                \
-		if (!channel_owns(fd) && cmd != F_GETFL && cmd != F_SETFL && cmd != F_GETPIPE_SZ &&          \
+		if (!hidden_has(fd) && cmd != F_GETFL && cmd != F_SETFL && cmd != F_GETPIPE_SZ &&          \
 		    cmd != F_SETPIPE_SZ)                                                                     \
 			return NEXT(name)(fd, cmd, arg);                                                     \
 		RETURN(int, do_fcntl(fd, cmd, arg));                                                         \
@@ -383,7 +383,7 @@ FCNTL(fcntl64)
 /* Descriptors of our own are not there for the program. */
 long do_close(int fd)
 {
-	long result = channel_owns(fd) ? -EBADF : sys1(SYS_close, fd);
+	long result = hidden_has(fd) ? -EBADF : sys1(SYS_close, fd);
 
 	tokens_closed();
 	return result;
@@ -393,13 +393,15 @@ long do_dup3(int from, int to, int flags)
 {
 	long result;
 
-	if (channel_owns(from))
+	if (hidden_has(from))
 		return -EBADF;
-	if (from != to && channel_owns(to))
+	if (from != to && hidden_has(to))
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
 	tokens_closed();
-	stream_follow(to);
+	/* A child of vfork has our streams, and descriptors of its own. */
+	if (to <= 2 && channel_in_own_process())
+		stream_follow(to);
 	return result;
 }
 
@@ -410,7 +412,7 @@ long do_close_range(unsigned first, unsigned last, unsigned flags)
 
 	if (first > last || first > INT_MAX)
 		return sys3(SYS_close_range, first, last, flags);
-	for (own = channel_next((int)first); own >= 0 && (unsigned)own <= last && result == 0; own = channel_next(own + 1)) {
+	for (own = hidden_next((int)first); own >= 0 && (unsigned)own <= last && result == 0; own = hidden_next(own + 1)) {
 		if ((unsigned)own > first)
 			result = sys3(SYS_close_range, first, own - 1, flags);
 		first = (unsigned)own + 1;
@@ -425,7 +427,7 @@ EXPORT int close(int fd)
 {
 	int result;
 
-	if (channel_owns(fd))
+	if (hidden_has(fd))
 		RETURN(int, -EBADF);
 	/* Before it too: a thread that is cancelled in it does not come back. */
 	tokens_closed();
@@ -436,7 +438,7 @@ EXPORT int close(int fd)
 
 EXPORT int dup(int fd)
 {
-	RETURN(int, channel_owns(fd) ? -EBADF : sys1(SYS_dup, fd));
+	RETURN(int, hidden_has(fd) ? -EBADF : sys1(SYS_dup, fd));
 }
 
 EXPORT int dup2(int from, int to)
@@ -465,7 +467,7 @@ EXPORT void closefrom(int first)
 			do_close(fd);
 }
 
-/* A descriptor that comes by a socket may be a token. */
+/* A descriptor that comes from another process may be a token. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	ssize_t got = NEXT(recvmsg)(fd, message, flags);
@@ -483,6 +485,13 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 		if (messages[i].msg_hdr.msg_controllen > 0)
 			tokens_possible = shim.tree_length > 0;
 	return got;
+}
+
+int pidfd_getfd(int process, int fd, unsigned flags);
+EXPORT int pidfd_getfd(int process, int fd, unsigned flags)
+{
+	tokens_possible = shim.tree_length > 0;
+	RETURN(int, sys3(SYS_pidfd_getfd, process, fd, flags));
 }
 
 long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset)

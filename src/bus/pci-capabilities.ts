@@ -3,28 +3,22 @@
  * Chapters: PCI Power Management 1.2, 3.2; PCI Local Bus 3.0, 6.8; PCI Express Base 5.0, 7.5.3.
  */
 import type { PciConfig } from './pci-config.js';
+import * as r from './pci-registers.js';
 import type { Registers } from './registers.js';
-
-const CAP_PM = 0x01;
-const CAP_MSI = 0x05;
-export const CAP_EXPRESS = 0x10;
-const CAP_MSIX = 0x11;
 
 const PM_BYTES = 8;
 const PM_VERSION = 3;
-const PM_CONTROL = 4;
-const PM_STATE = 3;
 const PM_D3HOT = 3;
 const PM_NO_SOFT_RESET = 1 << 3;
 
 /** D0 and D3hot, and the way back keeps everything. `act` runs when the state may have changed. */
 export function addPowerManagement(config: PciConfig, act: () => void): void {
-  const at = config.addCapability(CAP_PM, PM_BYTES);
-  const control = at + PM_CONTROL;
+  const at = config.addCapability(r.PCI_CAP_ID_PM, PM_BYTES);
+  const control = at + r.PCI_PM_CTRL;
   config.define(at + 2, 2, { reset: PM_VERSION });
-  config.define(control, 2, { reset: PM_NO_SOFT_RESET, writable: PM_STATE }, () => {
+  config.define(control, 2, { reset: PM_NO_SOFT_RESET, writable: r.PCI_PM_CTRL_STATE_MASK }, () => {
     const { registers } = config;
-    const asked = registers.get(control, 2) & PM_STATE;
+    const asked = registers.get(control, 2) & r.PCI_PM_CTRL_STATE_MASK;
     // A state that there is none of is not entered.
     if (asked === 0 || asked === PM_D3HOT) config.powerState = asked;
     registers.set(control, 2, PM_NO_SOFT_RESET | config.powerState);
@@ -39,16 +33,12 @@ export interface MsiOptions {
   readonly hasMasks: boolean;
 }
 
-const MSI_ENABLE = 1;
-const MSI_ENABLED_VECTORS = 0x70;
-const MSI_64 = 1 << 7;
-const MSI_MASKS = 1 << 8;
-
 export function addMsi(config: PciConfig, { vectors, is64, hasMasks }: MsiOptions): void {
   const data = is64 ? 12 : 8;
-  const at = config.addCapability(CAP_MSI, hasMasks ? data + 12 : data + 2);
-  const says = (Math.log2(vectors) << 1) | (is64 ? MSI_64 : 0) | (hasMasks ? MSI_MASKS : 0);
-  config.define(at + 2, 2, { reset: says, writable: MSI_ENABLE | MSI_ENABLED_VECTORS });
+  const at = config.addCapability(r.PCI_CAP_ID_MSI, hasMasks ? data + 12 : data + 2);
+  const says =
+    (Math.log2(vectors) << 1) | (is64 ? r.PCI_MSI_FLAGS_64BIT : 0) | (hasMasks ? r.PCI_MSI_FLAGS_MASKBIT : 0);
+  config.define(at + 2, 2, { reset: says, writable: r.PCI_MSI_FLAGS_ENABLE | r.PCI_MSI_FLAGS_QSIZE });
   config.define(at + 4, 4, { writable: 0xffff_fffc });
   if (is64) config.define(at + 8, 4, { writable: 0xffff_ffff });
   config.define(at + data, 2, { writable: 0xffff });
@@ -67,13 +57,11 @@ export interface MsixPlace {
 }
 
 const MSIX_BYTES = 12;
-const MSIX_ENABLE = 1 << 15;
 const MSIX_MASK_ALL = 1 << 14;
-const MSIX_ENTRY = 16;
 
 export function addMsix(config: PciConfig, { vectors, bar, table, pending }: MsixPlace): void {
-  const at = config.addCapability(CAP_MSIX, MSIX_BYTES);
-  config.define(at + 2, 2, { reset: vectors - 1, writable: MSIX_ENABLE | MSIX_MASK_ALL });
+  const at = config.addCapability(r.PCI_CAP_ID_MSIX, MSIX_BYTES);
+  config.define(at + 2, 2, { reset: vectors - 1, writable: r.PCI_MSIX_FLAGS_ENABLE | MSIX_MASK_ALL });
   config.define(at + 4, 4, { reset: table | bar });
   config.define(at + 8, 4, { reset: pending | bar });
 }
@@ -81,7 +69,7 @@ export function addMsix(config: PciConfig, { vectors, bar, table, pending }: Msi
 /** The table itself: every vector is masked, and says nothing else. */
 export function defineMsixTable(registers: Registers, { vectors, table }: MsixPlace): void {
   for (let vector = 0; vector < vectors; vector++) {
-    const at = table + vector * MSIX_ENTRY;
+    const at = table + vector * r.PCI_MSIX_ENTRY_SIZE;
     registers.define(at, 4, { writable: 0xffff_fffc });
     registers.define(at + 4, 4, { writable: 0xffff_ffff });
     registers.define(at + 8, 4, { writable: 0xffff_ffff });
@@ -93,7 +81,6 @@ const EXPRESS_BYTES = 60;
 const EXPRESS_VERSION = 2;
 /** Device/port type: one that is part of the root complex, so that there is no link to describe. */
 const EXPRESS_INTEGRATED = 9 << 4;
-const DEVICE_CONTROL = 8;
 const DEVICE_STATUS = 10;
 /** 256 bytes of payload, extended tags, role-based errors, function level reset. */
 const DEVICE_CAPABILITIES = 1 | (1 << 5) | (1 << 15) | (1 << 28);
@@ -101,9 +88,7 @@ const DEVICE_CAPABILITIES = 1 | (1 << 5) | (1 << 15) | (1 << 28);
 const DEVICE_CONTROL_RESET = 0x2810;
 const DEVICE_CONTROL_WRITABLE = 0x79ff;
 const DEVICE_ERRORS = 0xf;
-const INITIATE_RESET = 1 << 15;
 const DEVICE_CAPABILITIES_2 = 0x24;
-const DEVICE_CONTROL_2 = 0x28;
 /** Completion timeouts: can be disabled. */
 const TIMEOUT_DISABLE = 1 << 4;
 /** One end-to-end prefix: the PASID. */
@@ -111,19 +96,19 @@ const ONE_PREFIX = (1 << 21) | (1 << 22);
 
 /** `reset` runs when a store asks for a function level reset. */
 export function addExpress(config: PciConfig, hasPasid: boolean, reset: () => void): void {
-  const at = config.addCapability(CAP_EXPRESS, EXPRESS_BYTES);
+  const at = config.addCapability(r.PCI_CAP_ID_EXP, EXPRESS_BYTES);
   config.define(at + 2, 2, { reset: EXPRESS_VERSION | EXPRESS_INTEGRATED });
   config.define(at + 4, 4, { reset: DEVICE_CAPABILITIES });
-  const control = at + DEVICE_CONTROL;
-  const bits = { reset: DEVICE_CONTROL_RESET, writable: DEVICE_CONTROL_WRITABLE | INITIATE_RESET };
+  const control = at + r.PCI_EXP_DEVCTL;
+  const bits = { reset: DEVICE_CONTROL_RESET, writable: DEVICE_CONTROL_WRITABLE | r.PCI_EXP_DEVCTL_BCR_FLR };
   config.define(control, 2, bits, () => {
     const stored = config.registers.get(control, 2);
-    if ((stored & INITIATE_RESET) === 0) return;
-    config.registers.set(control, 2, stored & ~INITIATE_RESET);
+    if ((stored & r.PCI_EXP_DEVCTL_BCR_FLR) === 0) return;
+    config.registers.set(control, 2, stored & ~r.PCI_EXP_DEVCTL_BCR_FLR);
     reset();
   });
   config.define(at + DEVICE_STATUS, 2, { clears: DEVICE_ERRORS });
   const prefixes = hasPasid ? ONE_PREFIX : 0;
   config.define(at + DEVICE_CAPABILITIES_2, 4, { reset: TIMEOUT_DISABLE | prefixes });
-  config.define(at + DEVICE_CONTROL_2, 2, { writable: TIMEOUT_DISABLE });
+  config.define(at + r.PCI_EXP_DEVCTL2, 2, { writable: TIMEOUT_DISABLE });
 }

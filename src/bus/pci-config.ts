@@ -5,39 +5,12 @@
  */
 import { invariant } from '../base/errno.js';
 import type { ConfigSpace } from './model.js';
+import * as r from './pci-registers.js';
 import { Registers, type RegisterBits } from './registers.js';
 
-/** Where things stand in the header. */
-export const HEADER = {
-  vendor: 0x00,
-  device: 0x02,
-  command: 0x04,
-  status: 0x06,
-  revision: 0x08,
-  classCode: 0x09,
-  cacheLine: 0x0c,
-  headerType: 0x0e,
-  bars: 0x10,
-  subsystemVendor: 0x2c,
-  subsystem: 0x2e,
-  capabilities: 0x34,
-  interruptLine: 0x3c,
-  interruptPin: 0x3d,
-} as const;
-
-const COMMAND_MEMORY = 1 << 1;
-export const COMMAND_MASTER = 1 << 2;
-const COMMAND_PARITY = 1 << 6;
-const COMMAND_SERR = 1 << 8;
-export const COMMAND_INTX_DISABLE = 1 << 10;
-
-export const STATUS_INTERRUPT = 1 << 3;
-const STATUS_CAPABILITIES = 1 << 4;
 /** Parity errors, aborts, system errors: all are cleared by a 1. */
 const STATUS_ERRORS = 0xf900;
 
-const BAR_64 = 0x4;
-const BAR_PREFETCHABLE = 0x8;
 const BAR_FLAGS = 0xf;
 
 const CONFIG_BYTES = 4096;
@@ -86,19 +59,24 @@ export class PciConfig implements ConfigSpace {
     const { registers } = this;
     const fixed = (offset: number, length: 1 | 2 | 4, reset: number): void =>
       registers.define(offset, length, { reset });
-    fixed(HEADER.vendor, 2, identity.vendor);
-    fixed(HEADER.device, 2, identity.device);
-    fixed(HEADER.revision, 4, ((identity.classCode << 8) | identity.revision) >>> 0);
-    fixed(HEADER.subsystemVendor, 2, identity.subsystemVendor);
-    fixed(HEADER.subsystem, 2, identity.subsystem);
-    fixed(HEADER.headerType, 1, isMultiFunction ? 0x80 : 0);
-    fixed(HEADER.interruptPin, 1, isVirtual ? 0 : 1);
+    fixed(r.PCI_VENDOR_ID, 2, identity.vendor);
+    fixed(r.PCI_DEVICE_ID, 2, identity.device);
+    fixed(r.PCI_CLASS_REVISION, 4, ((identity.classCode << 8) | identity.revision) >>> 0);
+    fixed(r.PCI_SUBSYSTEM_VENDOR_ID, 2, identity.subsystemVendor);
+    fixed(r.PCI_SUBSYSTEM_ID, 2, identity.subsystem);
+    fixed(r.PCI_HEADER_TYPE, 1, isMultiFunction ? 0x80 : 0);
+    fixed(r.PCI_INTERRUPT_PIN, 1, isVirtual ? 0 : 1);
     // A virtual function has no line, and its memory is enabled by the physical one.
-    const writable = COMMAND_MEMORY | COMMAND_MASTER | COMMAND_PARITY | COMMAND_SERR | COMMAND_INTX_DISABLE;
-    registers.define(HEADER.command, 2, { writable: isVirtual ? COMMAND_MASTER : writable });
-    registers.define(HEADER.status, 2, { reset: STATUS_CAPABILITIES, clears: STATUS_ERRORS });
-    registers.define(HEADER.cacheLine, 1, { writable: 0xff });
-    registers.define(HEADER.interruptLine, 1, { writable: 0xff });
+    const writable =
+      r.PCI_COMMAND_MEMORY |
+      r.PCI_COMMAND_MASTER |
+      r.PCI_COMMAND_PARITY |
+      r.PCI_COMMAND_SERR |
+      r.PCI_COMMAND_INTX_DISABLE;
+    registers.define(r.PCI_COMMAND, 2, { writable: isVirtual ? r.PCI_COMMAND_MASTER : writable });
+    registers.define(r.PCI_STATUS, 2, { reset: r.PCI_STATUS_CAP_LIST, clears: STATUS_ERRORS });
+    registers.define(r.PCI_CACHE_LINE_SIZE, 1, { writable: 0xff });
+    registers.define(r.PCI_INTERRUPT_LINE, 1, { writable: 0xff });
   }
 
   read(offset: number, length: number): number {
@@ -118,17 +96,17 @@ export class PciConfig implements ConfigSpace {
   }
 
   get command(): number {
-    return this.registers.get(HEADER.command, 2);
+    return this.registers.get(r.PCI_COMMAND, 2);
   }
 
   /** A base address register for `size` bytes, a power of two; the address bits that can be written say the size. */
   addBar(index: number, size: number, { is64, isPrefetchable }: BarKind): void {
-    defineBar(this.registers, HEADER.bars + 4 * index, size, { is64, isPrefetchable });
+    defineBar(this.registers, r.PCI_BASE_ADDRESS_0 + 4 * index, size, { is64, isPrefetchable });
   }
 
   /** Where firmware has put it. */
   placeBar(index: number, address: bigint): void {
-    placeBar(this.registers, HEADER.bars + 4 * index, address);
+    placeBar(this.registers, r.PCI_BASE_ADDRESS_0 + 4 * index, address);
   }
 
   /**
@@ -139,7 +117,7 @@ export class PciConfig implements ConfigSpace {
     const chain = this.#chain;
     const offset = place(chain, id, length, FIRST_EXTENDED);
     this.registers.define(offset, 1, { reset: id });
-    this.registers.fix(chain.last === 0 ? HEADER.capabilities : chain.last + 1, 1, offset);
+    this.registers.fix(chain.last === 0 ? r.PCI_CAPABILITY_LIST : chain.last + 1, 1, offset);
     chain.last = offset;
     return offset;
   }
@@ -177,15 +155,17 @@ export class PciConfig implements ConfigSpace {
 function place(chain: Chain, id: number, length: number, end: number): number {
   const offset = chain.free;
   const fits = offset + length <= end;
-  invariant(fits && !chain.offsets.has(id), `capability ${id} does not fit at ${offset}`);
-  chain.offsets.set(id, offset);
+  // Of those that a vendor designates there may be several; whoever asks by id finds the first.
+  const isFirst = !chain.offsets.has(id);
+  invariant(fits && (isFirst || id === r.PCI_EXT_CAP_ID_DVSEC), `capability ${id} does not fit at ${offset}`);
+  if (isFirst) chain.offsets.set(id, offset);
   chain.free = (offset + length + 3) & ~3;
   return offset;
 }
 
 /** What a BAR says of itself in its lowest bits. */
 export const typeBits = ({ is64, isPrefetchable }: BarKind): number =>
-  (is64 ? BAR_64 : 0) | (isPrefetchable ? BAR_PREFETCHABLE : 0);
+  (is64 ? r.PCI_BASE_ADDRESS_MEM_TYPE_64 : 0) | (isPrefetchable ? r.PCI_BASE_ADDRESS_MEM_PREFETCH : 0);
 
 /** A base address register at `offset`, of the header or of the SR-IOV capability. */
 export function defineBar(
@@ -203,5 +183,5 @@ export function defineBar(
 export function placeBar(registers: Registers, offset: number, address: bigint): void {
   const flags = registers.get(offset, 4) & BAR_FLAGS;
   registers.fix(offset, 4, (Number(address & 0xffff_fff0n) | flags) >>> 0);
-  if ((flags & BAR_64) !== 0) registers.fix(offset + 4, 4, Number(address >> 32n));
+  if ((flags & r.PCI_BASE_ADDRESS_MEM_TYPE_64) !== 0) registers.fix(offset + 4, 4, Number(address >> 32n));
 }

@@ -3,14 +3,7 @@
  * 7.7.8 (ACS), 7.9.3 (serial number), 10.5 (ATS, PRI), 7.8.8 (PASID); SR-IOV 1.1, 3.3.
  */
 import { defineBar, placeBar, type BarKind, type PciConfig } from './pci-config.js';
-
-const EXT_AER = 0x01;
-const EXT_SERIAL = 0x03;
-const EXT_ACS = 0x0d;
-const EXT_ATS = 0x0f;
-export const EXT_SRIOV = 0x10;
-const EXT_PRI = 0x13;
-const EXT_PASID = 0x1b;
+import * as r from './pci-registers.js';
 
 const AER_BYTES = 0x48;
 /** Uncorrectable errors that there are, those that are fatal, and what correctable ones there are. */
@@ -20,7 +13,7 @@ const CORRECTABLE = 0xf1c1;
 const ADVISORY = 1 << 13;
 
 export function addErrorReporting(config: PciConfig): void {
-  const at = config.addExtended(EXT_AER, 2, AER_BYTES);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_ERR, 2, AER_BYTES);
   config.define(at + 0x04, 4, { clears: UNCORRECTABLE });
   config.define(at + 0x08, 4, { writable: UNCORRECTABLE });
   config.define(at + 0x0c, 4, { reset: FATAL, writable: UNCORRECTABLE });
@@ -29,7 +22,7 @@ export function addErrorReporting(config: PciConfig): void {
 }
 
 export function addSerialNumber(config: PciConfig, high: number, low: number): void {
-  const at = config.addExtended(EXT_SERIAL, 1, 12);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_DSN, 1, 12);
   config.define(at + 4, 4, { reset: low });
   config.define(at + 8, 4, { reset: high });
 }
@@ -38,7 +31,7 @@ export function addSerialNumber(config: PciConfig, high: number, low: number): v
 const ACS_FUNCTION = (1 << 2) | (1 << 3) | (1 << 6);
 
 export function addAccessControl(config: PciConfig): void {
-  const at = config.addExtended(EXT_ACS, 1, 8);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_ACS, 1, 8);
   config.define(at + 4, 2, { reset: ACS_FUNCTION });
   // As Linux sets them where there is a unit: peers are reached through it only.
   config.define(at + 6, 2, { reset: ACS_FUNCTION & ~(1 << 6), writable: ACS_FUNCTION });
@@ -51,7 +44,7 @@ const ATS_ENABLE = 1 << 15;
 
 /** Enabled, as Linux leaves it where the unit takes part; so are page requests and PASIDs. */
 export function addAts(config: PciConfig): void {
-  const at = config.addExtended(EXT_ATS, 1, 8);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_ATS, 1, 8);
   config.define(at + 4, 2, { reset: ATS_QUEUE_DEPTH | ATS_ALIGNED });
   config.define(at + 6, 2, { reset: ATS_ENABLE, writable: ATS_ENABLE | ATS_UNIT });
 }
@@ -61,7 +54,7 @@ const PRI_NEEDS_PASID = 1 << 15;
 const PRI_FAILURES = 3;
 
 export function addPageRequests(config: PciConfig, outstanding: number, hasPasid: boolean): void {
-  const at = config.addExtended(EXT_PRI, 1, 16);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_PRI, 1, 16);
   config.define(at + 4, 2, { reset: PRI_ENABLE, writable: PRI_ENABLE });
   config.define(at + 6, 2, { reset: hasPasid ? PRI_NEEDS_PASID : 0, clears: PRI_FAILURES });
   config.define(at + 8, 4, { reset: outstanding });
@@ -73,7 +66,7 @@ const PASID_EXECUTE = 1 << 1;
 const PASID_PRIVILEGED = 1 << 2;
 
 export function addPasid(config: PciConfig, bits: number): void {
-  const at = config.addExtended(EXT_PASID, 1, 8);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_PASID, 1, 8);
   config.define(at + 4, 2, { reset: PASID_EXECUTE | PASID_PRIVILEGED | (bits << 8) });
   const writable = PASID_ENABLE | PASID_EXECUTE | PASID_PRIVILEGED;
   config.define(at + 6, 2, { reset: PASID_ENABLE, writable });
@@ -99,7 +92,7 @@ const VF_MEMORY = 1 << 3;
 const PAGES_4K = 1;
 
 export function addSriov(config: PciConfig, { total, offset, stride, device, bars }: SriovPlan): void {
-  const at = config.addExtended(EXT_SRIOV, 1, SRIOV_BYTES);
+  const at = config.addExtended(r.PCI_EXT_CAP_ID_SRIOV, 1, SRIOV_BYTES);
   config.define(at + SRIOV_CONTROL, 2, { writable: VF_ENABLE | VF_MEMORY });
   config.define(at + 0x0c, 2, { reset: total });
   config.define(at + 0x0e, 2, { reset: total });
@@ -116,12 +109,16 @@ export function addSriov(config: PciConfig, { total, offset, stride, device, bar
 
 /** Where firmware has put BAR `index` of the first virtual function; those of the others follow. */
 export function placeVirtualBar(config: PciConfig, index: number, address: bigint): void {
-  placeBar(config.registers, config.extendedCapability(EXT_SRIOV) + SRIOV_BARS + 4 * index, address);
+  placeBar(
+    config.registers,
+    config.extendedCapability(r.PCI_EXT_CAP_ID_SRIOV) + SRIOV_BARS + 4 * index,
+    address,
+  );
 }
 
 /** What the control register says of virtual functions: as Linux sets it when there are `count`. */
 export function setVirtualFunctions(config: PciConfig, count: number): void {
-  const at = config.extendedCapability(EXT_SRIOV);
+  const at = config.extendedCapability(r.PCI_EXT_CAP_ID_SRIOV);
   config.registers.fix(at + SRIOV_CONTROL, 2, count > 0 ? VF_ENABLE | VF_MEMORY : 0);
   config.registers.fix(at + SRIOV_COUNT, 2, count);
 }

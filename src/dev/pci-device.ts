@@ -14,16 +14,7 @@ import {
   type MsiOptions,
   type MsixPlace,
 } from '../bus/pci-capabilities.js';
-import {
-  COMMAND_INTX_DISABLE,
-  COMMAND_MASTER,
-  HEADER,
-  PciConfig,
-  STATUS_INTERRUPT,
-  typeBits,
-  type BarKind,
-  type PciIdentity,
-} from '../bus/pci-config.js';
+import { PciConfig, typeBits, type BarKind, type PciIdentity } from '../bus/pci-config.js';
 import {
   addAccessControl,
   addAts,
@@ -33,6 +24,7 @@ import {
   addSerialNumber,
   addSriov,
 } from '../bus/pci-extended.js';
+import * as r from '../bus/pci-registers.js';
 import type { Region, SharedMemory } from '../bus/region.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 
@@ -98,7 +90,7 @@ export abstract class PciDevice implements PciModel, Endpoint {
     this.interrupts = new Interrupts({ intx, msi: msi?.vectors ?? 0, msix: msix?.vectors ?? 0 });
     this.config = new PciConfig(description.identity, place);
     this.#addCapabilities();
-    this.config.registers.watch(HEADER.command, 2, () => this.#commanded());
+    this.config.registers.watch(r.PCI_COMMAND, 2, () => this.#commanded());
   }
 
   get endpoint(): Endpoint {
@@ -112,7 +104,7 @@ export abstract class PciDevice implements PciModel, Endpoint {
 
   /** Requests of its own may go out. */
   get isMaster(): boolean {
-    return (this.config.command & COMMAND_MASTER) !== 0 && this.config.powerState === 0;
+    return (this.config.command & r.PCI_COMMAND_MASTER) !== 0 && this.config.powerState === 0;
   }
 
   #addCapabilities(): void {
@@ -138,9 +130,9 @@ export abstract class PciDevice implements PciModel, Endpoint {
   protected setLine(isRaised: boolean): void {
     this.#wantsLine = isRaised;
     const { registers } = this.config;
-    const status = registers.get(HEADER.status, 2) & ~STATUS_INTERRUPT;
-    registers.set(HEADER.status, 2, status | (isRaised ? STATUS_INTERRUPT : 0));
-    this.interrupts.setLine(isRaised && (this.config.command & COMMAND_INTX_DISABLE) === 0);
+    const status = registers.get(r.PCI_STATUS, 2) & ~r.PCI_STATUS_INTERRUPT;
+    registers.set(r.PCI_STATUS, 2, status | (isRaised ? r.PCI_STATUS_INTERRUPT : 0));
+    this.interrupts.setLine(isRaised && (this.config.command & r.PCI_COMMAND_INTX_DISABLE) === 0);
   }
 
   #commanded(): void {

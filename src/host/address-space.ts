@@ -269,12 +269,23 @@ export class ProcessSpace implements AddressSpace {
     return true;
   }
 
-  /** How many bytes from `at` on still are those of the file behind `vma`, from `offset` on; 0 when none is. */
-  showsFile(at: bigint, vma: Vma, offset: bigint): bigint {
-    if (!this.#alive || !this.#openMem()) return 0n;
+  /**
+   * Copies to or from the file behind `vma`, whose byte `offset` was at `at`: as many of `bytes` as the area there still
+   * shows of it. Returns how many, 0 when it shows another file or may not be used so.
+   */
+  copyShared(at: bigint, vma: Vma, offset: bigint, bytes: Uint8Array, writing: boolean): number {
+    if (!this.#alive || !this.#openMem()) return 0;
     const now = findVma(this.#mapsFd, at);
-    if (now === null || !now.shared || now.inode !== vma.inode || now.device !== vma.device) return 0n;
-    return now.offset + (at - now.start) === offset ? now.last - at + 1n : 0n;
+    if (now === null || !now.shared || now.inode !== vma.inode || now.device !== vma.device) return 0;
+    if (now.offset + (at - now.start) !== offset) return 0;
+    const shown = bytes.subarray(0, Math.min(Number(now.last - at + 1n), bytes.length));
+    return this.#copyArea(now, at, shown, writing) ? shown.length : 0;
+  }
+
+  #copyArea(area: Vma, at: bigint, bytes: Uint8Array, writing: boolean): boolean {
+    const isInCall = this.#caller !== null;
+    if (isInCall || this.#memFd < 0) return writing ? this.write(at, bytes) : this.read(at, bytes);
+    return (writing ? area.writable : area.readable) && this.#move(at, bytes, writing);
   }
 
   /** An area that shows byte `offset` of a file; null when this process maps it nowhere. */
@@ -304,6 +315,10 @@ export class ProcessSpace implements AddressSpace {
       if (vma === null || !(writing ? vma.writable : vma.readable)) return false;
       from = vma.last + 1n;
     }
+    return this.#move(at, bytes, writing);
+  }
+
+  #move(at: bigint, bytes: Uint8Array, writing: boolean): boolean {
     const transfer = writing ? sys.pwrite : sys.pread;
     return transfer(this.#memFd, bytes, bytes.length, at) === bytes.length;
   }

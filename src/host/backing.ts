@@ -129,9 +129,7 @@ class FileBacking implements Backing {
 function copyThrough({ space, vma }: View, offset: bigint, bytes: Uint8Array, writing: boolean): number {
   const at = vma.start + (offset - vma.offset);
   if (offset < vma.offset || at > vma.last) return 0;
-  const piece = bytes.subarray(0, Math.min(Number(space.showsFile(at, vma, offset)), bytes.length));
-  if (piece.length === 0) return 0;
-  return (writing ? space.write(at, piece) : space.read(at, piece)) ? piece.length : 0;
+  return space.copyShared(at, vma, offset, bytes, writing);
 }
 
 /** More files than this are reached through their clients. */

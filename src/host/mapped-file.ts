@@ -76,22 +76,40 @@ class FileView implements DirectView {
     return !this.#isOver && (this.#guard === null || this.#guard.marks[this.#range] === 0);
   }
 
-  gather(hpa: number, { words, count }: RunList, into: Uint8Array, at: number): boolean {
-    return this.#mover?.gather(this.#block.address, hpa, this.bytes.length, words, count, into, at) === 1;
+  gather(hpa: number, runs: RunList, into: Uint8Array, at: number): boolean {
+    const mover = this.#mover;
+    if (mover === null) return false;
+    this.#order(mover, sys.ORDER_FROM, hpa, runs);
+    mover.order[sys.ORDER_AMOUNT] = runs.count;
+    mover.order[sys.ORDER_AT] = at;
+    return mover.gather(into) === 1;
   }
 
-  scatter(hpa: number, { words, count }: RunList, from: Uint8Array, at: number): boolean {
-    return this.#mover?.scatter(this.#block.address, hpa, this.bytes.length, words, count, from, at) === 1;
+  scatter(hpa: number, runs: RunList, from: Uint8Array, at: number): boolean {
+    const mover = this.#mover;
+    if (mover === null) return false;
+    this.#order(mover, sys.ORDER_TO, hpa, runs);
+    mover.order[sys.ORDER_AMOUNT] = runs.count;
+    mover.order[sys.ORDER_AT] = at;
+    return mover.scatter(from) === 1;
   }
 
   copyRuns(hpa: number, runs: RunList, target: DirectView, targetHpa: number, targetRuns: RunList): boolean {
-    if (this.#mover === null || !(target instanceof FileView)) return false;
-    const { address } = this.#block;
-    const to = target.#block.address;
-    const { length } = this.bytes;
-    const { words, bytes } = targetRuns;
-    const toLength = target.bytes.length;
-    return this.#mover.copy(address, hpa, length, runs.words, to, targetHpa, toLength, words, bytes) === 1;
+    const mover = this.#mover;
+    if (mover === null || !(target instanceof FileView)) return false;
+    this.#order(mover, sys.ORDER_FROM, hpa, runs);
+    target.#order(mover, sys.ORDER_TO, targetHpa, targetRuns);
+    mover.order[sys.ORDER_AMOUNT] = targetRuns.bytes;
+    return mover.copy() === 1;
+  }
+
+  /** Says which runs are at one side of the next move; `hpa` is that of the first byte here. */
+  #order({ order, addressOf }: sys.Guard, side: number, hpa: number, runs: RunList): void {
+    if (runs.address === 0) runs.address = addressOf(runs.words);
+    order[side + sys.SIDE_BASE] = this.#block.address;
+    order[side + sys.SIDE_HPA] = hpa;
+    order[side + sys.SIDE_LENGTH] = this.bytes.length;
+    order[side + sys.SIDE_RUNS] = runs.address;
   }
 
   end(): void {

@@ -236,8 +236,17 @@ export function memlockLimit(pid: number): bigint | null {
   return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);
 }
 
-/** A mapping for {@link Guard.gather} and its like: its address, the HPA of its first byte, its length. */
-type Mapping = [address: number, hpa: number, length: number];
+/** Indices in {@link Guard.order}, as struct order of shim/guard/runs.c has them; a side has four numbers. */
+export const ORDER_FROM = 0;
+export const ORDER_TO = 4;
+/** Of a side: address of its mapping, HPA of the first byte there, length, address of the runs. */
+export const SIDE_BASE = 0;
+export const SIDE_HPA = 1;
+export const SIDE_LENGTH = 2;
+export const SIDE_RUNS = 3;
+export const ORDER_AMOUNT = 8;
+export const ORDER_AT = 9;
+const ORDER_NUMBERS = 10;
 
 /** What shim/guard offers: ranges in which a SIGBUS leaves a mark and not a corpse, and moves of many runs at once. */
 export interface Guard {
@@ -246,14 +255,17 @@ export interface Guard {
   /** The number of the range, or -1 when there is none left. */
   add(address: number, length: number): number;
   remove(range: number): void;
-  /** Moves runs (see mem/runs.ts) within a mapping to, or from, index `at` of bytes. 0: some run lies elsewhere. */
-  gather(...args: [...Mapping, runs: Int32Array, count: number, into: Uint8Array, at: number]): number;
-  scatter(...args: [...Mapping, runs: Int32Array, count: number, from: Uint8Array, at: number]): number;
-  copy(...args: [...Mapping, from: Int32Array, ...Mapping, to: Int32Array, bytes: number]): number;
+  /** What the next of these calls is to move: arguments are dear. */
+  readonly order: Float64Array;
+  /** Moves runs (see mem/runs.ts) of a mapping to bytes of our own, from there, or to other runs. 0: some lies elsewhere. */
+  gather(into: Uint8Array): number;
+  scatter(from: Uint8Array): number;
+  copy(): number;
+  /** Where bytes lie that do not move: more than 64 of them. */
+  addressOf(words: Int32Array): number;
 }
 
 const GUARD_RANGES = 4096;
-const mapping = ['int64_t', 'int64_t', 'int64_t'] as const;
 
 /** Installs the handler of the library at `path`; null when it is not there. */
 export function loadGuard(path: string): Guard | null {
@@ -261,13 +273,16 @@ export function loadGuard(path: string): Guard | null {
     const library = koffi.load(path);
     const marks = (library.func('guard_install', 'int64_t', []) as () => number)();
     if (marks === 0) return null;
+    const order = library.func('guard_order', 'int64_t', []) as () => number;
     return {
       marks: new Int32Array(koffi.view(BigInt(marks), GUARD_RANGES * 4)),
       add: library.func('guard_add', 'int', ['int64_t', 'int64_t']) as Guard['add'],
       remove: library.func('guard_remove', 'void', ['int']) as Guard['remove'],
-      gather: library.func('guard_gather', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
-      scatter: library.func('guard_scatter', 'int', [...mapping, 'void*', 'int', 'void*', 'int64_t']),
-      copy: library.func('guard_copy', 'int', [...mapping, 'void*', ...mapping, 'void*', 'int64_t']),
+      order: new Float64Array(koffi.view(BigInt(order()), ORDER_NUMBERS * 8)),
+      gather: library.func('guard_gather', 'int', ['void*']) as Guard['gather'],
+      scatter: library.func('guard_scatter', 'int', ['void*']) as Guard['scatter'],
+      copy: library.func('guard_copy', 'int', []) as Guard['copy'],
+      addressOf: library.func('guard_address', 'int64_t', ['void*']) as Guard['addressOf'],
     };
   } catch {
     return null;

@@ -47,6 +47,8 @@ export interface UserDataArray {
 
 /** A fault that ended a request, in words that every unit has. */
 export interface UnrecoverableFault {
+  /** Whose request it was. */
+  readonly device: DmaDevice;
   /** enum iommu_fault_reason: IOMMU_FAULT_REASON_* */
   readonly reason: number;
   /** Null: the request had none. */
@@ -118,7 +120,9 @@ export interface BlockedDomain extends DomainCommon {
 
 export type Domain = PagingDomain | NestedDomain | ProvidedDomain | BlockedDomain;
 
-export type IommuCap = 'CACHE_COHERENCY' | 'ENFORCE_CACHE_COHERENCY' | 'DIRTY_TRACKING' | 'PCI_ATS_SUPPORTED';
+/** PAGE_REQUESTS is ioasis' own word: the device can ask for pages. */
+export type IommuCap =
+  'CACHE_COHERENCY' | 'ENFORCE_CACHE_COHERENCY' | 'DIRTY_TRACKING' | 'PCI_ATS_SUPPORTED' | 'PAGE_REQUESTS';
 
 /** A range that a device cannot translate (iommu_resv_region); inclusive. */
 export interface ResvRegion {

@@ -1,26 +1,19 @@
-/**
- * Faults through memory: page requests and faults that ended a request go into a ring that the program maps, an eventfd
- * is signalled, and responses come back through a second ring. Nobody waits: what does not fit is counted, and a page
- * request that does not fit is answered FAILURE. The same for every bus, with and without PASID.
- */
+/** A fault file whose faults and responses go through rings in memory that the program maps, each told by an eventfd. */
 import { refuse } from '../base/errno.js';
 import type { AttachHandle } from '../hw/group.js';
-import { PageRequestFlags, respondGroup, type PageFaultGroup } from '../hw/iopf.js';
-import { PageResponseCode, type UnrecoverableFault } from '../hw/unit.js';
+import type { PageFaultGroup } from '../hw/iopf.js';
+import type { UnrecoverableFault } from '../hw/unit.js';
 import type { Context } from '../iommufd/context.js';
 import type { DeviceHandle } from '../iommufd/device.js';
 import { FaultQueue } from '../iommufd/fault-queue.js';
 import type { EventCounter, MmapRequest, SharedPages } from '../mem/task.js';
-import * as uapi from '../wire/uapi/iommu.js';
-import { ENTRIES, Ring } from './ring.js';
+import { FAULT_BYTES, FaultRings, RESPONSE_BYTES } from './fault-rings.js';
+import { Ring, ringBytes } from './ring.js';
 import { rules } from './rules.js';
 
-const PAGE = 4096;
-const FAULT_BYTES = uapi.iommu_fault_prm.size;
-const RESPONSE_BYTES = uapi.ioasid_page_response.size;
-const RESPONSES_AT = PAGE + ENTRIES * FAULT_BYTES;
-/** Two header pages and two rings. */
-export const RING_BYTES = RESPONSES_AT + PAGE + ENTRIES * RESPONSE_BYTES;
+const RESPONSES_AT = ringBytes(FAULT_BYTES);
+/** One ring behind the other. */
+export const RING_BYTES = RESPONSES_AT + ringBytes(RESPONSE_BYTES);
 
 export interface RingEvents {
   /** Signalled when something was put into the ring, or lost. */
@@ -31,9 +24,7 @@ export interface RingEvents {
 
 export class RingQueue extends FaultQueue {
   override readonly fileName: string = '[ioasid-fault]';
-  readonly #faults: Ring;
-  readonly #responses: Ring;
-  readonly #waiting = new Set<PageFaultGroup>();
+  readonly #rings: FaultRings;
   readonly #pages: SharedPages;
 
   constructor(
@@ -42,9 +33,13 @@ export class RingQueue extends FaultQueue {
     readonly events: RingEvents,
   ) {
     super(context);
-    this.#faults = new Ring(memory, 0, FAULT_BYTES, PAGE);
-    this.#responses = new Ring(memory, RESPONSES_AT, RESPONSE_BYTES, PAGE);
-    events.responses.watch(() => this.#takeResponses());
+    const faults = new Ring(memory, 0, FAULT_BYTES);
+    const responses = new Ring(memory, RESPONSES_AT, RESPONSE_BYTES);
+    this.#rings = new FaultRings(faults, responses, {
+      deviceId: (handle) => (handle as DeviceHandle).bound.id,
+      signal: () => events.faults.signal(),
+    });
+    events.responses.watch(() => this.#rings.takeResponses());
     // A mapping keeps the queue, and with it the memory.
     this.#pages = {
       bytes: memory,
@@ -54,91 +49,16 @@ export class RingQueue extends FaultQueue {
     };
   }
 
-  /** A group waits for its response once all of it is in the ring. */
   override deliver(group: PageFaultGroup): void {
-    const { bound } = group.handle as DeviceHandle;
-    for (const { flags, pasid, grpid, perm, addr } of group.faults) {
-      const entry = this.#faults.freeEntry();
-      if (entry === null) {
-        // What of the group is in the ring already will find nobody who waits.
-        this.#lose();
-        respondGroup(group, PageResponseCode.FAILURE);
-        return;
-      }
-      const type = uapi.IOMMU_FAULT_PAGE_REQ;
-      const record = { type, dev_id: bound.id, flags, pasid, grpid, perm, addr };
-      entry.fill(0);
-      uapi.iommu_fault_prm.encode(record, entry);
-      this.#faults.produced();
-    }
-    this.#waiting.add(group);
-    this.events.faults.signal();
+    this.#rings.deliver(group);
   }
 
-  /** A fault that ended a request of `handle`'s device. */
-  override report(handle: AttachHandle, { reason, pasid, perm, addr }: UnrecoverableFault): void {
-    const entry = this.#faults.freeEntry();
-    if (entry === null) return this.#lose();
-    const hasPasid = pasid === null ? 0 : uapi.IOMMU_FAULT_UNRECOV_PASID_VALID;
-    entry.fill(0);
-    uapi.iommu_fault_unrecov.encode(
-      {
-        type: uapi.IOMMU_FAULT_DMA_UNRECOV,
-        dev_id: (handle as DeviceHandle).bound.id,
-        reason,
-        flags: hasPasid | uapi.IOMMU_FAULT_UNRECOV_ADDR_VALID,
-        pasid: pasid ?? 0,
-        perm,
-        addr,
-        fetch_addr: 0n,
-      },
-      entry,
-    );
-    this.#faults.produced();
-    this.events.faults.signal();
-  }
-
-  #lose(): void {
-    this.#faults.count();
-    this.events.faults.signal();
-  }
-
-  /** As many as there are entries, so that a program which writes faster than they are read holds up nobody. */
-  #takeResponses(): void {
-    for (let taken = 0; taken < ENTRIES; taken++) {
-      const entry = this.#responses.nextEntry();
-      if (entry === null) return;
-      this.#responses.consumed();
-      if (!this.#respond(uapi.ioasid_page_response.decode(entry))) this.#responses.count();
-    }
-  }
-
-  /** False: nobody waits for this, or it is no response. */
-  #respond({ argsz, version, flags, pasid, grpid, code, dev_id }: uapi.IoasidPageResponse): boolean {
-    if (argsz < RESPONSE_BYTES || version !== uapi.IOMMU_PAGE_RESP_VERSION_1) return false;
-    if (code > uapi.IOMMU_PAGE_RESP_FAILURE) return false;
-    const hasPasid = (flags & uapi.IOMMU_PAGE_RESP_PASID_VALID) !== 0;
-    for (const group of this.#waiting) {
-      const last = group.faults[group.faults.length - 1]!;
-      const isIts =
-        (group.handle as DeviceHandle).bound.id === dev_id &&
-        last.grpid === grpid &&
-        ((last.flags & PageRequestFlags.PASID_VALID) !== 0) === hasPasid &&
-        (!hasPasid || last.pasid === pasid);
-      if (!isIts) continue;
-      this.#waiting.delete(group);
-      respondGroup(group, code);
-      return true;
-    }
-    return false;
+  override report(handle: AttachHandle, fault: UnrecoverableFault): void {
+    this.#rings.report(handle, fault);
   }
 
   override autoRespond(handle: AttachHandle): void {
-    for (const group of [...this.#waiting]) {
-      if (group.handle !== handle) continue;
-      this.#waiting.delete(group);
-      respondGroup(group, PageResponseCode.INVALID);
-    }
+    this.#rings.abandon(handle);
   }
 
   override read(): number {
@@ -158,8 +78,7 @@ export class RingQueue extends FaultQueue {
   }
 
   override destroy(): void {
-    for (const group of this.#waiting) respondGroup(group, PageResponseCode.INVALID);
-    this.#waiting.clear();
+    this.#rings.abandon(null);
     this.events.responses.watch(null);
     this.events.faults.close();
     this.events.responses.close();

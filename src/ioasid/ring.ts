@@ -4,8 +4,10 @@
  * keeps its own index to itself.
  */
 
-/** Entries; the capacity is one less. */
+/** The capacity is one less. */
 export const ENTRIES = 512;
+/** A header has it to itself. */
+export const PAGE = 4096;
 /** Words of a header: what the program writes, and what this side writes. */
 const THEIRS = 0;
 const ENTRY_SIZE = 1;
@@ -13,6 +15,9 @@ const NB_ENTRIES = 2;
 const OFFSET = 3;
 const OURS = 4;
 const COUNT = 5;
+
+/** A page of header, then the entries. */
+export const ringBytes = (entrySize: number): number => PAGE + ENTRIES * entrySize;
 
 export class Ring {
   readonly #header: Uint32Array;
@@ -25,13 +30,12 @@ export class Ring {
     memory: Uint8Array,
     at: number,
     readonly entrySize: number,
-    pageSize: number,
   ) {
     this.#header = new Uint32Array(memory.buffer, memory.byteOffset + at, COUNT + 1);
-    this.#entries = memory.subarray(at + pageSize, at + pageSize + ENTRIES * entrySize);
+    this.#entries = memory.subarray(at + PAGE, at + ringBytes(entrySize));
     this.#header[ENTRY_SIZE] = entrySize;
     this.#header[NB_ENTRIES] = ENTRIES;
-    this.#header[OFFSET] = pageSize;
+    this.#header[OFFSET] = PAGE;
   }
 
   /** Where the next entry goes; null when the ring is full, or the program's index is none. */
@@ -55,6 +59,11 @@ export class Ring {
   /** That of {@link nextEntry} is done with. */
   consumed(): void {
     this.#advance();
+  }
+
+  /** The program's index, where it says so by a call. */
+  set theirs(index: number) {
+    Atomics.store(this.#header, THEIRS, index);
   }
 
   /** One more that was lost, or refused. */

@@ -281,6 +281,7 @@ class Assembly implements Built {
       group: null,
       groupNumber,
       virtualFunction: true,
+      cxlMemory: null,
       virtualFunctions: null,
     };
   }

@@ -55,7 +55,7 @@ export function makeModel(
     }
     case 'dma-test': {
       const engine = makeEngine(plan, translator, into);
-      return { model: new DmaTest(place, engine, sharedMemory), engine };
+      return { model: new DmaTest(place, engine, sharedMemory, plan.cxlMemory), engine };
     }
   }
 }

@@ -2,6 +2,7 @@
  * From what people wrote to what is built: every default filled in, every name resolved, every contradiction found.
  * Light, because it says which device files there are before an engine is loaded.
  */
+import { CXL_GRANULE } from '../bus/cxl.js';
 import { vtdDefaults, type VtdFeatures } from '../hw/vtd/features.js';
 import type { ResvRegion } from '../hw/unit.js';
 import type {
@@ -42,6 +43,8 @@ export interface DevicePlan {
   readonly reserved: readonly ResvRegion[];
   readonly model: DeviceModelName;
   readonly namespaces: readonly NamespacePlan[];
+  /** Bytes; null: it is no CXL device. */
+  readonly cxlMemory: number | null;
   /** Virtual functions that it can have: their requester ids are free. */
   readonly virtualFunctions: VirtualFunctionsPlan | null;
 }
@@ -245,6 +248,7 @@ class Planner {
       reserved: this.#reserved(path, device.reserved ?? []),
       model,
       namespaces: this.#namespaces(path, model, device.namespaces),
+      cxlMemory: device.cxlMemory === undefined ? null : bytesOf(device.cxlMemory),
       virtualFunctions: null,
     };
     if (plan.pri && !plan.ats)
@@ -335,6 +339,11 @@ class Planner {
       this.#problem([...path, key], text, true);
     if (device.namespaces !== undefined && model !== 'nvme')
       wrong('namespaces', 'only an nvme has namespaces');
+    if (device.cxlMemory !== undefined) {
+      const isPlace = model === 'dma-test' && bus.type === 'pci' && device.virtualFunction !== true;
+      if (!isPlace) wrong('cxlMemory', 'only a dma-test on PCI that is no virtual function has memory');
+      if (bytesOf(device.cxlMemory) % CXL_GRANULE !== 0) wrong('cxlMemory', 'expected a multiple of 256M');
+    }
     if (device.virtualFunctions !== undefined && device.virtualFunction === true)
       wrong('virtualFunctions', 'a virtual function has none');
     if (device.virtualFunctions !== undefined && bus.type !== 'pci')

@@ -46,6 +46,8 @@ export interface DeviceDescription {
   readonly model?: DeviceModelName;
   /** Of an NVMe controller, from number 1 on. Default: one of 64 MiB, in memory. */
   readonly namespaces?: readonly NamespaceDescription[];
+  /** Makes a `dma-test` a CXL device with so much memory: bytes, or a number with K, M, G or T behind it. */
+  readonly cxlMemory?: number | string;
   /** Virtual functions that it can be told to have (SR-IOV). Default 0. */
   readonly virtualFunctions?: number;
   /** Default: the only bus that takes such an address. */

@@ -20,7 +20,7 @@ const SLOT_MASK = 0x3fff_ffff;
 /** The largest structure but a table, in words. */
 const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
-const BOUNCE = 1 << 16;
+const BOUNCE = 1 << 18;
 /** Somebody who changes an entry all the time gets one of its halves as it was a moment ago. */
 const LOAD_TRIES = 8;
 

@@ -19,6 +19,8 @@ export class RunList {
   count = 0;
   /** Sum of the lengths. */
   bytes = 0;
+  /** Where {@link words} lie in the memory of this process, once a host had to find out; they do not move. */
+  address = 0;
 
   /** Whether the next run may find no place. */
   get isFull(): boolean {

@@ -63,6 +63,8 @@ export class Windows {
     SPACINGS.map((spacing) => [spacing, new Uint16Array(SLOTS / spacing)]),
   );
   #live = 0;
+  /** The one that {@link find} found last. */
+  #last: Window | null = null;
   /** What {@link find} found: the memory, where in it, and how many bytes from there on. */
   found: DirectView = NOTHING;
   foundAt = 0;
@@ -139,8 +141,13 @@ export class Windows {
   /** Finds what lies at an HPA, to be reached directly; false where that cannot be. Allocates nothing for a known view. */
   find(hi: number, lo: number): boolean {
     if (hi >>> 0 >= HPA_HI) return false;
-    const window = this.#window((hi << 2) | (lo >>> 30));
-    if (window === null) return false;
+    const slot = (hi << 2) | (lo >>> 30);
+    let window = this.#last;
+    if (window === null || window.slot !== slot) {
+      window = this.#window(slot);
+      if (window === null) return false;
+      this.#last = window;
+    }
     const inSlot = lo & LOW_SLOT_MASK;
     let { view } = window;
     if (view === null || !view.alive || (inSlot + window.shift) >>> 0 >= view.bytes.length) {
@@ -221,6 +228,7 @@ export class Windows {
       if (window.uses > 0) continue;
       windows.delete(index);
       this.#mark(window.slot, null);
+      if (this.#last === window) this.#last = null;
     }
     if (windows.size > 0 || !this.#byBacking.delete(backing.id)) return;
     this.found = NOTHING;

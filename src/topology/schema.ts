@@ -154,16 +154,16 @@ const reserved = members(
 );
 
 const sizeText = 'expected bytes, or a number with K, M, G or T behind it';
+const sizeOf = z.union(
+  [
+    z.int({ error: sizeText }).min(1, { error: sizeText }),
+    z.string().regex(/^[1-9][0-9]{0,5}[KMGT]$/, { error: sizeText }),
+  ],
+  { error: sizeText },
+);
 const namespace = members(
   {
-    size: z
-      .union(
-        [
-          z.int({ error: sizeText }).min(1, { error: sizeText }),
-          z.string().regex(/^[1-9][0-9]{0,5}[KMGT]$/, { error: sizeText }),
-        ],
-        { error: sizeText },
-      )
+    size: sizeOf
       .meta({ description: 'Bytes, or a number with K, M, G or T behind it. Default: what the file has' })
       .exactOptional(),
     file: z
@@ -185,6 +185,9 @@ const device = members(
       .array(namespace, { error: 'expected a list of namespaces' })
       .max(MOST_NAMESPACES, { error: `expected ${MOST_NAMESPACES} namespaces at most` })
       .meta({ description: 'Storage of an nvme, from number 1 on. Default: one of 64 MiB, in memory' })
+      .exactOptional(),
+    cxlMemory: sizeOf
+      .meta({ description: 'Makes a dma-test a CXL device with so much memory, in multiples of 256M' })
       .exactOptional(),
     virtualFunctions: whole(0, 64, 'Virtual functions that it can be told to have', 0).exactOptional(),
     bus: name('The bus it is on; the only one that takes its address, if there is one').exactOptional(),

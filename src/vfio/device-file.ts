@@ -12,6 +12,7 @@ import { AUTHORIZE_IOASID, DEAUTHORIZE_IOASID } from '../wire/uapi/ioasid.js';
 import * as v from '../wire/uapi/vfio.gen.js';
 import { attachPt, detachPt } from './attach.js';
 import { bindIommufd, type Binding } from './bind.js';
+import { extraAt, extraIrq, regionInfo } from './extra-regions.js';
 import type { Access, OpenDevice, VfioDevice } from './driver.js';
 import { deviceFeature } from './feature.js';
 import type { VfioGroup } from './group.js';
@@ -82,9 +83,12 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
       if (cmd === DEAUTHORIZE_IOASID) return deauthorizeIoasid(user, arg, binding);
     }
     if (cmd === v.VFIO_DEVICE_FEATURE) return deviceFeature(user, arg, device);
-    if (cmd === v.VFIO_DEVICE_GET_REGION_INFO) return getRegionInfo(user, arg, device.driver);
+    if (cmd === v.VFIO_DEVICE_GET_REGION_INFO)
+      return getRegionInfo(user, arg, (index) => regionInfo(device, index));
     const result =
-      device.driver.ioctl(cmd, arg, user, this) ?? device.extension?.ioctl(cmd, arg, user) ?? null;
+      extraIrq(cmd, arg, user, device) ??
+      device.driver.ioctl(cmd, arg, user, this) ??
+      device.extension?.ioctl(cmd, arg, user);
     return result ?? refuse(rules.vfio_device_ioctl, { device: name, cmd: BigInt(cmd >>> 0) });
   }
 
@@ -99,11 +103,15 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
   }
 
   readAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
-    const { device, driver, extension } = this.device;
-    if (!this.#isOpen) refuse(rules.vfio_read_not_bound, { device: device.name });
+    const { device } = this;
+    const { extension } = device;
+    if (!this.#isOpen) refuse(rules.vfio_read_not_bound, { device: device.device.name });
     if (offset === null && extension !== null) return extension.read(at, count, task);
     if (count === 0) return 0;
-    const done = driver.read(offset ?? this.#position, at, count, new UserMemory(this.env, task));
+    const user = new UserMemory(this.env, task);
+    const position = offset ?? this.#position;
+    const [extra, within] = extraAt(device, position);
+    const done = extra?.read(within, at, count, user) ?? device.driver.read(position, at, count, user);
     if (offset === null) this.#position += BigInt(done);
     return done;
   }
@@ -113,18 +121,22 @@ export class VfioDeviceFile implements OpenFile, OpenDevice {
   }
 
   writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
-    const { device, driver } = this.device;
-    if (!this.#isOpen) refuse(rules.vfio_write_not_bound, { device: device.name });
+    const { device } = this;
+    if (!this.#isOpen) refuse(rules.vfio_write_not_bound, { device: device.device.name });
     if (count === 0) return 0;
-    const done = driver.write(offset ?? this.#position, at, count, new UserMemory(this.env, task));
+    const user = new UserMemory(this.env, task);
+    const position = offset ?? this.#position;
+    const [extra, within] = extraAt(device, position);
+    const done = extra?.write(within, at, count, user) ?? device.driver.write(position, at, count, user);
     if (offset === null) this.#position += BigInt(done);
     return done;
   }
 
   mmap(request: MmapRequest): SharedPages {
-    const { device, driver } = this.device;
-    if (!this.#isOpen) refuse(rules.vfio_mmap_not_bound, { device: device.name });
-    return driver.mmap(request);
+    const { device } = this;
+    if (!this.#isOpen) refuse(rules.vfio_mmap_not_bound, { device: device.device.name });
+    const [extra, within] = extraAt(device, request.offset);
+    return extra?.mmap(within, request) ?? device.driver.mmap(request);
   }
 
   release(): void {

@@ -4,6 +4,7 @@ import type { Device } from '../iommufd/device.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages, Task } from '../mem/task.js';
 import type { DmaLog } from './dma-log.js';
+import type { ExtraRegions } from './extra-regions.js';
 import type { VfioGroup } from './group.js';
 import type { Migration } from './migration.js';
 import type { RegionInfo } from './region-info.js';
@@ -20,6 +21,9 @@ export interface VfioDriver {
   wake?(): void;
   /** Runs an ioctl that the core does not know; null: nor does the driver. */
   ioctl(cmd: number, arg: bigint, user: UserMemory, file: OpenDevice): number | null;
+  /** Indices below these are its own. */
+  readonly regionCount: number;
+  readonly irqCount: number;
   /** Refuses an index that it has not. */
   regionInfo(index: number): RegionInfo;
   /** Runs VFIO_DEVICE_FEATURE for a feature that the core does not know; null: nor does the driver. */
@@ -73,6 +77,8 @@ export type VfioBus = 'pci' | 'platform';
 export interface Access {
   /** The iommufd's object, if it is one. */
   readonly bound?: Device;
+  /** What the device has because of where its DMA goes. */
+  readonly extra?: ExtraRegions | null;
   /** The device is closed. */
   end(): void;
 }
@@ -106,6 +112,11 @@ export class VfioDevice {
   /** As an iommufd knows it, while it is bound to one, through whichever file. */
   get bound(): Device | null {
     return this.#access?.bound ?? null;
+  }
+
+  /** Regions and an interrupt beside those of its driver, while it is open; null: none. */
+  get extra(): ExtraRegions | null {
+    return this.#access?.extra ?? null;
   }
 
   /** vfio_df_open: the first who opens it brings its access. */

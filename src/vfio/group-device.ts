@@ -30,9 +30,17 @@ export function getDeviceFd(user: UserMemory, arg: bigint, group: VfioGroup): nu
 /** vfio_df_device_first_open */
 function accessOf(group: VfioGroup, device: VfioDevice, task: Task): Access {
   if (group.iommufd !== null) return bindToCompatIoas(group.iommufd, device, task);
-  if (group.container!.iommu === null) refuse(rules.device_no_iommu, { group: group.number });
+  const { iommu } = group.container!;
+  if (iommu === null) refuse(rules.device_no_iommu, { group: group.number });
+  const faults = iommu.nesting?.openFaults(iommu.env, device.device);
   group.hold();
-  return { end: () => group.release() };
+  return {
+    extra: faults ?? null,
+    end() {
+      iommu.nesting?.closeFaults(device.device);
+      group.release();
+    },
+  };
 }
 
 /** strndup_user: what lies behind the end of the string may be missing. */

@@ -74,6 +74,7 @@ function getStatus(user: UserMemory, arg: bigint, group: VfioGroup): number {
   const bytes = user.copyIn(arg, least, rules.status_unreadable);
   const { argsz } = vfio_group_status.decode(bytes);
   if (argsz < least) refuse(rules.status_size, { argsz, least });
+  if (group.devices.length === 0) refuse(rules.status_no_device, { group: group.number });
   let flags = 0;
   if (group.hasIommu) flags = VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
   else if (!group.iommu.isOwned) flags = VFIO_GROUP_FLAGS_VIABLE;
@@ -88,6 +89,7 @@ function setContainer(user: UserMemory, arg: bigint, group: VfioGroup): number {
   const file = user.task.fileOf(fd) ?? refuse(rules.set_container_fd, { fd });
   if (!file.isEngineFile) file.release();
   if (group.hasIommu) refuse(rules.set_container_twice, { group: group.number });
+  if (group.devices.length === 0) refuse(rules.set_container_no_device, { group: group.number });
   if (file instanceof ContainerFile) {
     file.container.add(group, user.task);
   } else if (file instanceof Context) {

@@ -14,12 +14,14 @@ export const rules = catalogue({
   // VFIO_GROUP_GET_STATUS
   status_unreadable: ['EFAULT', 'the {length} bytes at {at} cannot be read'],
   status_size: ['EINVAL', 'argsz {argsz} is below {least}'],
+  status_no_device: ['ENODEV', 'no device of group {group} has a VFIO driver any more'],
   status_unwritable: ['EFAULT', 'the {length} bytes at {at} cannot be written'],
 
   // VFIO_GROUP_SET_CONTAINER, VFIO_GROUP_UNSET_CONTAINER
   set_container_unreadable: ['EFAULT', 'the descriptor at {at} cannot be read'],
   set_container_fd: ['EBADF', 'descriptor {fd} is not open'],
   set_container_twice: ['EINVAL', 'group {group} has a container or an iommufd already'],
+  set_container_no_device: ['ENODEV', 'no device of group {group} has a VFIO driver any more'],
   set_container_kind: ['EBADFD', 'descriptor {fd} is neither /dev/vfio/vfio nor /dev/iommu'],
   unset_container_none: ['EINVAL', 'group {group} has neither a container nor an iommufd'],
   unset_container_busy: ['EBUSY', 'devices of group {group} are open'],

@@ -2,7 +2,6 @@
 import { refuse } from '../base/errno.js';
 import type { UserMemory } from '../iommufd/user-memory.js';
 import { VFIO_REGION_INFO_FLAG_CAPS, vfio_region_info } from '../wire/uapi/vfio.gen.js';
-import type { VfioDriver } from './driver.js';
 import { InfoCaps } from './info-caps.js';
 import { rules } from './call-rules.js';
 
@@ -24,12 +23,12 @@ export const offsetOf = (index: number): bigint => BigInt(index) << SHIFT;
 export const indexOf = (position: bigint): number => Number(position >> SHIFT);
 export const withinRegion = (position: bigint): number => Number(position & OFFSET_MASK);
 
-export function getRegionInfo(user: UserMemory, arg: bigint, driver: VfioDriver): number {
+export function getRegionInfo(user: UserMemory, arg: bigint, infoOf: (index: number) => RegionInfo): number {
   const request = user.copyHead(vfio_region_info, arg, LEAST, rules.region_unreadable);
   const bytes = new Uint8Array(vfio_region_info.size);
   const { argsz, index } = request;
   if (argsz < LEAST) refuse(rules.region_size, { argsz, least: LEAST });
-  const { size, flags, caps = new InfoCaps() } = driver.regionInfo(index);
+  const { size, flags, caps = new InfoCaps() } = infoOf(index);
   // Without capabilities cap_offset is given back as it came.
   const info = { ...request, flags, size: BigInt(size), offset: offsetOf(index) };
   if (caps.size > 0) {

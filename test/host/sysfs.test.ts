@@ -14,7 +14,7 @@ const topology = {
   version: 1,
   devices: {
     [A]: { group: 'pair' },
-    '0000:00:02.0': { group: 'pair' },
+    '0000:00:02.0': { group: 'pair', cxlMemory: '1G' },
     [PF]: { model: 'ioat', virtualFunctions: 4 },
     '0000:00:06.0': { model: 'ioat' },
     uart0: {},
@@ -137,6 +137,9 @@ test.skipIf(!has('lspci'))('lspci lists the devices, and decodes every capabilit
   for (const name of ['MSI-X', 'Express (v2)', 'Single Root I/O Virtualization', 'Access Control Services'])
     expect(out).toContain(name);
   expect(out).toContain('Kernel driver in use: vfio-pci');
+  expect(out).toMatch(/CXLCap:\s+Cache\+ IO\+ Mem\+ .*HDMCount 1/);
+  expect(out).toMatch(/Range1: 0+-0*3fffffff\n\s+Valid\+ Active\+/);
+  expect(out).toMatch(/Block1: BIR: bar2, ID: component registers, offset: 0+/);
 });
 
 test.skipIf(!has('udevadm'))('udevadm knows a device by its directory, and its file by the number', () => {

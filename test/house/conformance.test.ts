@@ -6,7 +6,7 @@ import { count, judge, judgeEnding, type Expectation } from '../../tools/conform
 import { versionOf } from '../../tools/conformance/programs.js';
 import { judgeSweeps, sitesByProcess, sweepsOf } from '../../tools/conformance/sweep.js';
 import { countsIn, isCurrent, markdown, replaceTable, type SuiteRun } from '../../tools/conformance/table.js';
-import { byMode, bytesMoved, judgeVfio } from '../../tools/conformance/vfio-judge.js';
+import { countModes, judgeVfio } from '../../tools/conformance/vfio-judge.js';
 import { repoRoot } from '../../tools/lib/repo.js';
 import { parseTap } from '../../tools/lib/tap.js';
 
@@ -230,12 +230,12 @@ describe('a VFIO program', () => {
   ];
 
   test('has verdicts by mode; only a want of huge pages is a reason to skip', () => {
-    const groups = byMode(judgeVfio(parseTap(printed.join('\n')), 'status 0'));
-    expect([...groups].map(([mode, of]) => [mode, ...of.map((v) => v.verdict)])).toEqual([
-      ['iommufd', 'passed'],
-      ['iommufd_compat_type1v2', 'skipped'],
-      ['vfio_type1_iommu', 'passed'],
-      ['', 'passed'],
+    const tap = parseTap(printed.join('\n'));
+    expect(countModes(judgeVfio(tap, 'status 0'), tap.tests)).toEqual([
+      { mode: 'vfio_type1_iommu', tests: 1, passed: 1, bytes: 3 * 2 ** 20 },
+      { mode: 'iommufd_compat_type1v2', tests: 1, passed: 0, bytes: 0 },
+      { mode: 'iommufd', tests: 1, passed: 1, bytes: 0 },
+      { mode: '', tests: 1, passed: 1, bytes: 0 },
     ]);
     const other = 'ok 4 vfio_pci_device_test.reset # SKIP Device does not support reset';
     const verdicts = judgeVfio(parseTap([...printed.slice(0, -1), other].join('\n')), 'status 0');
@@ -251,8 +251,31 @@ describe('a VFIO program', () => {
     expect(judgeVfio(parseTap('No devices found'), 'status 1').map((v) => v.why)).toEqual(['did not run']);
   });
 
-  test('moves the bytes of storms that passed', () => {
-    expect(bytesMoved(parseTap(printed.join('\n')).tests)).toBe(3 * 2 ** 20);
-    expect(bytesMoved(parseTap(printed.join('\n').replace('ok 3', 'not ok 3')).tests)).toBe(0);
+  test('has moved the bytes of storms that passed, and of no others', () => {
+    const { tests } = parseTap(printed.join('\n').replace('ok 3', 'not ok 3'));
+    const verdicts = judgeVfio({ planned: 4, tests, rest: [] }, 'status 1');
+    expect(countModes(verdicts, tests)[0]).toEqual({
+      mode: 'vfio_type1_iommu',
+      tests: 1,
+      passed: 0,
+      bytes: 0,
+    });
+  });
+
+  test('has its modes in a table of their own, over all programs, a column a user', () => {
+    const row = { verdicts: [], sweeps: [] };
+    const one = { mode: 'iommufd', tests: 2, passed: 1, bytes: 0 };
+    const runs: SuiteRun[] = [
+      { ...row, suite: 'a', user: 'root', modes: [{ ...one, mode: '' }, one] },
+      { ...row, suite: 'b', user: 'root', modes: [{ ...one, bytes: 3 * 2 ** 30 }] },
+      { ...row, suite: 'b', user: 'ordinary user', modes: [one] },
+    ];
+    expect(markdown(runs, '7.2.13').split('\n').slice(-5)).toEqual([
+      '',
+      '| mode | root | ordinary user |',
+      '|---|---|---|',
+      '| iommufd | 2 of 4, 3.000 GiB | 1 of 2 |',
+      '| none | 1 of 2 | 0 of 0 |',
+    ]);
   });
 });

@@ -217,6 +217,8 @@ describe('R4, R13: a table of a virtual machine', () => {
   });
 });
 
+const faultFile = (): number => s.call(s.fd, i.FAULT_IOASID, i.fault_ioasid).out_fault_id;
+
 describe('R1, R6, R7, R8: which operation is for which kind', () => {
   const make = {
     kernel: () => s.kernel(),
@@ -232,8 +234,22 @@ describe('R1, R6, R7, R8: which operation is for which kind', () => {
     nest: (ioasid) => void s.nested(ioasid, 0n),
   };
   const yes = ['kernel map', 'kernel unmap', 'kernel nest', 'user invalidate', 'nested invalidate'];
+  /** Page requests to a fault file: what is made says so. */
+  const withFaults: Record<string, () => unknown> = {
+    kernel: () => s.call(s.fd, i.ALLOC_IOASID, i.alloc_ioasid, { flags: i.IOASID_FAULT }),
+    sva: () => s.call(s.fd, i.ALLOC_IOASID_SVA, i.alloc_ioasid_sva, { flags: i.IOASID_FAULT, pidfd: -1 }),
+    kvm: () => s.call(s.fd, i.ALLOC_IOASID_KVM, i.alloc_ioasid_kvm, { flags: i.IOASID_FAULT, fd: s.vm() }),
+    user: () => s.user(s.memory.alloc(4096), { flags: i.IOASID_FAULT, fault_id: faultFile() }),
+    nested: () => s.nested(s.kernel(), 0n, { flags: i.IOASID_FAULT, fault_id: faultFile() }),
+  };
 
   for (const [kind, alloc] of Object.entries(make)) {
+    const hasFaults = kind === 'user' || kind === 'nested';
+    test(`fault of ${kind}: ${hasFaults ? 'yes' : 'EOPNOTSUPP'}`, () => {
+      s.device(0);
+      expect(errnoOf(withFaults[kind]!)).toBe(hasFaults ? 'none' : 'EOPNOTSUPP');
+      expect(s.info(alloc()).operations & i.IOASID_CAN_FAULT).toBe(hasFaults ? i.IOASID_CAN_FAULT : 0);
+    });
     for (const [operation, act] of Object.entries(operate)) {
       const isLegal = yes.includes(`${kind} ${operation}`);
       test(`${operation} of ${kind}: ${isLegal ? 'yes' : 'EOPNOTSUPP'}`, () => {

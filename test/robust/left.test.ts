@@ -5,12 +5,15 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { startEngine } from '#ioasis/host/engine.js';
+import { dice } from '../dice.js';
 import {
   alive,
   cli,
   compile,
   end,
   leavesNothing,
+  nvmeDriver,
   run,
   start,
   startSelftest,
@@ -39,6 +42,29 @@ test('F3, F4, F8: a thousand connections that say little, listen never or send d
 test('F1: a driver killed with interrupts, eventfds and registers in hand leaves its device as new', async () => {
   const config = { selftest: true, topology: { devices: { '0000:00:01.0': { model: 'ioat' } } } };
   expect(await leavesNothing(compile('driver'), [], { config })).toEqual(success);
+});
+
+test('a disk whose driver is killed while data moves, again and again, serves the next as if new', async () => {
+  const devices = { '0000:00:05.0': { model: 'nvme', namespaces: [{ size: '16M' }] } };
+  const engine = await startEngine({ config: { selftest: false, topology: { devices } } });
+  const pick = dice(5);
+  const path = '/dev/vfio/devices/vfio0';
+  const begun = performance.now();
+  await run(engine, nvmeDriver(), [path]);
+  const life = performance.now() - begun;
+  let killed = 0;
+  for (let round = 0; round < 12; round++) {
+    const driver = start(engine, nvmeDriver(), [path]);
+    setTimeout(() => driver.kill('SIGKILL'), pick(Math.ceil(life)));
+    const { status, signal } = await end(driver);
+    expect(signal === 'SIGKILL' || status === 0).toBe(true);
+    if (signal !== null) killed += 1;
+  }
+  expect(killed).toBeGreaterThan(0);
+  const { status, output } = await run(engine, nvmeDriver(), [path]);
+  expect([status, output]).toEqual([0, expect.stringContaining('5050 blocks written, read back')]);
+  const { bugs, left } = await engine.stop();
+  expect([bugs, alive(left)]).toEqual([[], []]);
 });
 
 test('groups and containers are closed in every order, and killed in the middle, and nothing is left', async () => {

@@ -12,6 +12,9 @@ describe('a descriptor works in every state that a process can be in', () => {
     ['daemonized', 'the parent is gone and everything else is closed'],
     ['high-descriptor', 'a program is started with a queue on a high number'],
     ['over-everything', 'every number has been used for something else'],
+    ['handed', 'a program without a pipe takes a queue out of another process'],
+    ['redirected', 'a child of vfork redirects output to the device, and then the program does'],
+    ['thousands', 'there are more threads than connections'],
   ])('%s: %s', async (state) => {
     expect(await leavesNothing(compile('states'), [state])).toEqual(success);
   });

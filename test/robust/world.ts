@@ -15,18 +15,25 @@ export const cli = join(root, 'dist/cli/main.js');
 const out = join(root, '.cache/test-robust', String(process.pid));
 process.on('exit', () => rmSync(out, { recursive: true, force: true }));
 
-/** Compiles programs/NAME.c against the header that ioasis prints; the path of the program. */
-export function compile(name: string, more: readonly string[] = []): string {
+/** Compiles programs/NAME.c, or NAME.c of another folder, against the header that ioasis prints; the path of the program. */
+export function compile(
+  name: string,
+  more: readonly string[] = [],
+  folder: string = join(here, 'programs'),
+): string {
   mkdirSync(out, { recursive: true });
   const header = join(out, 'ioasis.h');
   if (!existsSync(header)) writeFileSync(header, execFileSync(process.execPath, [cli, 'header']));
   const program = join(out, name);
   if (existsSync(program)) return program;
   const flags = ['-O1', '-g', '-Wall', '-Wextra', '-Werror', '-pthread', `-I${out}`];
-  const source = join(here, 'programs', `${name}.c`);
+  const source = join(folder, `${name}.c`);
   execFileSync('gcc', [...flags, '-o', program, source, ...more], { stdio: 'inherit' });
   return program;
 }
+
+/** The example of the README: an NVMe driver. */
+export const nvmeDriver = (): string => compile('nvme', [], join(root, 'examples'));
 
 /** An engine with the mock device, as `--selftest` has it. */
 export function startSelftest(options: Partial<EngineOptions> = {}): Promise<RunningEngine> {

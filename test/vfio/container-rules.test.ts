@@ -21,6 +21,16 @@ const onGroup =
     return () => act(w, fd);
   };
 
+/** An open group whose only device has lost its driver. */
+const onDeserted =
+  (act: (w: ContainerWorld, fd: number) => unknown): Break =>
+  (w) => {
+    const { group: it, vfio } = w.newDevice();
+    const fd = w.openGroup(it);
+    it.unregister(vfio);
+    return () => act(w, fd);
+  };
+
 const onContainer =
   (act: (w: ContainerWorld, fd: number) => unknown): Break =>
   (w) => {
@@ -75,6 +85,7 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
   group_mmap: ['ENODEV', onGroup((w, fd) => w.client.mmap(fd, REQUEST))],
 
   status_unreadable: ['EFAULT', onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GROUP_GET_STATUS, 0n))],
+  status_no_device: ['ENODEV', onDeserted((w, fd) => w.status(fd))],
   status_size: [
     'EINVAL',
     onGroup((w, fd) =>
@@ -97,6 +108,7 @@ const groupCases: Readonly<Record<keyof typeof group, Case>> = {
     onGroup((w, fd) => w.client.ioctl(fd, v.VFIO_GROUP_SET_CONTAINER, 0n)),
   ],
   set_container_fd: ['EBADF', onGroup((w, fd) => w.setContainer(fd, 99))],
+  set_container_no_device: ['ENODEV', onDeserted((w, fd) => w.setContainer(fd, w.openContainer()))],
   set_container_twice: [
     'EINVAL',
     (w) => {

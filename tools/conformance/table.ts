@@ -1,6 +1,7 @@
 /** The conformance table: as Markdown for people and the README, and read back to see whether the README is stale. */
 import { count, type Verdict } from './judge.js';
 import type { Sweep } from './sweep.js';
+import type { ModeCount } from './vfio-judge.js';
 
 /** One suite run by one user. */
 export interface SuiteRun {
@@ -9,8 +10,8 @@ export interface SuiteRun {
   readonly verdicts: readonly Verdict[];
   /** For iommufd_fail_nth: a sweep a test. */
   readonly sweeps: readonly Sweep[];
-  /** For VFIO's programs: what a storm of copies has moved. */
-  readonly bytes?: number;
+  /** For VFIO's programs. */
+  readonly modes?: readonly ModeCount[];
 }
 
 const begin = '<!-- conformance: begin -->';
@@ -38,16 +39,31 @@ export function markdown(runs: readonly SuiteRun[], linux: string): string {
     lines.push(`| ${suite} | ${user} | ${verdicts.length} | ${passed} | ${failed} | ${why} |`);
   }
   const swept = runs.filter((run) => run.sweeps.length > 0);
-  const storms = runs.filter((run) => (run.bytes ?? 0) > 0);
-  if (storms.length > 0) lines.push('', ...stormLine(storms));
+  const users = new Set(runs.filter(({ modes }) => modes !== undefined).map(({ user }) => user));
+  if (users.size > 0) lines.push('', ...modeTable(runs, [...users]));
   if (swept.length > 0) lines.push('', ...sweepTable(swept));
   return lines.join('\n');
 }
 
-function stormLine(storms: readonly SuiteRun[]): string[] {
-  const gib = (run: SuiteRun): string => `${(run.bytes ?? 0) / 2 ** 30} GiB`;
-  const each = storms.map((run) => `${run.suite.replace(/^.*\//, '')} (${run.user}) ${gib(run)}`);
-  return [`Copied by DMA in the storms of \`vfio_pci_driver_test\`: ${each.join(', ')}.`];
+/** A row an IOMMU mode, a column a user, over all of VFIO's programs. */
+function modeTable(runs: readonly SuiteRun[], users: readonly string[]): string[] {
+  const counts = runs.flatMap(({ user, modes = [] }) => modes.map((each) => ({ user, ...each })));
+  const cell = (mode: string, who: string): string => {
+    const of = counts.filter((each) => each.mode === mode && each.user === who);
+    const sum = (key: 'passed' | 'tests' | 'bytes'): number => of.reduce((total, row) => total + row[key], 0);
+    const moved = sum('bytes') === 0 ? '' : `, ${(sum('bytes') / 2 ** 30).toFixed(3)} GiB`;
+    return `${sum('passed')} of ${sum('tests')}${moved}`;
+  };
+  const names = [...new Set(counts.map(({ mode }) => mode))].toSorted(
+    (a, b) => Number(a === '') - Number(b === ''),
+  );
+  return [
+    'The tests of VFIO by IOMMU mode: how many passed, and what was copied by DMA in storms.',
+    '',
+    `| mode | ${users.join(' | ')} |`,
+    `|---|${'---|'.repeat(users.length)}`,
+    ...names.map((mode) => `| ${mode || 'none'} | ${users.map((who) => cell(mode, who)).join(' | ')} |`),
+  ];
 }
 
 /** A row a test, a column a user: how many points failed one by one, at how many different sites. */

@@ -37,19 +37,36 @@ function verdictOf({ name, outcome, reason, output }: TapTest): Verdict {
   return { name, verdict: 'failed', why: `skipped: ${reason}`, output };
 }
 
-/** By IOMMU mode, in order; the empty name is for tests that have none. */
-export function byMode(verdicts: readonly Verdict[]): Map<string, Verdict[]> {
-  const groups = new Map<string, Verdict[]>();
-  for (const verdict of verdicts) {
-    const variant = verdict.name.split('.')[1] ?? '';
-    const mode = modes.find((each) => variant === each || variant.startsWith(`${each}_`)) ?? '';
-    groups.set(mode, [...(groups.get(mode) ?? []), verdict]);
-  }
-  return groups;
+/** What became of the tests of one IOMMU mode. */
+export interface ModeCount {
+  /** Empty for tests that have none. */
+  readonly mode: string;
+  readonly tests: number;
+  readonly passed: number;
+  /** By DMA, in storms of copies that passed. */
+  readonly bytes: number;
 }
 
-/** Of storms that passed: they say how many copies of which size they start, and then check that all are done. */
-export function bytesMoved(tests: readonly TapTest[]): number {
+function modeOf({ name }: { readonly name: string }): string {
+  const variant = name.split('.')[1] ?? '';
+  return modes.find((each) => variant === each || variant.startsWith(`${each}_`)) ?? '';
+}
+
+/** By IOMMU mode, those that have tests. `tests` are what the verdicts are about. */
+export function countModes(verdicts: readonly Verdict[], tests: readonly TapTest[]): ModeCount[] {
+  const counts: ModeCount[] = [];
+  for (const mode of [...modes, '']) {
+    const of = verdicts.filter((verdict) => modeOf(verdict) === mode);
+    if (of.length === 0) continue;
+    const passed = of.filter(({ verdict }) => verdict === 'passed').length;
+    const bytes = bytesMoved(tests.filter((test) => modeOf(test) === mode));
+    counts.push({ mode, tests: of.length, passed, bytes });
+  }
+  return counts;
+}
+
+/** Storms say how many copies of which size they start, and then check that all are done. */
+function bytesMoved(tests: readonly TapTest[]): number {
   let bytes = 0;
   for (const { outcome, output } of tests) {
     const storm = /^Kicking off (\d+) memcpys of size 0x([0-9a-f]+)$/m.exec(output.join('\n'));

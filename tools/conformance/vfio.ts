@@ -1,17 +1,17 @@
 /**
  * Linux' VFIO test programs on ioasis, with the scripts that come with them: set up, run, clean up, all under one
- * `ioasis run`. A row of results is a program in one of the five IOMMU modes; programs without modes have one.
+ * `ioasis run`. Most of their tests run in each of the five IOMMU modes.
  */
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { runProgram } from '../lib/process.js';
-import { parseTap } from '../lib/tap.js';
+import { parseTap, type TapTest } from '../lib/tap.js';
 import type { Verdict } from './judge.js';
 import { endingOf, printRun } from './report.js';
 import type { SuiteRun } from './table.js';
 import type { User } from '../lib/users.js';
-import { bytesMoved, byMode, judgeVfio } from './vfio-judge.js';
+import { countModes, judgeVfio } from './vfio-judge.js';
 import type { VfioPrograms } from './vfio-programs.js';
 
 /** The second has virtual functions. */
@@ -37,18 +37,22 @@ interface Part {
 const STORM = 'memcpy_storm';
 const timeoutMs = 20 * 60_000;
 
-export interface VfioRun extends SuiteRun {
-  /** By DMA, in storms of copies. */
-  readonly bytes: number;
-}
-
 /** Of storms: those of each mode, that of one alone, or none because another user has had it. */
 export type Storms = 'all' | 'one' | 'none';
 
-export async function runVfio(programs: VfioPrograms, user: User, storms: Storms): Promise<VfioRun[]> {
-  const runs: VfioRun[] = [];
+/** A run a program. */
+export async function runVfio(programs: VfioPrograms, user: User, storms: Storms): Promise<SuiteRun[]> {
+  const runs: SuiteRun[] = [];
   for (const program of programs.paths.keys()) {
-    for (const part of partsOf(program, storms)) runs.push(...(await runPart(programs, user, part)));
+    const verdicts: Verdict[] = [];
+    const tests: TapTest[] = [];
+    for (const part of partsOf(program, storms)) {
+      const done = await runPart(programs, user, part);
+      verdicts.push(...done.verdicts);
+      tests.push(...done.tests);
+    }
+    const modes = countModes(verdicts, tests);
+    runs.push({ suite: program, user: user.name, verdicts, sweeps: [], modes });
   }
   return runs;
 }
@@ -60,7 +64,12 @@ function partsOf(program: string, storms: Storms): Part[] {
   return [others, { program, options: ['-r', `${program}.iommufd.${STORM}`] }];
 }
 
-async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<VfioRun[]> {
+interface PartRun {
+  readonly verdicts: readonly Verdict[];
+  readonly tests: readonly TapTest[];
+}
+
+async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<PartRun> {
   const folder = mkdtempSync(join(tmpdir(), 'vfio-'));
   chmodSync(folder, 0o755);
   try {
@@ -72,23 +81,10 @@ async function runPart(programs: VfioPrograms, user: User, part: Part): Promise<
     const tap = parseTap(result.output);
     const verdicts = judgeVfio(tap, endingOf(result));
     printRun([part.program, ...part.options].join(' '), user.name, verdicts, result);
-    return [...byMode(verdicts)].map(([mode, of]) => runOf(part.program, mode, user, of, tap.tests));
+    return { verdicts, tests: tap.tests };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function runOf(
-  program: string,
-  mode: string,
-  user: User,
-  verdicts: readonly Verdict[],
-  tests: Parameters<typeof bytesMoved>[0],
-): VfioRun {
-  const names = new Set(verdicts.map(({ name }) => name));
-  const bytes = bytesMoved(tests.filter(({ name }) => names.has(name)));
-  const suite = mode === '' ? program : `${program}/${mode}`;
-  return { suite, user: user.name, verdicts, sweeps: [], bytes };
 }
 
 /** Puts everything that a run needs into `folder`, where every user can read it; returns what to run. */

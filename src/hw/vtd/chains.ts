@@ -1,7 +1,8 @@
 /**
  * Which entries of a cache belong together: doubly linked rings over entry numbers, one ring a bucket of keys. A bucket
  * may hold entries of several keys, so whoever follows one compares tags. It is what makes an invalidation cost what is
- * cached under its tag and not what the cache could hold.
+ * cached under its tag and not what the cache could hold. A link is kept as its two ends XORed: whoever is alone has 0,
+ * and what was never used takes no memory.
  */
 
 export class Chains {
@@ -15,37 +16,38 @@ export class Chains {
     const buckets = 1 << bucketsLg2;
     this.#nodes = nodes;
     this.#mask = buckets - 1;
-    this.#next = Int32Array.from({ length: nodes + buckets }, (_, node) => node);
-    this.#previous = this.#next.slice();
+    this.#next = new Int32Array(nodes + buckets);
+    this.#previous = new Int32Array(nodes + buckets);
   }
 
   add(node: number, key: number): void {
     const head = this.#nodes + (key & this.#mask);
-    const first = this.#next[head]!;
-    this.#next[node] = first;
-    this.#previous[node] = head;
-    this.#previous[first] = node;
-    this.#next[head] = node;
+    const first = this.#next[head]! ^ head;
+    this.#next[node] = first ^ node;
+    this.#previous[node] = head ^ node;
+    this.#previous[first] = node ^ first;
+    this.#next[head] = node ^ head;
   }
 
   /** Takes it out of whichever ring it is in; one that is in none stays so. */
   remove(node: number): void {
-    const next = this.#next[node]!;
-    const previous = this.#previous[node]!;
-    this.#next[previous] = next;
-    this.#previous[next] = previous;
-    this.#next[node] = node;
-    this.#previous[node] = node;
+    const next = this.#next[node]! ^ node;
+    const previous = this.#previous[node]! ^ node;
+    this.#next[previous] = next ^ previous;
+    this.#previous[next] = previous ^ next;
+    this.#next[node] = 0;
+    this.#previous[node] = 0;
   }
 
   /** The first entry of the bucket of `key`; -1 when it is empty. */
   first(key: number): number {
-    return this.#entry(this.#next[this.#nodes + (key & this.#mask)]!);
+    const head = this.#nodes + (key & this.#mask);
+    return this.#entry(this.#next[head]! ^ head);
   }
 
   /** The entry after `node`; -1 at the end. Ask before `node` is removed. */
   after(node: number): number {
-    return this.#entry(this.#next[node]!);
+    return this.#entry(this.#next[node]! ^ node);
   }
 
   #entry(node: number): number {

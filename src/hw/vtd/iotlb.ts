@@ -1,10 +1,12 @@
 /**
- * IOTLB (section 6.2.3): finished translations by domain id, PASID, address and size. 4,096 entries in sets of four, and
+ * IOTLB (section 6.2.3): finished translations by domain id, PASID, address and size. 65,536 entries in sets of four, and
  * in front of them a table that says in which entry a page was found last: the entry itself decides, so that table is
  * never invalidated. An entry leaves when it is invalidated or its place is needed, never because a table changed.
  *
- * An entry is eight words, one half of a cache line, and a tag is three of them (see {@link tagHigh}). Entries of one
- * domain, and those of one PASID in it, are chained, so that an invalidation costs what is cached.
+ * An entry is eight words, one half of a cache line, and a tag is three of them (see {@link tagHigh}). Neighbouring pages
+ * lie side by side, and the first ways of all sets come before the second ones, so that what is in use lies close together.
+ * What was never used is 0 everywhere, and takes no memory. Entries of one domain, and those of one PASID in it, are
+ * chained, so that an invalidation costs what is cached.
  */
 import { Chains, mix } from './chains.js';
 
@@ -59,17 +61,22 @@ export const ENTRY = {
 } as const;
 
 const WAYS = 4;
-const SETS_LG2 = 10;
+const SETS_LG2 = 14;
+const SETS = 1 << SETS_LG2;
 export const ENTRIES = WAYS << SETS_LG2;
-const SET_MASK = (1 << SETS_LG2) - 1;
-const FRONT_LG2 = 12;
+const SET_MASK = SETS - 1;
+/** From one way of a set to the next. */
+const WAY_STRIDE = SETS << STRIDE_LG2;
+const FRONT_LG2 = 16;
 const FRONT_MASK = (1 << FRONT_LG2) - 1;
-const BUCKETS_LG2 = 10;
+const BUCKETS_LG2 = 14;
 /** Sizes an entry can have: 4 KiB, 2 MiB, 1 GiB; and 64 KiB, which no table has, but the owner of a space without one. */
 const SIZES = [12, 16, 21, 30] as const;
 /** Up to so many pages are looked for one by one; a larger range is looked for among what is cached. */
 const PROBED_AM = 4;
 const NOTHING = -1;
+/** The tag of no translation: kinds are not 0. */
+const EMPTY = 0;
 /** Generation slots of an entry: context, PASID, first-stage and second-stage tables. */
 export const SLOTS = 4;
 
@@ -116,10 +123,6 @@ export class Iotlb {
   /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
   removals = 1;
 
-  constructor() {
-    for (let at = E_TAG; at < this.words.length; at += 1 << STRIDE_LG2) this.words[at] = NOTHING;
-  }
-
   get live(): number {
     return this.#live;
   }
@@ -149,7 +152,7 @@ export class Iotlb {
     const hash = hashOf(high, tag);
     const set = setOf(masked >>> shift, hash);
     const at = this.#place(set, masked, high, tag, shift);
-    if (words[at + E_TAG] !== NOTHING) this.#remove(at);
+    if (words[at + E_TAG] !== EMPTY) this.#remove(at);
     words[at] = masked;
     words[at + E_HIGH] = high;
     words[at + E_TAG] = tag;
@@ -204,7 +207,7 @@ export class Iotlb {
   /** Offsets of all entries, for people. */
   *offsets(): Generator<number> {
     for (let at = 0; at < this.words.length; at += 1 << STRIDE_LG2) {
-      if (this.words[at + E_TAG] !== NOTHING) yield at;
+      if (this.words[at + E_TAG] !== EMPTY) yield at;
     }
   }
 
@@ -213,8 +216,8 @@ export class Iotlb {
     for (let size = 0; size < SIZES.length; size += 1) {
       if (this.#counts[size] === 0) continue;
       const shift = SIZES[size]! - 12;
-      const first = setOf(frame >>> shift, hash) << (STRIDE_LG2 + 2);
-      for (let at = first; at < first + (WAYS << STRIDE_LG2); at += 1 << STRIDE_LG2) {
+      const first = setOf(frame >>> shift, hash) << STRIDE_LG2;
+      for (let at = first; at < words.length; at += WAY_STRIDE) {
         if (words[at + E_TAG] !== tag || words[at + E_HIGH] !== high) continue;
         if (((words[at]! ^ frame) & words[at + E_MASK]!) !== 0) continue;
         this.front[front] = at >>> STRIDE_LG2;
@@ -227,11 +230,12 @@ export class Iotlb {
   /** The entry that has this page already, else a free one, else the next in turn. */
   #place(set: number, masked: number, high: number, tag: number, shift: number): number {
     const { words } = this;
-    const first = set << (STRIDE_LG2 + 2);
+    const first = set << STRIDE_LG2;
     let free = NOTHING;
-    for (let at = first; at < first + (WAYS << STRIDE_LG2); at += 1 << STRIDE_LG2) {
-      if (words[at + E_TAG] === NOTHING) free = at;
-      else if (
+    for (let at = first; at < words.length; at += WAY_STRIDE) {
+      if (words[at + E_TAG] === EMPTY) {
+        if (free === NOTHING) free = at;
+      } else if (
         words[at] === masked &&
         words[at + E_TAG] === tag &&
         words[at + E_HIGH] === high &&
@@ -243,7 +247,7 @@ export class Iotlb {
     if (free !== NOTHING) return free;
     const way = this.#victim[set]! & (WAYS - 1);
     this.#victim[set] = way + 1;
-    return first + (way << STRIDE_LG2);
+    return first + way * WAY_STRIDE;
   }
 
   #remove(at: number): void {
@@ -251,7 +255,7 @@ export class Iotlb {
     const entry = at >>> STRIDE_LG2;
     this.#counts[sizeIndex(pagesLg2(words[at + E_MASK]!) + 12)]! -= 1;
     if (((words[at + E_TAG]! >>> KIND_SHIFT) & 3) !== KIND_SECOND) this.#withFirst -= 1;
-    words[at + E_TAG] = NOTHING;
+    words[at + E_TAG] = EMPTY;
     this.#byDomain.remove(entry);
     this.#byPasid.remove(entry);
     this.#all.remove(entry);
@@ -316,7 +320,7 @@ export function hashOf(high: number, tag: number): number {
   return Math.imul((high & PASID_IN_HIGH) ^ tag, 0x2c1b3c6d) >>> 16;
 }
 
-/** Index in {@link Iotlb.front} of a page. Pages of one block of 16 MiB never meet. */
+/** Index in {@link Iotlb.front} of a page. Pages of one block of 256 MiB never meet. */
 export function frontOf(frame: number, hash: number): number {
   return (frame ^ (Math.imul(frame >>> FRONT_LG2, 0x9e3779b1) >>> (32 - FRONT_LG2)) ^ hash) & FRONT_MASK;
 }

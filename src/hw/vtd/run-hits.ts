@@ -9,6 +9,7 @@ import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
+import { RememberedRuns } from './remembered-runs.js';
 import * as bits from './structures.js';
 
 // An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
@@ -36,19 +37,24 @@ export class RunHits {
   readonly #iotlb: Iotlb;
   readonly #last: LastSpace;
   readonly #tables: TableStore;
+  readonly #remembered: RememberedRuns;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
   constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
     this.#iotlb = iotlb;
     this.#last = last;
     this.#tables = tables;
+    this.#remembered = new RememberedRuns(iotlb, last, tables);
   }
 
   /** Adds what hits, from the address of `request` on, to `runs`; how many bytes of `length` that is. */
   take(request: Translation, length: number, runs: RunList): number {
-    const { source, pasid, hash, tagHigh, tagLow } = this.#last;
-    if (request.sourceId !== source || request.pasid !== pasid) return 0;
-    const { access } = request;
+    if (request.sourceId !== this.#last.source || request.pasid !== this.#last.pasid) return 0;
+    return this.#takePages(request, length, runs);
+  }
+
+  #takePages(request: Translation, length: number, runs: RunList): number {
+    const { hash, tagHigh, tagLow } = this.#last;
     const { moves } = this.#tables;
     const { words: entries, front, removals } = this.#iotlb;
     const adjacent = this.#adjacent;
@@ -72,7 +78,7 @@ export class RunHits {
         entries[at | E_HIGH] !== ((hi >>> 12) | tagHigh) ||
         entries[at | E_TAG] !== tagLow ||
         entries[at | E_SEEN] !== moves ||
-        (access & ~(flags & RIGHTS)) !== 0 ||
+        (request.access & ~(flags & RIGHTS)) !== 0 ||
         (lo & INTERRUPT_MASK) === INTERRUPT_LO
       )
         break;
@@ -88,7 +94,7 @@ export class RunHits {
       } else if (
         adjacent[row | A_REMOVALS] === removals &&
         adjacent[row | A_MOVES] === moves &&
-        (access & ~adjacent[row | A_RIGHTS]!) === 0
+        (request.access & ~adjacent[row | A_RIGHTS]!) === 0
       ) {
         more = adjacent[row]!;
         allowed = adjacent[row | A_RIGHTS]!;
@@ -97,6 +103,10 @@ export class RunHits {
       const block = room < left ? room : left;
       const hpaHi = entries[at | E_HPA_HI]!;
       const hpaLo = entries[at | E_HPA_LO]! | within;
+      if (left === length && count === 0) {
+        if (block === length) return one(runs, hpaHi, hpaLo, length);
+        if (this.#remembered.recall(request, length, runs)) return length;
+      }
       if (hpaLo === ((runLo + run) | 0) && hpaHi === runHi && run > 0) {
         run = (run + block) | 0;
         pages = mask === ONE_PAGE && pages > 0 ? (pages + more) | 0 : 0;
@@ -123,8 +133,15 @@ export class RunHits {
       if (pages > 1) this.#keep(first, pages, rights);
       to = put(words, to, runHi, runLo, run);
     }
+    return this.#end(request, length, left, runs, to);
+  }
+
+  /** All but `left` bytes were hits; the runs go up to index `to`, which `runs` does not know yet. */
+  #end(request: Translation, length: number, left: number, runs: RunList, to: number): number {
+    const isAnswer = left === 0 && runs.count === 0;
     runs.count = to / STRIDE;
     runs.bytes += length - left;
+    if (isAnswer) this.#remembered.keep(request, length, runs);
     return length - left;
   }
 
@@ -135,6 +152,14 @@ export class RunHits {
     adjacent[row | A_MOVES] = this.#tables.moves;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
+}
+
+/** The only run. */
+function one(runs: RunList, hi: number, lo: number, length: number): number {
+  put(runs.words, 0, hi, lo, length);
+  runs.count = 1;
+  runs.bytes = length;
+  return length;
 }
 
 /** Writes a run; where the next one goes. */

@@ -1,7 +1,7 @@
 /** A device and its group as drivers get and lose it: VFIO's group knows those that VFIO has; one of the kernel's claims. */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
-import { HEADER } from '../../bus/pci-config.js';
+import * as r from '../../bus/pci-registers.js';
 import type { VfioGroup } from '../../vfio/group.js';
 import type { BuiltDevice } from '../build.js';
 import { isVfio, type Bound, type Driver } from './bindings.js';
@@ -27,8 +27,8 @@ export class BoundDevice implements Bound {
     this.#group = vfio.group;
     const config = 'config' in model ? (model as PciModel).config : null;
     const word = (offset: number): string => (config?.read(offset, 2) ?? 0).toString(16).padStart(4, '0');
-    this.id = config === null ? '' : `${word(HEADER.vendor)}:${word(HEADER.device)}`;
-    this.classCode = (config?.read(HEADER.revision, 4) ?? 0) >>> 8;
+    this.id = config === null ? '' : `${word(r.PCI_VENDOR_ID)}:${word(r.PCI_DEVICE_ID)}`;
+    this.classCode = (config?.read(r.PCI_CLASS_REVISION, 4) ?? 0) >>> 8;
   }
 
   askBack(): boolean {

@@ -2,7 +2,7 @@
 import { refuse } from '../../base/errno.js';
 import { hex, prefixedHex } from '../../base/hex.js';
 import type { ConfigSpace, PciModel } from '../../bus/model.js';
-import { HEADER } from '../../bus/pci-config.js';
+import * as r from '../../bus/pci-registers.js';
 import type { Bindings } from './bindings.js';
 import type { SysDevice } from './device.js';
 import { describeLink } from './pci-link.js';
@@ -39,7 +39,7 @@ export function describePciDevice(tree: SysTree, device: SysFunction, actions: P
   tree.file(`${path}/config`, configFile(config));
   describeResources(tree, device);
   describeLink(tree, path, config);
-  tree.attribute(`${path}/irq`, { show: () => String(config.read(HEADER.interruptLine, 1)) });
+  tree.attribute(`${path}/irq`, { show: () => String(config.read(r.PCI_INTERRUPT_LINE, 1)) });
   tree.setting(`${path}/broken_parity_status`, '0', flag('broken_parity_status'));
   tree.setting(`${path}/msi_bus`, '1', flag('msi_bus'));
   tree.setting(`${path}/numa_node`, '-1', (text) => parseChoice('numa_node', text, ['-1', '0']));
@@ -57,21 +57,21 @@ function describeIdentity(tree: SysTree, device: SysFunction, bindings: Bindings
   const { path, name, model } = device;
   const { config } = model;
   const word = (offset: number): number => config.read(offset, 2);
-  const classOf = (): number => config.read(HEADER.revision, 4) >>> 8;
+  const classOf = (): number => config.read(r.PCI_CLASS_REVISION, 4) >>> 8;
   for (const [file, offset] of [
-    ['vendor', HEADER.vendor],
-    ['device', HEADER.device],
-    ['subsystem_vendor', HEADER.subsystemVendor],
-    ['subsystem_device', HEADER.subsystem],
+    ['vendor', r.PCI_VENDOR_ID],
+    ['device', r.PCI_DEVICE_ID],
+    ['subsystem_vendor', r.PCI_SUBSYSTEM_VENDOR_ID],
+    ['subsystem_device', r.PCI_SUBSYSTEM_ID],
   ] as const) {
     tree.attribute(`${path}/${file}`, { show: () => prefixedHex(word(offset), 4) });
   }
-  tree.attribute(`${path}/revision`, { show: () => prefixedHex(config.read(HEADER.revision, 1), 2) });
+  tree.attribute(`${path}/revision`, { show: () => prefixedHex(config.read(r.PCI_CLASS_REVISION, 1), 2) });
   tree.attribute(`${path}/class`, { show: () => prefixedHex(classOf(), 6) });
   const modalias = (): string => {
     const at = classOf();
     const parts = [at >>> 16, (at >>> 8) & 0xff, at & 0xff].map((part) => upper(part, 2));
-    const ids = [HEADER.vendor, HEADER.device, HEADER.subsystemVendor, HEADER.subsystem];
+    const ids = [r.PCI_VENDOR_ID, r.PCI_DEVICE_ID, r.PCI_SUBSYSTEM_VENDOR_ID, r.PCI_SUBSYSTEM_ID];
     const [vendor, model_, subvendor, subdevice] = ids.map((offset) => upper(word(offset), 8));
     return `pci:v${vendor}d${model_}sv${subvendor}sd${subdevice}bc${parts[0]}sc${parts[1]}i${parts[2]}`;
   };
@@ -82,8 +82,8 @@ function describeIdentity(tree: SysTree, device: SysFunction, bindings: Bindings
       return [
         ...(driver === null ? [] : [`DRIVER=${driver.name}`]),
         `PCI_CLASS=${upper(classOf(), 4)}`,
-        `PCI_ID=${upper(word(HEADER.vendor), 4)}:${upper(word(HEADER.device), 4)}`,
-        `PCI_SUBSYS_ID=${upper(word(HEADER.subsystemVendor), 4)}:${upper(word(HEADER.subsystem), 4)}`,
+        `PCI_ID=${upper(word(r.PCI_VENDOR_ID), 4)}:${upper(word(r.PCI_DEVICE_ID), 4)}`,
+        `PCI_SUBSYS_ID=${upper(word(r.PCI_SUBSYSTEM_VENDOR_ID), 4)}:${upper(word(r.PCI_SUBSYSTEM_ID), 4)}`,
         `PCI_SLOT_NAME=${name}`,
         `MODALIAS=${modalias()}`,
       ].join('\n');

@@ -1,6 +1,6 @@
 /** What PCI Express' capability says of the link of a function; those here are part of the root complex and have none. */
 import type { ConfigSpace } from '../../bus/model.js';
-import { CAP_EXPRESS } from '../../bus/pci-capabilities.js';
+import * as r from '../../bus/pci-registers.js';
 import type { SysTree } from './tree.js';
 
 const LINK_CAPABILITIES = 0x0c;
@@ -19,7 +19,7 @@ const speed = (code: number): string => {
 const width = (word: number): number => (word >>> WIDTH_SHIFT) & WIDTH_MASK;
 
 export function describeLink(tree: SysTree, path: string, config: ConfigSpace): void {
-  const at = config.capability(CAP_EXPRESS);
+  const at = config.capability(r.PCI_CAP_ID_EXP);
   if (at === 0) return;
   const capabilities = (): number => config.read(at + LINK_CAPABILITIES, 4);
   const status = (): number => config.read(at + LINK_STATUS, 2);

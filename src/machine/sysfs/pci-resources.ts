@@ -2,8 +2,8 @@
 import { prefixedHex as hex } from '../../base/hex.js';
 import { refuse } from '../../base/errno.js';
 import type { ConfigSpace, PciModel } from '../../bus/model.js';
-import { HEADER } from '../../bus/pci-config.js';
-import { EXT_SRIOV, SRIOV_BARS } from '../../bus/pci-extended.js';
+import { SRIOV_BARS } from '../../bus/pci-extended.js';
+import * as r from '../../bus/pci-registers.js';
 import type { SysFunction } from './pci-device.js';
 import { rules } from './rules.js';
 import type { SysTree } from './tree.js';
@@ -46,7 +46,7 @@ function barAt(config: ConfigSpace, offset: number): { readonly start: bigint; r
 
 /** BAR `index` of the first virtual function of `config`. */
 const virtualBar = (config: ConfigSpace, index: number): ReturnType<typeof barAt> =>
-  barAt(config, config.extendedCapability(EXT_SRIOV) + SRIOV_BARS + 4 * index);
+  barAt(config, config.extendedCapability(r.PCI_EXT_CAP_ID_SRIOV) + SRIOV_BARS + 4 * index);
 
 /** The BARs of a function, by index; null: none, or the upper half of the one before. */
 function barsOf({ model, built, virtual }: SysFunction): (Resource | null)[] {
@@ -58,7 +58,7 @@ function barsOf({ model, built, virtual }: SysFunction): (Resource | null)[] {
       const { start, flags } = virtualBar((virtual.physical.model as PciModel).config, index);
       return { start: start + size * BigInt(virtual.index), size, flags };
     }
-    const { flags } = barAt(model.config, HEADER.bars + 4 * index);
+    const { flags } = barAt(model.config, r.PCI_BASE_ADDRESS_0 + 4 * index);
     // Not what the register says now: that is for the program which has the device to change.
     return { start: built.bars[index] ?? 0n, size, flags };
   });

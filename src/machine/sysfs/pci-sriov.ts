@@ -1,6 +1,6 @@
 /** Virtual functions (drivers/pci/iov.c): how many there may be and are, and links between them and the physical one. */
 import { refuse } from '../../base/errno.js';
-import { EXT_SRIOV } from '../../bus/pci-extended.js';
+import * as r from '../../bus/pci-registers.js';
 import type { BuiltDevice } from '../build.js';
 import { flag, parseNumber } from './parse.js';
 import type { PciActions, SysFunction } from './pci-device.js';
@@ -35,7 +35,7 @@ export function describeSriov(
   const { virtualFunctions } = built.plan;
   if (virtualFunctions === null) return;
   const { config } = model;
-  const at = config.extendedCapability(EXT_SRIOV);
+  const at = config.extendedCapability(r.PCI_EXT_CAP_ID_SRIOV);
   tree.text(`${path}/sriov_totalvfs`, `${virtualFunctions.total}\n`);
   tree.attribute(`${path}/sriov_numvfs`, {
     show: () => String(virtual.length),

@@ -1,12 +1,16 @@
 /**
  * A container whose domain is a nesting parent (VFIO_TYPE1_NESTING_IOMMU): PASIDs that it was given, and the guest's page
  * tables that are bound to them, on every device of the container at once. The guest's tables lie at addresses of the
- * container's address space.
+ * container's address space, and their faults go to the device's own regions. A table may also be bound to no PASID but to
+ * the requester id: as PASID 0, which nobody is given.
  */
 import { refuse } from '../../base/errno.js';
-import type { IommuGroup } from '../../hw/group.js';
-import type { NestedDomain, PagingDomain, UserData, UserDataArray } from '../../hw/unit.js';
+import { IOMMU_NO_PASID, type AttachHandle, type IommuGroup } from '../../hw/group.js';
+import { respondGroup, type PageFaultGroup } from '../../hw/iopf.js';
+import { PageResponseCode, type DmaDevice, type NestedDomain, type PagingDomain } from '../../hw/unit.js';
+import type { UserData, UserDataArray } from '../../hw/unit.js';
 import type { Call } from '../../iommufd/call.js';
+import type { Env } from '../../iommufd/env.js';
 import { PAGE_SIZE, U64_MAX } from '../../iommufd/units.js';
 import {
   IOMMU_HWPT_DATA_VTD_S1,
@@ -19,6 +23,7 @@ import {
   type IommuHwptVtdS1,
 } from '../../wire/uapi/iommufd.gen.js';
 import * as u from '../../wire/uapi/vfio-nesting.js';
+import { FaultRegions } from './fault-regions.js';
 import type { BindData, InvalidateInfo } from './payload.js';
 import { rules } from './rules.js';
 
@@ -35,14 +40,34 @@ export interface NestingParents {
 interface Binding {
   readonly pasid: number;
   /** One for each group, since units may differ. */
-  readonly tables: { readonly group: IommuGroup; readonly domain: NestedDomain }[];
+  readonly tables: BoundTable[];
+}
+
+interface BoundTable {
+  readonly group: IommuGroup;
+  readonly parent: PagingDomain;
+  readonly handle: AttachHandle & { readonly domain: NestedDomain };
 }
 
 export class Nesting {
   readonly #pasids = new Set<number>();
   readonly #bindings = new Map<number, Binding>();
+  /** Of devices that are open. */
+  readonly #faults = new Map<DmaDevice, FaultRegions>();
 
   constructor(readonly parents: NestingParents) {}
+
+  /** `device` has been opened: where its faults go. */
+  openFaults(env: Env, device: DmaDevice): FaultRegions {
+    const made = FaultRegions.open(env, device.name);
+    this.#faults.set(device, made);
+    return made;
+  }
+
+  closeFaults(device: DmaDevice): void {
+    this.#faults.get(device)?.end();
+    this.#faults.delete(device);
+  }
 
   /** The lowest from `min` to `max` that is free and that every device has. */
   allocPasid(min: number, max: number): number {
@@ -75,7 +100,7 @@ export class Nesting {
   /** On all devices, or on none. */
   bind(call: Call, data: BindData): void {
     const pasid = checkBind(data);
-    if (!this.#pasids.has(pasid)) refuse(rules.nesting_bind_pasid, { pasid });
+    if (pasid !== IOMMU_NO_PASID && !this.#pasids.has(pasid)) refuse(rules.nesting_bind_pasid, { pasid });
     if (this.#bindings.has(pasid)) refuse(rules.nesting_bind_twice, { pasid });
     const binding: Binding = { pasid, tables: [] };
     call.tx.onAbort(() => this.#end(binding));
@@ -85,10 +110,26 @@ export class Nesting {
       const { unit } = device;
       if (unit.allocNested === undefined) refuse(rules.nesting_bind_unit, { unit: unit.name });
       const domain = unit.allocNested(device, parent, 0, new TableData(data));
-      binding.tables.push({ group, domain });
-      group.attachPasid(domain, device, pasid, { domain });
+      const handle = { domain };
+      binding.tables.push({ group, parent, handle });
+      this.#listen(domain, group);
+      if (pasid === IOMMU_NO_PASID) group.replace(domain, handle);
+      else group.attachPasid(domain, device, pasid, handle);
     }
     this.#bindings.set(pasid, binding);
+  }
+
+  /** Where all devices of a group can ask for pages, they may; faults that end a request are told in any case. */
+  #listen(domain: NestedDomain, { devices }: IommuGroup): void {
+    domain.faultHandler = (handle, fault) => this.#faults.get(fault.device)?.report(handle, fault);
+    if (devices.every((device) => device.capable('PAGE_REQUESTS')))
+      domain.iopfHandler = (group) => this.#deliver(group);
+  }
+
+  #deliver(group: PageFaultGroup): void {
+    const faults = this.#faults.get(group.device);
+    if (faults === undefined) respondGroup(group, PageResponseCode.INVALID);
+    else faults.deliver(group);
   }
 
   unbind(pasid: number): void {
@@ -99,9 +140,12 @@ export class Nesting {
   }
 
   #end({ pasid, tables }: Binding): void {
-    for (const { group, domain } of tables) {
-      if (group.handle(pasid)?.domain === domain) group.detachPasid(pasid);
-      domain.free();
+    for (const { group, parent, handle } of tables) {
+      const isAttached = group.handle(pasid) === handle;
+      if (isAttached && pasid === IOMMU_NO_PASID) group.replace(parent, { domain: parent });
+      else if (isAttached) group.detachPasid(pasid);
+      for (const faults of this.#faults.values()) faults.abandon(handle);
+      handle.domain.free();
     }
     tables.length = 0;
   }
@@ -115,7 +159,7 @@ export class Nesting {
     const wanted = granularity === u.IOMMU_INV_GRANU_DOMAIN ? null : this.#bindingOf(info);
     for (const binding of this.#bindings.values()) {
       if (wanted !== null && binding !== wanted) continue;
-      for (const { domain } of binding.tables) domain.invalidate?.(new OneEntry(info));
+      for (const { handle } of binding.tables) handle.domain.invalidate?.(new OneEntry(info));
     }
   }
 

@@ -1,7 +1,7 @@
 /** BARs: how large they are, and what their registers say to a user who sizes them (vfio_bar_fixup). */
 import { get32, put32 } from '../../base/bytes.js';
 import type { PciModel } from '../../bus/model.js';
-import * as r from './registers.js';
+import * as r from '../../bus/pci-registers.js';
 
 export const BARS = 6;
 const PAGE = 4096;

@@ -3,7 +3,7 @@
  * the user sees.
  */
 import type { ConfigSpace } from '../../bus/model.js';
-import * as r from './registers.js';
+import * as r from '../../bus/pci-registers.js';
 
 /** Not in a table: the capability itself says. */
 const VARIABLE = 0xff;

@@ -5,8 +5,8 @@
  */
 import { get16, get32, put16, put32, storeBytes, widthAt } from '../../base/bytes.js';
 import type { ConfigSpace } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import { capLength, extCapLength } from './config-lengths.js';
-import * as r from './registers.js';
 
 /** The header. */
 export const CAP_BASIC = 0;

@@ -3,7 +3,7 @@
  * (struct perm_bits and the tables of vfio_pci_config.c). All zero: readable, not writable, and read from the device.
  */
 import { storeBytes } from '../../base/bytes.js';
-import * as r from './registers.js';
+import * as r from '../../bus/pci-registers.js';
 
 /** How a piece of configuration space is accessed. */
 export type Access =

@@ -6,6 +6,7 @@
 import { get16, loadBytes, put16, storeBytes, widthAt } from '../../base/bytes.js';
 import { refuse } from '../../base/errno.js';
 import type { ConfigSpace } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import { CAP_BASIC, CAP_NONE, mapCapabilities, mapConfig, mapExtendedCapabilities } from './config-map.js';
 import { msiLength } from './config-lengths.js';
@@ -18,7 +19,6 @@ import {
   type Permissions,
 } from './config-perms.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 
 /** What writes to configuration space act on. */
 export interface ConfigActions {

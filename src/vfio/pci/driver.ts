@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
@@ -22,7 +23,6 @@ import { getInfo, getIrqInfo } from './info.js';
 import { PciRegions } from './regions.js';
 import { saveState } from './reset.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 import { matchToken, type TokenRole } from './token.js';
 
 /** What the model does not say. */
@@ -38,6 +38,8 @@ const D3HOT = 3;
 
 export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
   readonly irqs: PciIrqs;
+  readonly regionCount = v.VFIO_PCI_NUM_REGIONS;
+  readonly irqCount = v.VFIO_PCI_NUM_IRQS;
   readonly noCommandMemory: boolean;
   readonly regions: PciRegions;
   /** What is reset with it by a reset of the bus; null: it stands on a root bus. */
@@ -184,7 +186,7 @@ export class VfioPciDriver implements VfioDriver, ConfigActions, IrqOwner {
       case v.VFIO_DEVICE_IOEVENTFD:
         return this.#ioEventFds.set(user, arg);
       case v.VFIO_DEVICE_GET_INFO:
-        return getInfo(user, arg);
+        return getInfo(user, arg, device.extra);
       case v.VFIO_DEVICE_GET_IRQ_INFO:
         return getIrqInfo(user, arg, this.irqs);
       case v.VFIO_DEVICE_SET_IRQS:

@@ -2,6 +2,7 @@
 import { refuse } from '../../base/errno.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
+import { extraCounts, type ExtraRegions } from '../extra-regions.js';
 import type { PciIrqs } from './irqs.js';
 import { rules } from './rules.js';
 
@@ -9,14 +10,14 @@ const INFO_LEAST = v.vfio_device_info.endOf('num_irqs');
 const IRQ_LEAST = v.vfio_irq_info.endOf('count');
 
 /** vfio_pci_ioctl_get_info. No root port here completes atomic operations, so there is no capability to tell. */
-export function getInfo(user: UserMemory, arg: bigint): number {
+export function getInfo(user: UserMemory, arg: bigint, extra: ExtraRegions | null): number {
   const { argsz } = user.copyHead(v.vfio_device_info, arg, INFO_LEAST, rules.pci_info_unreadable);
   if (argsz < INFO_LEAST) refuse(rules.pci_info_size, { argsz, least: INFO_LEAST });
   const info = v.vfio_device_info.create({
     argsz,
     flags: v.VFIO_DEVICE_FLAGS_PCI | v.VFIO_DEVICE_FLAGS_RESET,
-    num_regions: v.VFIO_PCI_NUM_REGIONS,
-    num_irqs: v.VFIO_PCI_NUM_IRQS,
+    num_regions: v.VFIO_PCI_NUM_REGIONS + extraCounts(extra).regions,
+    num_irqs: v.VFIO_PCI_NUM_IRQS + extraCounts(extra).irqs,
   });
   const bytes = new Uint8Array(v.vfio_device_info.size);
   v.vfio_device_info.encode(info, bytes);

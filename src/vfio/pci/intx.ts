@@ -5,9 +5,9 @@
  */
 import type { Interrupts } from '../../bus/interrupts.js';
 import type { ConfigSpace } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { EventCounter } from '../../mem/task.js';
 import { Virqfd } from '../eventfd.js';
-import * as r from './registers.js';
 
 export class Intx {
   /** INTX_DISABLE as the user has it, which masks whatever else is said. */

@@ -2,13 +2,13 @@
 import { refuse } from '../../base/errno.js';
 import type { InterruptSink } from '../../bus/interrupts.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { EventCounter } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
 import { takeEventFd } from '../eventfd.js';
 import type { IrqSet } from '../irq-set.js';
 import { Intx } from './intx.js';
 import { Messages, type MessageKind } from './messages.js';
-import * as r from './registers.js';
 import { rules } from './rules.js';
 
 /** What of the device decides about its interrupts. */

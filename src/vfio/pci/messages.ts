@@ -1,10 +1,10 @@
 /** MSI and MSI-X (vfio_pci_intrs.c): an eventfd for each message that the user gave one. */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { EventCounter } from '../../mem/task.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import { takeEventFd } from '../eventfd.js';
-import * as r from './registers.js';
 import { rules } from './rules.js';
 
 export type MessageKind = 'msi' | 'msix';

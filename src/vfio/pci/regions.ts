@@ -4,6 +4,7 @@
  */
 import { refuse } from '../../base/errno.js';
 import type { PciModel } from '../../bus/model.js';
+import * as r from '../../bus/pci-registers.js';
 import type { StoreWidth } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
@@ -13,7 +14,6 @@ import { loadRegion, sharedPages, storeInto, storeRegion } from '../region-acces
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
 import { BARS, barLength, canMapBar, isMemoryBar } from './bars.js';
 import { rules } from './rules.js';
-import * as r from './registers.js';
 
 const READ_WRITE = v.VFIO_REGION_INFO_FLAG_READ | v.VFIO_REGION_INFO_FLAG_WRITE;
 /** A capability that is nothing but its header. */

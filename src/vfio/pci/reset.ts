@@ -3,7 +3,7 @@
  * its device finds BARs, bus mastering and interrupts as they were.
  */
 import type { ConfigSpace, PciModel } from '../../bus/model.js';
-import * as r from './registers.js';
+import * as r from '../../bus/pci-registers.js';
 
 /** Registers of capabilities that pci_save_state keeps: the capability, the offset, and the width. */
 type Saved = readonly [id: number, offset: number, width: 2 | 4];

@@ -5,7 +5,8 @@ import type { Region } from '../../bus/region.js';
 import type { UserMemory } from '../../iommufd/user-memory.js';
 import type { MmapRequest, SharedPages } from '../../mem/task.js';
 import * as v from '../../wire/uapi/vfio.gen.js';
-import type { VfioDriver } from '../driver.js';
+import type { OpenDevice, VfioDriver } from '../driver.js';
+import { extraCounts, type ExtraRegions } from '../extra-regions.js';
 import { readIrqSet } from '../irq-set.js';
 import { loadRegion, sharedPages, storeRegion } from '../region-access.js';
 import { indexOf, withinRegion, type RegionInfo } from '../region-info.js';
@@ -43,18 +44,22 @@ export class VfioPlatformDriver implements VfioDriver {
     this.#irq.close();
   }
 
-  get #irqs(): number {
+  get regionCount(): number {
+    return this.model.regions.length;
+  }
+
+  get irqCount(): number {
     return this.model.interrupts.capability.intx ? 1 : 0;
   }
 
-  ioctl(cmd: number, arg: bigint, user: UserMemory): number | null {
+  ioctl(cmd: number, arg: bigint, user: UserMemory, { device }: OpenDevice): number | null {
     switch (cmd) {
       case v.VFIO_DEVICE_GET_INFO:
-        return this.#getInfo(user, arg);
+        return this.#getInfo(user, arg, device.extra);
       case v.VFIO_DEVICE_GET_IRQ_INFO:
         return this.#getIrqInfo(user, arg);
       case v.VFIO_DEVICE_SET_IRQS:
-        this.#irq.set(readIrqSet(user, arg, this.#irqs, () => this.#irqs));
+        this.#irq.set(readIrqSet(user, arg, this.irqCount, () => this.irqCount));
         return 0;
       case v.VFIO_DEVICE_RESET:
         this.model.reset();
@@ -65,14 +70,14 @@ export class VfioPlatformDriver implements VfioDriver {
   }
 
   /** Only the first version of the struct is known. */
-  #getInfo(user: UserMemory, arg: bigint): number {
+  #getInfo(user: UserMemory, arg: bigint, extra: ExtraRegions | null): number {
     const { argsz } = user.copyHead(v.vfio_device_info, arg, INFO_LEAST, rules.platform_info_unreadable);
     if (argsz < INFO_LEAST) refuse(rules.platform_info_size, { argsz, least: INFO_LEAST });
     const info = v.vfio_device_info.create({
       argsz,
       flags: v.VFIO_DEVICE_FLAGS_PLATFORM | v.VFIO_DEVICE_FLAGS_RESET,
-      num_regions: this.model.regions.length,
-      num_irqs: this.#irqs,
+      num_regions: this.regionCount + extraCounts(extra).regions,
+      num_irqs: this.irqCount + extraCounts(extra).irqs,
     });
     const bytes = new Uint8Array(v.vfio_device_info.size);
     v.vfio_device_info.encode(info, bytes);
@@ -84,7 +89,7 @@ export class VfioPlatformDriver implements VfioDriver {
     const bytes = user.copyIn(arg, IRQ_LEAST, rules.platform_irq_info_unreadable);
     const { argsz, index } = v.vfio_irq_info.decode(bytes);
     if (argsz < IRQ_LEAST) refuse(rules.platform_irq_info_size, { argsz, least: IRQ_LEAST });
-    if (index >= this.#irqs) refuse(rules.platform_irq_info_index, { index });
+    if (index >= this.irqCount) refuse(rules.platform_irq_info_index, { index });
     v.vfio_irq_info.encode({ argsz, flags: IRQ_FLAGS, index, count: 1 }, bytes);
     user.copyOut(arg, bytes, rules.platform_irq_info_unwritable);
     return 0;

@@ -62,7 +62,17 @@ export const iommu_fault_prm = struct('iommu_fault_prm', 64, {
 });
 export type IommuFaultPrm = Infer<typeof iommu_fault_prm>;
 
-/** struct iommu_page_response, with the device behind it. */
+/** A response in a ring that serves one device. */
+export const iommu_page_response = struct('iommu_page_response', 24, {
+  argsz: u32(0),
+  version: u32(4),
+  flags: u32(8),
+  pasid: u32(12),
+  grpid: u32(16),
+  code: u32(20),
+});
+
+/** The same with the device behind it, where a ring serves many. */
 export const ioasid_page_response = struct('ioasid_page_response', 32, {
   argsz: u32(0),
   version: u32(4),
@@ -99,6 +109,7 @@ export const declared = {
   structs: [
     iommu_fault_unrecov,
     iommu_fault_prm,
+    iommu_page_response,
     ioasid_page_response,
     ioasid_fault_header,
     ioasid_response_header,

@@ -4,7 +4,8 @@
  * is not defined. Payloads are those of <linux/iommu.h> of that time, in the layout of v5.10 (`argsz` first) or of v5.7
  * (`version` first).
  */
-import { struct, u16, u32, u64, u8 } from '../struct.js';
+import { nested, struct, u16, u32, u64, u8 } from '../struct.js';
+import { vfio_info_cap_header } from './vfio.gen.js';
 
 /** For VFIO_SET_IOMMU and VFIO_CHECK_EXTENSION. */
 export const VFIO_TYPE1_NESTING_IOMMU = 6;
@@ -143,6 +144,58 @@ export const iommu_cache_invalidate_info_v57 = struct('iommu_cache_invalidate_in
   nb_granules: u64(40),
 });
 
+/** A device whose group is in a nesting container has regions of this type, and an interrupt that tells of them. */
+export const VFIO_REGION_TYPE_NESTED = 4;
+export const VFIO_REGION_SUBTYPE_NESTED_DMA_FAULT = 1;
+export const VFIO_REGION_SUBTYPE_NESTED_DMA_FAULT_RESPONSE = 2;
+export const VFIO_REGION_INFO_CAP_DMA_FAULT = 6;
+export const VFIO_REGION_INFO_CAP_DMA_FAULT_RESPONSE = 7;
+export const VFIO_IRQ_INFO_FLAG_CAPS = 16;
+export const VFIO_IRQ_INFO_CAP_TYPE = 3;
+export const VFIO_IRQ_TYPE_NESTED = 1;
+export const VFIO_IRQ_SUBTYPE_DMA_FAULT = 1;
+
+/** Page 0 of the fault region: the program writes tail. `lost` is ioasis' own. */
+const vfio_region_dma_fault = struct('vfio_region_dma_fault', 24, {
+  tail: u32(0),
+  entry_size: u32(4),
+  nb_entries: u32(8),
+  offset: u32(12),
+  head: u32(16),
+  lost: u32(20),
+});
+
+/** Page 0 of the response region: the program writes head. `refused` is ioasis' own. */
+const vfio_region_dma_fault_response = struct('vfio_region_dma_fault_response', 24, {
+  head: u32(0),
+  entry_size: u32(4),
+  nb_entries: u32(8),
+  offset: u32(12),
+  tail: u32(16),
+  refused: u32(20),
+});
+
+/** Of either region: which version its header and entries are of. */
+export const vfio_region_info_cap_fault = struct('vfio_region_info_cap_fault', 12, {
+  header: nested(vfio_info_cap_header)(0),
+  version: u32(8),
+});
+
+/** struct vfio_irq_info where flags has VFIO_IRQ_INFO_FLAG_CAPS. */
+export const vfio_irq_info_caps = struct('vfio_irq_info_caps', 24, {
+  argsz: u32(0),
+  flags: u32(4),
+  index: u32(8),
+  count: u32(12),
+  cap_offset: u32(16),
+});
+
+export const vfio_irq_info_cap_type = struct('vfio_irq_info_cap_type', 16, {
+  header: nested(vfio_info_cap_header)(0),
+  type: u32(8),
+  subtype: u32(12),
+});
+
 const constants = {
   VFIO_TYPE1_NESTING_IOMMU,
   VFIO_IOMMU_PASID_REQUEST,
@@ -174,6 +227,15 @@ const constants = {
   IOMMU_INV_ADDR_FLAGS_PASID,
   IOMMU_INV_ADDR_FLAGS_ARCHID,
   IOMMU_INV_ADDR_FLAGS_LEAF,
+  VFIO_REGION_TYPE_NESTED,
+  VFIO_REGION_SUBTYPE_NESTED_DMA_FAULT,
+  VFIO_REGION_SUBTYPE_NESTED_DMA_FAULT_RESPONSE,
+  VFIO_REGION_INFO_CAP_DMA_FAULT,
+  VFIO_REGION_INFO_CAP_DMA_FAULT_RESPONSE,
+  VFIO_IRQ_INFO_FLAG_CAPS,
+  VFIO_IRQ_INFO_CAP_TYPE,
+  VFIO_IRQ_TYPE_NESTED,
+  VFIO_IRQ_SUBTYPE_DMA_FAULT,
 };
 
 export const declared = {
@@ -186,6 +248,11 @@ export const declared = {
     iommu_gpasid_bind_data_v57,
     iommu_cache_invalidate_info,
     iommu_cache_invalidate_info_v57,
+    vfio_region_dma_fault,
+    vfio_region_dma_fault_response,
+    vfio_region_info_cap_fault,
+    vfio_irq_info_caps,
+    vfio_irq_info_cap_type,
   ],
   constants,
   enums: {},

@@ -2,8 +2,9 @@
 import { describe, expect, test } from 'vitest';
 import { RunList } from '../../../src/mem/runs.js';
 import { dice } from '../../dice.js';
-import { QueueWorld, pages, pasidIotlbInvalidate } from './queue-world.js';
-import { FS_LEAF, context, mapPage, pasidEntry } from './structures.js';
+import { FakeBacking } from '../../mem/fake-backing.js';
+import { QueueWorld, pages, pasidCacheInvalidate, pasidIotlbInvalidate } from './queue-world.js';
+import { FS_LEAF, FS_TABLE, context, mapPage, pasidEntry } from './structures.js';
 import { PASID, READ, SOURCE, WRITE } from './world.js';
 
 const PAGE = 0x1000n;
@@ -21,25 +22,65 @@ interface Space {
   readonly writable: boolean[];
 }
 
-function build(): Space {
+function build(frameOf = (page: number): number => page): Space {
   const world = new QueueWorld();
   const root = world.table();
   pasidEntry(world, context(world).entry, 1n, { first: root });
-  const frames = Array.from({ length: COUNT }, (_, page) => page);
-  frames.forEach((_, page) => mapPage(world, root, START + BigInt(page) * PAGE, leaf(page, true)));
+  const frames = Array.from({ length: COUNT }, (_, page) => frameOf(page));
+  frames.forEach((frame, page) => mapPage(world, root, START + BigInt(page) * PAGE, leaf(frame, true)));
   world.start();
   return { world, root, frames, writable: frames.map(() => true) };
+}
+
+/** What lies in client memory changes without a trace: here the lowest tables, and the queue. */
+class ClientWorld extends QueueWorld {
+  readonly base = this.memory.window(new FakeBacking(1), 0n, 0x4000n)![0]!.hpa;
+  override readonly queue = this.base;
+
+  constructor() {
+    super();
+    this.unit.write64(0x90, this.queue | 0x800n);
+  }
+}
+
+function buildGuest(): Space & { readonly world: ClientWorld; readonly entry: bigint } {
+  const world = new ClientWorld();
+  const root = world.table();
+  const { entry } = context(world);
+  pasidEntry(world, entry, 1n, { first: root });
+  for (const [index, iova] of [START, 0x1_0000_0000n].entries()) {
+    const [, , directory] = mapPage(world, root, iova, 0n);
+    world.put(directory!, (world.base + PAGE * BigInt(index + 1)) | FS_TABLE);
+  }
+  const frames = Array.from({ length: COUNT }, (_, page) => (page * 7) % 31);
+  const space = { world, root, entry, frames, writable: frames.map(() => true) };
+  frames.forEach((_, page) => putLeaf(space, page));
+  world.start();
+  return space;
+}
+
+function putLeaf({ world, frames, writable }: ReturnType<typeof buildGuest>, page: number): void {
+  const iova = START + BigInt(page) * PAGE;
+  const table = world.base + (iova < 0x1_0000_0000n ? PAGE : 2n * PAGE);
+  const frame = frames[page]!;
+  world.put(table + ((iova >> 12n) & 511n) * 8n, frame === null ? 0n : leaf(frame, writable[page]!));
 }
 
 const leaf = (frame: number, isWritable: boolean): bigint =>
   (HPA + BigInt(frame) * PAGE) | (isWritable ? FS_LEAF : FS_LEAF & ~RW);
 
 /** Asks for `length` bytes from `at` on; where each page of them was found, as far as it went. */
-function ask({ world }: Space, at: number, length: number, access: number): (bigint | 'refused')[] {
+function ask(
+  { world }: Space,
+  at: number,
+  length: number,
+  access: number,
+  pasid = PASID,
+): (bigint | 'refused')[] {
   const runs = new RunList();
   const { request } = world;
   const iova = START + BigInt(at);
-  Object.assign(request, { sourceId: SOURCE, pasid: PASID, access, addressType: 0 });
+  Object.assign(request, { sourceId: SOURCE, pasid, access, addressType: 0 });
   request.hi = Number(iova >> 32n);
   request.lo = Number(iova & 0xffff_ffffn) | 0;
   const isAnswered = world.unit.translateRuns(request, length, runs);
@@ -77,17 +118,23 @@ describe('runs', () => {
     }
   });
 
-  test('what is invalidated in the middle is asked for again, and what is not goes on as it was', () => {
-    const space = build();
+  test.each([
+    ['adjacent', COUNT, 1],
+    ['scattered', 16, 3],
+  ])('what is invalidated in the middle is asked for again, %s', (_, count, distance) => {
+    const space = build((page) => page * distance);
     const { world, root } = space;
-    for (let turn = 0; turn < 3; turn += 1) ask(space, 0, COUNT * 4096, READ);
-    const old = ask(space, 0, COUNT * 4096, READ);
+    const length = count * 4096;
+    for (let turn = 0; turn < 3; turn += 1) ask(space, 0, length, READ);
+    const old = ask(space, 0, length, READ);
     mapPage(world, root, START + 7n * PAGE, leaf(200, true));
-    expect(ask(space, 0, COUNT * 4096, READ)).toEqual(old);
+    // The first page has been looked at since, and the one that changed has not.
+    ask(space, 0, 64, READ);
+    expect(ask(space, 0, length, READ)).toEqual(old);
     expect(world.stale.map((hit) => hit.iova)).toEqual([START + 7n * PAGE]);
     world.submit(pasidIotlbInvalidate(3n), pages(START + 7n * PAGE));
     space.frames[7] = 200;
-    expect(ask(space, 0, COUNT * 4096, READ)).toEqual(expected(space, 0, COUNT * 4096, READ));
+    expect(ask(space, 0, length, READ)).toEqual(expected(space, 0, length, READ));
   });
 
   test('agrees with the tables after any changes that are told', () => {
@@ -110,5 +157,57 @@ describe('runs', () => {
       expect(ask(space, at, length, access)).toEqual(expected(space, at, length, access));
       world.faults();
     }
+  });
+
+  test('the same buffers again, scattered, agree after changes that only the queue tells of', () => {
+    const next = dice(2);
+    const space = buildGuest();
+    const { world, frames, writable } = space;
+    const buffers = Array.from({ length: 6 }, () => {
+      const at = next(20 * 4096);
+      return { at, length: 4 * 4096 + next(12 * 4096), access: next(2) === 0 ? READ : WRITE };
+    });
+    // Two that begin alike.
+    buffers.push({ ...buffers[0]!, length: buffers[0]!.length - 1 });
+    buffers.push({ ...buffers[1]!, access: READ }, { ...buffers[1]!, access: WRITE });
+    for (let step = 0; step < 3000; step += 1) {
+      if (next(6) === 0) {
+        const page = next(COUNT);
+        frames[page] = next(40) === 0 ? null : next(1000);
+        writable[page] = next(6) > 0;
+        putLeaf(space, page);
+        world.submit(pasidIotlbInvalidate(3n), pages(START + BigInt(page) * PAGE));
+      }
+      const { at, length, access } = buffers[next(buffers.length)]!;
+      expect(ask(space, at, length, access)).toEqual(expected(space, at, length, access));
+      world.faults();
+    }
+  });
+
+  test('a buffer is known by its address space too', () => {
+    const space = buildGuest();
+    const { world } = space;
+    const other = world.table();
+    pasidEntry(world, context(world, { pasid: 4 }).entry, 1n, { first: other });
+    const frames = Array.from({ length: 16 }, (_, page) => (page * 5) % 17);
+    frames.forEach((frame, page) => mapPage(world, other, START + BigInt(page) * PAGE, leaf(frame, true)));
+    for (let turn = 0; turn < 3; turn += 1) {
+      for (const [pasid, from] of [
+        [PASID, space],
+        [4, { ...space, frames }],
+      ] as const) {
+        const answers = [0, 1, 2].map(() => ask(space, 0, 65536, READ, pasid));
+        expect(answers).toEqual([0, 1, 2].map(() => expected(from, 0, 65536, READ)));
+      }
+    }
+  });
+
+  test('a buffer that is known is refused like any other once its PASID entry is gone', () => {
+    const space = buildGuest();
+    const { world } = space;
+    for (let turn = 0; turn < 3; turn += 1) ask(space, 0, 65536, READ);
+    world.put(space.entry, 0n);
+    world.submit(pasidCacheInvalidate(1n));
+    expect(ask(space, 0, 65536, READ)).toEqual(['refused']);
   });
 });

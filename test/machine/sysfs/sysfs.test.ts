@@ -1,6 +1,6 @@
 /** What a machine shows below /sys, and what becomes of it when it is written to. */
+import * as r from '../../../src/bus/pci-registers.js';
 import { describe, expect, test } from 'vitest';
-import { HEADER } from '../../../src/bus/pci-config.js';
 import * as v from '../../../src/wire/uapi/vfio.gen.js';
 import { scene } from '../vtd-machine.js';
 import { Sys } from './world.js';
@@ -42,8 +42,8 @@ describe('the tree', () => {
     const { model } = sys.machine.device(PF);
     const { config } = model as unknown as { config: { read(at: number, length: number): number } };
     expect(sys.read(`${device(PF)}/vendor`)).toBe('0x8086\n');
-    expect(Number(sys.read(`${device(PF)}/device`))).toBe(config.read(HEADER.device, 2));
-    expect(Number(sys.read(`${device(PF)}/class`))).toBe(config.read(HEADER.revision, 4) >>> 8);
+    expect(Number(sys.read(`${device(PF)}/device`))).toBe(config.read(r.PCI_DEVICE_ID, 2));
+    expect(Number(sys.read(`${device(PF)}/class`))).toBe(config.read(r.PCI_CLASS_REVISION, 4) >>> 8);
     const bytes = sys.bytes(`${device(PF)}/config`);
     expect(bytes.length).toBe(4096);
     for (let at = 0; at < bytes.length; at++) expect(bytes[at]).toBe(config.read(at, 1));
@@ -118,10 +118,10 @@ describe('a function', () => {
     const sys = machine();
     sys.poke(`${device(PF)}/config`, Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x06, 0x00), 0);
     expect([...sys.bytes(`${device(PF)}/config`).subarray(0, 6)]).toEqual([0x86, 0x80, 0x21, 0x20, 6, 0]);
-    sys.poke(`${device(PF)}/config`, Uint8Array.of(0x5a), HEADER.interruptLine);
+    sys.poke(`${device(PF)}/config`, Uint8Array.of(0x5a), r.PCI_INTERRUPT_LINE);
     expect(sys.read(`${device(PF)}/irq`)).toBe('90\n');
     sys.write(`${device(PF)}/reset`, '1');
-    expect(sys.bytes(`${device(PF)}/config`)[HEADER.command]).toBe(0);
+    expect(sys.bytes(`${device(PF)}/config`)[r.PCI_COMMAND]).toBe(0);
   });
 
   test('is taken off the bus, and found again', () => {

@@ -1,6 +1,8 @@
 /* Processes in odd states, one a run: what works on Linux with a descriptor works here too. */
 #include "robust.h"
 #include <grp.h>
+#include <semaphore.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 
 static const char *self;
@@ -153,6 +155,81 @@ static void started(int queue)
 	CHECK(fstat(queue, &status) == 0 && !S_ISFIFO(status.st_mode));
 }
 
+/* The next image has no pipe, and takes the queue of its parent, which it may unless Yama says no. */
+static void handed(void)
+{
+	struct iommu_fault_alloc alloc = { .size = sizeof(alloc) };
+	int fd = iommu_open(), null = open("/dev/null", O_RDWR);
+	char queue[16], parent[16];
+	pid_t pid;
+
+	CHECK(ioctl(fd, IOMMU_FAULT_QUEUE_ALLOC, &alloc) == 0);
+	snprintf(queue, sizeof(queue), "%u", alloc.out_fault_fd);
+	snprintf(parent, sizeof(parent), "%d", (int)getpid());
+	if ((pid = fork()) == 0) {
+		for (int i = 0; i < 3; i++)
+			dup2(null, i);
+		close_range(3, ~0u, 0);
+		execl(self, self, "started", queue, parent, (char *)NULL);
+	}
+	await(pid);
+}
+
+static int taken(pid_t parent, int fd)
+{
+	int process = (int)syscall(SYS_pidfd_open, parent, 0), got = pidfd_getfd(process, fd, 0);
+
+	if (got < 0 && errno == EPERM)
+		_exit(0);
+	return got;
+}
+
+/* A child of vfork redirects its standard output; its parent's stream is not meant. */
+static void redirected(void)
+{
+	int fd = iommu_open();
+	FILE *before = stdout;
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		dup2(fd, 1);
+		_exit(0);
+	}
+	await(pid);
+	CHECK(stdout == before);
+	CHECK(dup2(fd, 1) == 1 && fputs("x", stdout) >= 0);
+	REFUSED(fflush(stdout), EINVAL);
+}
+
+enum { THOUSANDS = 4200 };
+static sem_t all_have_called;
+
+static void *stays(void *fd)
+{
+	CHECK(works((int)(intptr_t)fd));
+	CHECK(sem_wait(&all_have_called) == 0);
+	return NULL;
+}
+
+/* More threads than there are connections for. */
+static void thousands(void)
+{
+	static pthread_t threads[THOUSANDS];
+	int fd = iommu_open(), count = 0;
+	pthread_attr_t small;
+
+	CHECK(sem_init(&all_have_called, 0, 0) == 0);
+	CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 16384) == 0);
+	while (count < THOUSANDS && pthread_create(&threads[count], &small, stays, (void *)(intptr_t)fd) == 0)
+		count++;
+	CHECK(works(fd));
+	for (int i = 0; i < count; i++)
+		CHECK(sem_post(&all_have_called) == 0);
+	for (int i = 0; i < count; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	CHECK(works(fd));
+}
+
 static void over_everything(void)
 {
 	int fd = iommu_open();
@@ -178,12 +255,13 @@ int main(int argc, char **argv)
 	} states[] = {
 		{ "vforked", vforked },	      { "full-table", full_table }, { "no-privileges", no_privileges },
 		{ "rooted", rooted },	      { "daemonized", daemonized }, { "high-descriptor", high_descriptor },
-		{ "over-everything", over_everything },
+		{ "over-everything", over_everything }, { "handed", handed }, { "redirected", redirected },
+		{ "thousands", thousands },
 	};
 
 	self = argv[0];
 	if (argc > 2)
-		return started(atoi(argv[2])), 0;
+		return started(argc > 3 ? taken(atoi(argv[3]), atoi(argv[2])) : atoi(argv[2])), 0;
 	for (size_t i = 0; argc > 1 && i < sizeof(states) / sizeof(states[0]); i++)
 		if (strcmp(argv[1], states[i].name) == 0)
 			return states[i].run(), 0;

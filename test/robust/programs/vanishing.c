@@ -1,6 +1,7 @@
 /* Memory that goes away, shrinks or was never there, under mappings and under a device: an errno, never a signal. */
 #include "robust.h"
 #include <linux/falloc.h>
+#include <linux/userfaultfd.h>
 
 #define PAGE 4096
 #define PAGES 16
@@ -143,6 +144,50 @@ static void scattered(void)
 	munmap(at, 2 * count * PAGE);
 }
 
+static char *provided_by(int provider)
+{
+	char *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range = { (uintptr_t)at, PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	CHECK(ioctl(provider, UFFDIO_API, &api) == 0 && ioctl(provider, UFFDIO_REGISTER, &range) == 0);
+	return at;
+}
+
+static void *provides(void *provider)
+{
+	static char page[PAGE] = "provided";
+	struct uffd_msg message;
+	struct uffdio_copy copy = { .src = (uintptr_t)page, .len = PAGE };
+
+	CHECK(read((int)(intptr_t)provider, &message, sizeof(message)) == sizeof(message));
+	copy.dst = message.arg.pagefault.address;
+	CHECK(ioctl((int)(intptr_t)provider, UFFDIO_COPY, &copy) == 0);
+	return NULL;
+}
+
+/* Pages that the program itself provides: not for a device if only for its own accesses, and else when they come. */
+static void provided(void)
+{
+	int for_program = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	int for_all = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	pthread_t provider;
+	uint64_t iova;
+	char byte;
+
+	if (for_program >= 0) {
+		CHECK(map(fd, ioas, provided_by(for_program), PAGE, &iova) == 0);
+		REFUSED(reads(iova, &byte), EFAULT);
+		REFUSED(writes(iova, 1), EFAULT);
+	}
+	if (for_all < 0)
+		return;
+	CHECK(map(fd, ioas, provided_by(for_all), PAGE, &iova) == 0);
+	CHECK(pthread_create(&provider, NULL, provides, (void *)(intptr_t)for_all) == 0);
+	CHECK(reads(iova, &byte) == 0 && byte == 'p');
+	CHECK(pthread_join(provider, NULL) == 0);
+}
+
 int main(void)
 {
 	fd = iommu_open();
@@ -154,5 +199,6 @@ int main(void)
 	never_there();
 	vast();
 	scattered();
+	provided();
 	return 0;
 }

@@ -82,6 +82,8 @@ export class VtdDevice implements DmaDevice {
         return capabilities.dirtyTracking;
       case 'PCI_ATS_SUPPORTED':
         return this.atsEnabled;
+      case 'PAGE_REQUESTS':
+        return this.priEnabled;
     }
   }
 

@@ -81,13 +81,15 @@ function tell(unit: VtdUnit, fault: FaultRecord): void {
   const device = unit.deviceBySource(fault.sourceId);
   const handle = device?.group.handle(fault.pasid < 0 ? IOMMU_NO_PASID : fault.pasid) ?? null;
   if (device === null || handle === null) return;
-  tellOwner(handle, fault);
+  tellOwner(device, handle, fault);
   tellGuest(device, handle.domain, fault);
 }
 
 /** Whoever owns the table that the request went by. */
-function tellOwner(handle: AttachHandle, { reason, isRead, pasid, address, access }: FaultRecord): void {
+function tellOwner(device: VtdDevice, handle: AttachHandle, fault: FaultRecord): void {
+  const { reason, isRead, pasid, address, access } = fault;
   handle.domain.faultHandler?.(handle, {
+    device,
     reason: neutralReason(reason),
     pasid: pasid < 0 ? null : pasid,
     perm:

@@ -1,4 +1,4 @@
-/** Offsets and bits of configuration space that VFIO looks at, with the names of <linux/pci_regs.h>. */
+/** Offsets and bits of configuration space, with the names of <linux/pci_regs.h>. */
 
 export const PCI_CFG_SPACE_SIZE = 256;
 export const PCI_STD_HEADER_SIZEOF = 64;
@@ -9,16 +9,23 @@ export const PCI_COMMAND = 0x04;
 export const PCI_COMMAND_IO = 0x1;
 export const PCI_COMMAND_MEMORY = 0x2;
 export const PCI_COMMAND_MASTER = 0x4;
+export const PCI_COMMAND_PARITY = 0x40;
+export const PCI_COMMAND_SERR = 0x100;
 export const PCI_COMMAND_INTX_DISABLE = 0x400;
 export const PCI_STATUS = 0x06;
+export const PCI_STATUS_INTERRUPT = 0x8;
 export const PCI_STATUS_CAP_LIST = 0x10;
+export const PCI_CLASS_REVISION = 0x08;
 export const PCI_CACHE_LINE_SIZE = 0x0c;
 export const PCI_LATENCY_TIMER = 0x0d;
+export const PCI_HEADER_TYPE = 0x0e;
 export const PCI_BIST = 0x0f;
 export const PCI_BASE_ADDRESS_0 = 0x10;
 export const PCI_BASE_ADDRESS_SPACE_IO = 0x1;
 export const PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x4;
 export const PCI_BASE_ADDRESS_MEM_PREFETCH = 0x8;
+export const PCI_SUBSYSTEM_VENDOR_ID = 0x2c;
+export const PCI_SUBSYSTEM_ID = 0x2e;
 export const PCI_ROM_ADDRESS = 0x30;
 export const PCI_CAPABILITY_LIST = 0x34;
 export const PCI_INTERRUPT_LINE = 0x3c;
@@ -41,12 +48,14 @@ export const PCI_CAP_ID_AF = 0x13;
 
 export const PCI_EXT_CAP_ID_ERR = 0x01;
 export const PCI_EXT_CAP_ID_VC = 0x02;
+export const PCI_EXT_CAP_ID_DSN = 0x03;
 export const PCI_EXT_CAP_ID_PWR = 0x04;
 export const PCI_EXT_CAP_ID_MFVC = 0x08;
 export const PCI_EXT_CAP_ID_VC9 = 0x09;
 export const PCI_EXT_CAP_ID_VNDR = 0x0b;
 export const PCI_EXT_CAP_ID_ACS = 0x0d;
 export const PCI_EXT_CAP_ID_ATS = 0x0f;
+export const PCI_EXT_CAP_ID_SRIOV = 0x10;
 export const PCI_EXT_CAP_ID_PRI = 0x13;
 export const PCI_EXT_CAP_ID_REBAR = 0x15;
 export const PCI_EXT_CAP_ID_DPA = 0x16;
