@@ -17,7 +17,7 @@ const REACHABLE = [
   0x84, 0x85, 0x87, 0x90,
 ];
 
-test(`${CASES} hostile tables`, () => {
+test(`${CASES} hostile tables`, { timeout: 30 * 60_000 }, () => {
   const random = new Random(Number(process.env['IOASIS_SEED'] ?? 20_260_801));
   const world = new HostileWorld(random);
   const { memory, unit, request } = world;
