@@ -112,9 +112,10 @@ export function startMemcpy(
   size: number,
   spread: number,
   total: number,
+  ...file: readonly string[]
 ): Promise<BatchClient> {
   return BatchClient.start(
-    [program('memcpy-client'), kind, String(size), String(spread), String(total)],
+    [program('memcpy-client'), kind, String(size), String(spread), String(total), ...file],
     null,
   );
 }
