@@ -5,6 +5,7 @@ import type { LivePages } from '../mem/live-space.js';
 import type { ClientProcess } from './client.js';
 import { type Link, outboxReply } from './link.js';
 import { ProcessPages } from './live-pages.js';
+import { mayReach } from './reach.js';
 
 /** What a call needs of the server: making a token for a file and finding the file of a descriptor. */
 export interface Descriptors {
@@ -100,9 +101,10 @@ export class Call implements Task {
     this.link.closeRemote(fd);
   }
 
-  processPages(pidfd: number): LivePages | null {
+  processPages(pidfd: number): LivePages | 'forbidden' | null {
     const client = pidfd === -1 ? this.client : this.#descriptors.findProcess(this, pidfd);
-    return client === null ? null : new ProcessPages(client.pid, client.space);
+    if (client === null) return null;
+    return mayReach(this.client.pid, client.pid) ? new ProcessPages(client.pid, client.space) : 'forbidden';
   }
 
   fileOf(fd: number): OpenFile | ForeignFile | null {

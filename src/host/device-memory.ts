@@ -28,6 +28,11 @@ class DeviceMemory implements Backing {
     this.#pieces = [...kept, made];
   }
 
+  /** Whoever has it mapped for DMA still reaches nothing: the engine's memory is soon somebody else's. */
+  end(): void {
+    this.#pieces = [];
+  }
+
   #pieceAt(offset: bigint, length: number): Piece | undefined {
     return this.#pieces.find((piece) => covers(piece, Number(offset), length));
   }
@@ -91,10 +96,12 @@ export function noteDeviceMemory(fd: number, start: number, pages: SharedPages):
   memory.add({ start, pages });
 }
 
-/** `fd` will be closed: no client can map it any more. */
+/** `fd` will be closed: no client can map it any more, and what devices have mapped of it is gone. */
 export function forgetDeviceMemory(fd: number): void {
   const key = keyOf(fd);
-  if (key !== null) known.delete(key);
+  if (key === null) return;
+  known.get(key)?.end();
+  known.delete(key);
 }
 
 /** What is behind an area of a client, if that is memory of a device. */

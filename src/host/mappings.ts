@@ -15,6 +15,10 @@ const F_SEAL_FUTURE_WRITE = 16;
 /** Memory of {@link allocateShared}, by its buffer. */
 const ownMemory = new Map<ArrayBufferLike, { readonly block: sys.Block; readonly fd: number }>();
 const spares = new Spares();
+const most = sys.mostDescriptors();
+
+/** Part of our descriptors that memory does not take: clients need some to come to us. */
+const KEPT_PART = 4;
 
 /** A memfd of `length` zero bytes, for good; or -errno. */
 export function makeMemfd(length: number): number {
@@ -33,7 +37,9 @@ export function makeMemfd(length: number): number {
 export function allocateShared(length: number): Uint8Array | null {
   const fd = makeMemfd(length);
   if (fd < 0) return null;
-  const block = mapAgain(length, fd);
+  // The lowest that is free: that many are in use.
+  const isSpare = fd < most - Math.floor(most / KEPT_PART);
+  const block = isSpare ? mapAgain(length, fd) : null;
   if (block === null) {
     sys.close(fd);
     return null;

@@ -230,7 +230,13 @@ export const ioUringUnregister = (fd: number, what: number): number =>
   syscall6(SYS_io_uring_register, fd, what, 0, 0, 0, 0);
 
 const limits = allocate(16);
+const RLIMIT_NOFILE = 7;
 const RLIMIT_MEMLOCK = 8;
+/** How many descriptors we may have. */
+export function mostDescriptors(): number {
+  return prlimitNative(0, RLIMIT_NOFILE, 0, limits.address) < 0 ? 0x7fffffff : limits.view.getUint32(0, true);
+}
+
 /** Soft RLIMIT_MEMLOCK of a process in bytes (2^64-1: none), or null when it may not be asked. */
 export function memlockLimit(pid: number): bigint | null {
   return prlimitNative(pid, RLIMIT_MEMLOCK, 0, limits.address) < 0 ? null : limits.view.getBigUint64(0, true);

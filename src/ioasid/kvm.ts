@@ -111,7 +111,9 @@ export class VirtualMachine extends KvmFileCommon {
   /** Its memory as devices see it, for its own process. */
   addressSpace(task: Task): LivePages | null {
     const process = task.mm === this.#owner ? task.processPages(-1) : null;
-    return process === null ? null : new GuestPages(`virtual machine ${this.#number}`, this.slots, process);
+    return process === null || process === 'forbidden'
+      ? null
+      : new GuestPages(`virtual machine ${this.#number}`, this.slots, process);
   }
 
   override release(): void {

@@ -13,4 +13,9 @@ export const rules = catalogue({
   owned_kvm_kind: ['EINVAL', 'descriptor {kvm_fd} is {file}, no virtual machine'],
   owned_kvm_process: ['EIO', 'the virtual machine of descriptor {kvm_fd} belongs to another process'],
   owned_process: ['EBADF', 'descriptor {pidfd} names no process that is known here'],
+  owned_process_forbidden: [
+    'EPERM',
+    'the caller may not have the memory of the process of descriptor {pidfd}',
+  ],
+  owned_spaces: ['ENOMEM', 'no place for {name} beside a million address spaces that have owners'],
 });

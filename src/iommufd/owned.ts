@@ -83,7 +83,8 @@ export function allocUserTable(call: Call, device: Device, data: UserData): Hwpt
 }
 
 function processPages({ task }: Call, pidfd: number): LivePages {
-  return task.processPages(pidfd) ?? refuse(rules.owned_process, { pidfd });
+  const pages = task.processPages(pidfd) ?? refuse(rules.owned_process, { pidfd });
+  return pages === 'forbidden' ? refuse(rules.owned_process_forbidden, { pidfd }) : pages;
 }
 
 function machinePages({ task }: Call, fd: number): LivePages {
@@ -98,7 +99,9 @@ function machinePages({ task }: Call, fd: number): LivePages {
 }
 
 function liveSpace(call: Call, pages: LivePages): LiveSpace {
-  const space = new LiveSpace(pages, call.env.physical);
+  const { physical } = call.env;
+  if (physical.providers.isFull) refuse(rules.owned_spaces, { name: pages.name });
+  const space = new LiveSpace(pages, physical);
   call.tx.onAbort(() => space.release());
   return space;
 }

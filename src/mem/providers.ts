@@ -47,9 +47,14 @@ export class Providers {
   readonly #byFrame = new Map<number, AddressSpaceProvider>();
   #next = 0;
 
+  /** There is no frame for another. */
+  get isFull(): boolean {
+    return this.#byFrame.size === PROVIDERS;
+  }
+
   /** Gives `provider` a frame to be pointed at. */
   add(provider: AddressSpaceProvider): number {
-    if (this.#byFrame.size === PROVIDERS) throw new Bug('a million address spaces without tables');
+    if (this.isFull) throw new Bug('a million address spaces without tables');
     while (this.#byFrame.has(PROVIDER_FIRST_FRAME + this.#next)) this.#next = (this.#next + 1) % PROVIDERS;
     const frame = PROVIDER_FIRST_FRAME + this.#next;
     this.#next = (this.#next + 1) % PROVIDERS;

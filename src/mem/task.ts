@@ -34,9 +34,9 @@ export interface Task {
   fileOf(fd: number): OpenFile | ForeignFile | null;
   /**
    * The pages of a process as they are from moment to moment: the caller's own where `pidfd` is -1. Null: that descriptor
-   * names no process that is known here.
+   * names no process that is known here. 'forbidden': the caller may not have that process's memory.
    */
-  processPages(pidfd: number): LivePages | null;
+  processPages(pidfd: number): LivePages | 'forbidden' | null;
 }
 
 /** A file of the engine's own. `host/` makes a descriptor for it and calls these; all throw Errno. */

@@ -176,6 +176,9 @@ const unreachable: Readonly<Record<string, string>> = {
   kvm_descriptors: 'a client in this process has a million descriptors',
   owned_unit: 'VT-d has such tables; the mock, which has none, has no devices for VFIO',
   owned_user_unit: 'as above',
+  owned_process_forbidden:
+    'clients in this process have no users; test/robust/owners.test.ts has a program of another',
+  owned_spaces: 'it takes a million; test/mem/providers.test.ts',
   owned_kvm_process: 'a machine of another process is refused by its own file first',
 };
 
