@@ -1,5 +1,6 @@
 /** Three ways to a device's DMA, each with the same few verbs: what is refused throws Errno. */
 import type { LocalClient } from '../../src/machine/local-client.js';
+import type { OpenFile } from '../../src/mem/task.js';
 import type { Struct } from '../../src/wire/struct.js';
 import * as d from '../../src/wire/uapi/ioasis-dma.js';
 import * as i from '../../src/wire/uapi/ioasid.js';
@@ -11,22 +12,63 @@ const PAGE = 4096n;
 const READ_WRITE = 3;
 const CONFIG = BigInt(v.VFIO_PCI_CONFIG_REGION_INDEX) << 40n;
 
-/** 'kernel': mappings fill it. 'sva': it is the client's own address space. */
-export type Kind = 'kernel' | 'sva';
+/** Whose table: ioasis', the caller's own address space, a machine's of the caller, or one that the caller writes. */
+export type Kind = 'kernel' | 'sva' | 'kvm' | 'user' | 'nested';
+
+/** What the last three kinds want to know. */
+export interface TableOfProgram {
+  /** The machine's descriptor. */
+  readonly vm?: number;
+  /** Address of the root. */
+  readonly root?: bigint;
+  /** On which table of ioasis' it stands. */
+  readonly parent?: number;
+}
+
+/** A table in VT-d's first-stage format. */
+function firstStage(pgtbl_addr: bigint): Uint8Array {
+  const bytes = new Uint8Array(u.iommu_hwpt_vtd_s1.size);
+  u.iommu_hwpt_vtd_s1.encode(u.iommu_hwpt_vtd_s1.create({ pgtbl_addr, addr_width: 48 }), bytes);
+  return bytes;
+}
+
+/** One page of it is not what it was. */
+function changedPage(addr: bigint): Uint8Array {
+  const bytes = new Uint8Array(u.iommu_hwpt_vtd_s1_invalidate.size);
+  u.iommu_hwpt_vtd_s1_invalidate.encode({ addr, npages: 1n, flags: 0, __reserved: 0 }, bytes);
+  return bytes;
+}
+
+const changedPages = (entry: Uint8Array, data_uptr: bigint) => ({
+  data_type: u.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
+  data_uptr,
+  entry_len: entry.length,
+  entry_num: 1,
+});
 
 /** A file with address spaces, and the files of devices whose DMA belongs to it. Devices are numbered from 0. */
 export abstract class Door {
   readonly devices = new Map<number, number>();
+  /** Who makes calls: the client that opened the files, or one that was given them. */
+  caller: LocalClient;
 
-  constructor(readonly client: LocalClient) {}
+  constructor(readonly client: LocalClient) {
+    this.caller = client;
+  }
+
+  #ioctl(fd: number, cmd: number, at: bigint): void {
+    const { client, caller } = this;
+    if (caller === client) client.ioctl(fd, cmd, at);
+    else (client.fileOf(fd) as OpenFile).ioctl(cmd, at, caller);
+  }
 
   protected call<T>(fd: number, cmd: number, struct: Struct<T>, values: Partial<T>): T {
-    const { memory } = this.client;
+    const { memory } = this.caller;
     const bytes = new Uint8Array(struct.size);
     struct.encode(struct.create({ argsz: struct.size, size: struct.size, ...values } as Partial<T>), bytes);
     const at = memory.store(bytes);
     try {
-      this.client.ioctl(fd, cmd, at);
+      this.#ioctl(fd, cmd, at);
       return struct.decode(memory.load(at, struct.size));
     } finally {
       memory.free(at);
@@ -35,11 +77,12 @@ export abstract class Door {
 
   /** With a value on the side. */
   protected stored<T>(bytes: Uint8Array, act: (at: bigint) => T): T {
-    const at = this.client.memory.store(bytes);
+    const { memory } = this.caller;
+    const at = memory.store(bytes);
     try {
       return act(at);
     } finally {
-      this.client.memory.free(at);
+      memory.free(at);
     }
   }
 
@@ -49,9 +92,11 @@ export abstract class Door {
   }
 
   abstract bind(device: number): void;
-  abstract make(kind: Kind, device: number): number;
+  abstract make(kind: Kind, device: number, table: TableOfProgram): number;
   abstract map(id: number, iova: bigint, va: bigint): void;
   abstract unmap(id: number, iova: bigint): void;
+  /** What is cached of a page of a program's table. */
+  abstract invalidate(id: number, iova: bigint): void;
   abstract destroy(id: number): void;
   /** `pasid` 0: the device as a whole. */
   abstract attach(device: number, pasid: number, id: number): void;
@@ -95,6 +140,11 @@ abstract class FileDoor extends Door {
     this.taken(device, fd);
   }
 
+  override unbind(device: number): void {
+    super.unbind(device);
+    this.ids.delete(device);
+  }
+
   close(): void {
     for (const device of [...this.devices.keys()]) this.unbind(device);
     this.client.close(this.fd);
@@ -106,10 +156,30 @@ export class IoasidDoor extends FileDoor {
     super(client, '/dev/ioasid');
   }
 
-  make(kind: Kind): number {
+  make(kind: Kind, _device: number, { vm, root = 0n, parent }: TableOfProgram): number {
+    const { fd } = this;
+    if (kind === 'kernel') return this.call(fd, i.ALLOC_IOASID, i.alloc_ioasid, {}).out_ioasid;
     if (kind === 'sva')
-      return this.call(this.fd, i.ALLOC_IOASID_SVA, i.alloc_ioasid_sva, { pidfd: -1 }).out_ioasid;
-    return this.call(this.fd, i.ALLOC_IOASID, i.alloc_ioasid, {}).out_ioasid;
+      return this.call(fd, i.ALLOC_IOASID_SVA, i.alloc_ioasid_sva, { pidfd: -1 }).out_ioasid;
+    if (kind === 'kvm')
+      return this.call(fd, i.ALLOC_IOASID_KVM, i.alloc_ioasid_kvm, { fd: vm ?? -1 }).out_ioasid;
+    return this.stored(firstStage(root), (data_uptr) => {
+      const table = { format: u.IOMMU_HWPT_DATA_VTD_S1, data_len: u.iommu_hwpt_vtd_s1.size, data_uptr };
+      if (kind === 'user')
+        return this.call(fd, i.ALLOC_IOASID_USER_PAGE_TABLE, i.alloc_ioasid_user_page_table, table)
+          .out_ioasid;
+      const nested = { ...table, parent: parent ?? 0 };
+      return this.call(fd, i.ALLOC_IOASID_NESTED_PAGE_TABLE, i.alloc_ioasid_nested_page_table, nested)
+        .out_ioasid;
+    });
+  }
+
+  invalidate(ioasid: number, iova: bigint): void {
+    const entry = changedPage(iova);
+    this.stored(entry, (at) => {
+      const values = { ioasid, ...changedPages(entry, at) };
+      this.call(this.fd, i.INVALIDATE_IOASID, i.invalidate_ioasid, values);
+    });
   }
 
   map(ioasid: number, iova: bigint, user_va: bigint): void {
@@ -153,12 +223,49 @@ export class IommuDoor extends FileDoor {
     return this.call(this.fd, u.IOMMU_HWPT_ALLOC, u.iommu_hwpt_alloc, { dev_id, ...values }).out_hwpt_id;
   }
 
-  make(kind: Kind, device: number): number {
-    if (kind === 'sva') {
-      const data = new Uint8Array(new Int32Array([-1, 0]).buffer);
-      const data_type = o.IOASIS_HWPT_DATA_SVA;
-      return this.stored(data, (data_uptr) => this.#alloc(device, { data_type, data_len: 8, data_uptr }));
+  /** With data of some type. */
+  #allocWith(
+    device: number,
+    data_type: number,
+    data: Uint8Array,
+    values: Partial<u.IommuHwptAlloc> = {},
+  ): number {
+    const data_len = data.length;
+    return this.stored(data, (data_uptr) =>
+      this.#alloc(device, { data_type, data_len, data_uptr, ...values }),
+    );
+  }
+
+  /** The page table that shows an IOAS, on which others may stand. */
+  #tableOf(id: number, device: number): number {
+    const flags = u.IOMMU_HWPT_ALLOC_PASID | u.IOMMU_HWPT_ALLOC_NEST_PARENT;
+    const table = this.#tables.get(id) ?? this.#alloc(device, { flags, pt_id: id });
+    this.#tables.set(id, table);
+    return table;
+  }
+
+  make(kind: Kind, device: number, { vm = -1, root = 0n, parent = 0 }: TableOfProgram): number {
+    const words = (...values: number[]): Uint8Array => new Uint8Array(new Int32Array(values).buffer);
+    if (kind === 'sva') return this.#allocWith(device, o.IOASIS_HWPT_DATA_SVA, words(-1, 0));
+    if (kind === 'kvm') return this.#allocWith(device, o.IOASIS_HWPT_DATA_KVM, words(vm, 0));
+    if (kind === 'nested') {
+      const pt_id = this.#tables.has(parent) ? this.#tableOf(parent, device) : parent;
+      const flags = u.IOMMU_HWPT_ALLOC_PASID;
+      return this.#allocWith(device, u.IOMMU_HWPT_DATA_VTD_S1, firstStage(root), { pt_id, flags });
     }
+    if (kind === 'user')
+      return this.stored(firstStage(root), (at) =>
+        this.#allocWith(
+          device,
+          o.IOASIS_HWPT_DATA_USER_PAGE_TABLE,
+          words(
+            u.IOMMU_HWPT_DATA_VTD_S1,
+            u.iommu_hwpt_vtd_s1.size,
+            Number(at & 0xffffffffn),
+            Number(at >> 32n),
+          ),
+        ),
+      );
     const { out_ioas_id } = this.call(this.fd, u.IOMMU_IOAS_ALLOC, u.iommu_ioas_alloc, {});
     this.#tables.set(out_ioas_id, null);
     return out_ioas_id;
@@ -173,6 +280,14 @@ export class IommuDoor extends FileDoor {
     this.call(this.fd, u.IOMMU_IOAS_UNMAP, u.iommu_ioas_unmap, { ioas_id, iova, length: PAGE });
   }
 
+  invalidate(hwpt_id: number, iova: bigint): void {
+    const entry = changedPage(iova);
+    this.stored(entry, (at) => {
+      const values = { hwpt_id, ...changedPages(entry, at) };
+      this.call(this.fd, u.IOMMU_HWPT_INVALIDATE, u.iommu_hwpt_invalidate, values);
+    });
+  }
+
   destroy(id: number): void {
     const table = this.#tables.get(id) ?? null;
     if (table !== null) this.call(this.fd, u.IOMMU_DESTROY, u.iommu_destroy, { id: table });
@@ -181,11 +296,7 @@ export class IommuDoor extends FileDoor {
   }
 
   attach(device: number, pasid: number, id: number): void {
-    let pt_id = id;
-    if (this.#tables.has(id)) {
-      pt_id = this.#tables.get(id) ?? this.#alloc(device, { flags: u.IOMMU_HWPT_ALLOC_PASID, pt_id: id });
-      this.#tables.set(id, pt_id);
-    }
+    const pt_id = this.#tables.has(id) ? this.#tableOf(id, device) : id;
     const flags = pasid === 0 ? 0 : v.VFIO_DEVICE_ATTACH_PASID;
     this.call(this.devices.get(device)!, v.VFIO_DEVICE_ATTACH_IOMMUFD_PT, v.vfio_device_attach_iommufd_pt, {
       flags,
@@ -247,6 +358,10 @@ export class ContainerDoor extends Door {
 
   unmap(_id: number, iova: bigint): void {
     this.call(this.#fd, v.VFIO_IOMMU_UNMAP_DMA, v.vfio_iommu_type1_dma_unmap, { iova, size: PAGE });
+  }
+
+  invalidate(): void {
+    this.#none();
   }
 
   destroy(): void {

@@ -3,9 +3,15 @@
  * blocks come into memory when a device asks for them. What is not there is a page request, which goes to this file's own
  * handler: it brings the block in, or refuses what lies behind the end. Then the device tries again.
  *
- *     npm run build && node examples/provider.mjs
+ *     npm run build && npx tsc -p examples && node .cache/examples/provider.js
  */
-import { createMachine, uapi } from 'ioasis';
+import {
+  createMachine,
+  uapi,
+  type AddressSpaceProvider,
+  type ProvidedFault,
+  type ProvidedPage,
+} from 'ioasis';
 
 const BLOCK = 4096;
 const READ = 1;
@@ -13,13 +19,13 @@ const READ = 1;
 const [BIND, ATTACH] = [0x3b76, 0x3b77];
 
 /** An address space whose owner is asked. What it answers is true until it says otherwise, by `onInvalidate`. */
-class Image {
-  name = 'image';
-  onInvalidate = null;
+class Image implements AddressSpaceProvider {
+  readonly name = 'image';
+  onInvalidate: AddressSpaceProvider['onInvalidate'] = null;
   /** Host-physical addresses, by block. */
-  #blocks = new Map();
+  readonly #blocks = new Map<number, bigint>();
 
-  translate(hi, lo, access, page) {
+  translate(hi: number, lo: number, access: number, page: ProvidedPage): boolean {
     const hpa = hi === 0 ? this.#blocks.get(lo >>> 12) : undefined;
     if (hpa === undefined || (access & ~READ) !== 0) return false;
     page.hpaHi = Number(hpa >> 32n);
@@ -29,12 +35,12 @@ class Image {
     return true;
   }
 
-  put(block, hpa) {
+  put(block: number, hpa: bigint): void {
     this.#blocks.set(block, hpa);
   }
 
   /** Caches first: nobody may use a frame that is somebody else's by then. */
-  drop(block) {
+  drop(block: number): void {
     this.onInvalidate?.(BigInt(block * BLOCK), BigInt(block * BLOCK + BLOCK - 1));
     this.#blocks.delete(block);
   }
@@ -44,8 +50,8 @@ const machine = createMachine({ topology: { devices: { '0000:00:01.0': {}, '0000
 const { memory, client } = machine;
 
 /** Host memory: one page of this program, which stays where it is while another device has it mapped. */
-function pinnedPage() {
-  const words = (...values) => memory.store(new Uint8Array(new Int32Array(values).buffer));
+function pinnedPage(): { va: bigint; hpa: bigint } {
+  const words = (...values: number[]): bigint => memory.store(new Uint8Array(new Int32Array(values).buffer));
   const iommufd = machine.open('/dev/iommu');
   const device = client.open('/dev/vfio/devices/vfio1');
   client.ioctl(device, BIND, words(16, 0, iommufd.fd, 0));
@@ -54,7 +60,9 @@ function pinnedPage() {
   const user_va = memory.alloc(BLOCK);
   const flags = uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE | uapi.IOMMU_IOAS_MAP_FIXED_IOVA;
   iommufd.call(uapi.IOMMU_IOAS_MAP, { flags, ioas_id, user_va, length: BigInt(BLOCK), iova: 0n });
-  return { va: user_va, hpa: BigInt(machine.walk('0000:00:02.0', 0n).result.hpa) };
+  const { result } = machine.walk('0000:00:02.0', 0n);
+  if (result.kind !== 'page') throw new Error('what was mapped is not there');
+  return { va: user_va, hpa: BigInt(result.hpa) };
 }
 
 const page = pinnedPage();
@@ -63,8 +71,8 @@ const blocks = ['the first block', 'the second block'];
 let inMemory = -1;
 
 /** There is room for one block: it takes the place of the one before. */
-function onFault({ requests, respond }) {
-  const block = Number(requests[0].addr / BigInt(BLOCK));
+function onFault({ requests, respond }: ProvidedFault): void {
+  const block = Number(requests[0]!.addr / BigInt(BLOCK));
   const text = blocks[block];
   console.log(`  a page request for block ${block}: ${text === undefined ? 'refused' : 'brought in'}`);
   if (text === undefined) return respond('invalid');
