@@ -31,8 +31,9 @@ static const struct state begin = { .has_device = true, .has_ioasids = true };
 static struct state now;
 static int ioasids, fault_file;
 static uint32_t table, fault_id;
-/* The thread uses it as well. */
+/* The thread uses it as well, and counts how often. */
 static _Atomic int device;
+static _Atomic unsigned long turns;
 static char *data, *levels;
 static unsigned long ways, steps, refusals, blocked, translated, cancelled;
 
@@ -52,6 +53,16 @@ static void open_files(void)
 	fault_file = fault.out_fault_fd;
 }
 
+/* A call that has begun holds the file: the thread's may store until it returns. */
+static int close_device(int fd)
+{
+	int result = outcome(close(fd));
+
+	for (unsigned long turn = turns; turns == turn;)
+		sched_yield();
+	return result;
+}
+
 static int take(enum step step)
 {
 	int fd = device;
@@ -69,7 +80,7 @@ static int take(enum step step)
 		return destroy(ioasids, table);
 	case CLOSE_DEVICE:
 		device = -1;
-		return outcome(close(fd));
+		return close_device(fd);
 	default:
 		fd = ioasids;
 		ioasids = -1;
@@ -168,8 +179,8 @@ static void *never_stop(void *stop)
 {
 	struct ioasis_dma dma;
 
-	for (unsigned char value = 0; !__atomic_load_n((bool *)stop, __ATOMIC_RELAXED); value++)
-		store_byte(device, ADDRESS + PAGE, value, &dma);
+	for (; !__atomic_load_n((bool *)stop, __ATOMIC_RELAXED); turns++)
+		store_byte(device, ADDRESS + PAGE, (unsigned char)turns, &dma);
 	return NULL;
 }
 
