@@ -179,10 +179,11 @@ export class Calls {
     return sys.Errno.ENODEV;
   }
 
-  /** The points of failure count for one task only; /proc's own files are beyond them. */
+  /** The points of failure count for one task only; /proc's own files are beyond them, and what the kernel has done. */
   #arm(call: Call, token: Token): boolean {
     const left = call.client.failNth.get(call.tid);
-    if (left === undefined || token.file instanceof FailNthFile) return false;
+    const isDone = inbox.view.getUint32(request.op, true) === Op.KVM;
+    if (left === undefined || isDone || token.file instanceof FailNthFile) return false;
     this.#options.engine.injector.arm(left);
     return true;
   }
