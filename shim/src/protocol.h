@@ -54,6 +54,11 @@ enum ioasis_op {
 	IOASIS_OP_CUT = 14,	/* arg, count: addresses that are not what they were; only after a HOLD */
 	IOASIS_OP_STORE = 15,	/* to registers: token: mapping id; arg: offset in it; cmd: width; count: value */
 	IOASIS_OP_SEEK = 16,	/* offset; cmd: whence. The answer is the position */
+	/*
+	 * cmd, arg: an ioctl of a machine of the system's KVM, fd, that the kernel has done, or that it does not know. The bytes
+	 * at arg follow. Of KVM_CREATE_VM fd is the new one. NOT_SPECIAL: fd is no machine
+	 */
+	IOASIS_OP_KVM = 17,
 };
 
 enum ioasis_verb {

@@ -32,10 +32,11 @@ static bool ioctl_is_ours(int fd, unsigned long cmd, uint64_t *inode)
 	return tokens_possible && !generic_ioctl(cmd) && is_token(fd, inode);
 }
 
-static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
+/* `op` is IOCTL or KVM. */
+long ask_ioctl(int op, int fd, uint64_t inode, unsigned long cmd, void *arg)
 {
 	struct call call = {
-		.request = { .op = IOASIS_OP_IOCTL,
+		.request = { .op = (uint32_t)op,
 			     .cmd = (uint32_t)cmd,
 			     .token = inode,
 			     .arg = (uintptr_t)arg,
@@ -46,10 +47,16 @@ static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
 		.reply_at = arg,
 		.reply_max = IOASIS_CHUNK,
 	};
-	long result;
 
-	result = channel_call(&call);
-	if (result != -ENODEV || (is_token(fd, &inode) && inode == call.request.token))
+	return channel_call(&call);
+}
+
+static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
+{
+	uint64_t asked = inode;
+	long result = ask_ioctl(IOASIS_OP_IOCTL, fd, inode, cmd, arg);
+
+	if (result != -ENODEV || (is_token(fd, &inode) && inode == asked))
 		return result;
 	/* It was closed behind our back (see is_token_still), and is something else by now. */
 	tokens_closed();
@@ -59,8 +66,15 @@ static long token_ioctl(int fd, uint64_t inode, unsigned long cmd, void *arg)
 long do_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	uint64_t inode;
+	long result;
 
-	return ioctl_is_ours(fd, cmd, &inode) ? token_ioctl(fd, inode, cmd, arg) : sys3(SYS_ioctl, fd, cmd, arg);
+	if (ioctl_is_ours(fd, cmd, &inode))
+		return token_ioctl(fd, inode, cmd, arg);
+	if (kvm_takes(fd, cmd, arg, &result))
+		return result;
+	result = sys3(SYS_ioctl, fd, cmd, arg);
+	kvm_follow(fd, cmd, arg, result);
+	return result;
 }
 
 static long token_transfer(int op, int fd, uint64_t inode, void *buf, size_t count, uint64_t offset)
@@ -154,14 +168,19 @@ EXPORT int ioctl(int fd, unsigned long cmd, ...)
 {
 	va_list list;
 	uint64_t inode;
+	long result;
 	void *arg;
 
 	va_start(list, cmd);
 	arg = va_arg(list, void *);
 	va_end(list);
-	if (!ioctl_is_ours(fd, cmd, &inode))
-		return NEXT(ioctl)(fd, cmd, arg);
-	RETURN(int, token_ioctl(fd, inode, cmd, arg));
+	if (ioctl_is_ours(fd, cmd, &inode))
+		RETURN(int, token_ioctl(fd, inode, cmd, arg));
+	if (kvm_takes(fd, cmd, arg, &result))
+		RETURN(int, result);
+	result = NEXT(ioctl)(fd, cmd, arg);
+	kvm_follow(fd, cmd, arg, result);
+	return (int)result;
 }
 
 EXPORT ssize_t read(int fd, void *buf, size_t count)

@@ -8,6 +8,12 @@
 
 bool can_read_word(const void *at);
 long do_ioctl(int fd, unsigned long cmd, void *arg);
+long ask_ioctl(int op, int fd, uint64_t inode, unsigned long cmd, void *arg);
+
+/* kvm.c: an ioctl of a descriptor that is not ours, before it goes to the kernel and after. */
+bool kvm_takes(int fd, unsigned long cmd, void *arg, long *result);
+void kvm_follow(int fd, unsigned long cmd, void *arg, long result);
+
 long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offset);
 long do_fcntl(int fd, int cmd, long arg);
 long do_lseek(int fd, int64_t offset, int whence);

@@ -19,7 +19,9 @@ import type { Shown, SysTree } from './sys-tree.js';
 import type { Token } from './tokens.js';
 import { explain, traceBytes, traceStruct, type Tracer, type TraceRecord } from './trace.js';
 import { FailNthFile, openStatus, openText, parseProcessPath } from './virtual-files.js';
+import { KVM_CREATE_VM } from '../wire/uapi/kvm.js';
 import type { ClientProcess } from './client.js';
+import type { ServedMachines } from './machines.js';
 
 /** What the host needs of an engine; `src/machine/engine.ts` makes one. */
 export interface ServedEngine {
@@ -36,6 +38,8 @@ export interface ServedEngine {
   debugFile?(name: string): string | null;
   /** What it shows below /sys, if anything. */
   readonly sysfs?: ServedSysfs | null;
+  /** What becomes of machines of the system's KVM. */
+  readonly systemMachines?: ServedMachines | null;
 }
 
 /** A machine's /sys. */
@@ -64,6 +68,8 @@ export interface Registry {
   give(call: Call, file: OpenFile, flags: number): void;
   /** The token that the request names, if the caller holds it. */
   tokenOf(call: Call): Token | null;
+  /** The machine of the system's KVM whose descriptor the request has, new with KVM_CREATE_VM; null: it is none. */
+  machineOf(call: Call): Token | null;
   mapping(id: number): Mapping | undefined;
   addMapping(mapping: Mapping): void;
   /** One mapping less. */
@@ -104,7 +110,9 @@ export class Calls {
       case Op.WRITE:
       case Op.MMAP:
       case Op.SEEK:
-        return this.#fileCall(call);
+        return this.#fileCall(call, this.#registry.tokenOf(call), view.getUint32(request.op, true));
+      case Op.KVM:
+        return this.#machineCall(call);
       case Op.OPEN:
         return this.#open(call, length);
       case Op.IDENTIFY:
@@ -129,11 +137,17 @@ export class Calls {
     }
   }
 
-  #fileCall(call: Call): void {
-    const token = this.#registry.tokenOf(call);
+  /** A machine is the kernel's, which has done the call; a new one has nothing more to say. */
+  #machineCall(call: Call): void {
+    const machine = this.#registry.machineOf(call);
+    if (machine === null) return call.link.done(-1, NOT_SPECIAL, 0);
+    if (inbox.view.getUint32(request.cmd, true) === KVM_CREATE_VM) return call.link.done(0, 0, 0);
+    this.#fileCall(call, machine, Op.IOCTL);
+  }
+
+  #fileCall(call: Call, token: Token | null, op: number): void {
     if (token === null || token.poisoned) return call.link.done(-1, sys.Errno.ENODEV, 0);
     const { view } = inbox;
-    const op = view.getUint32(request.op, true);
     const arg = view.getBigUint64(request.arg, true);
     const isTraced = this.#options.tracer !== null && op !== Op.SEEK;
     const traced = !isTraced ? null : this.#traceBefore(call, token, op, arg);
@@ -165,10 +179,11 @@ export class Calls {
     return sys.Errno.ENODEV;
   }
 
-  /** The points of failure count for one task only; /proc's own files are beyond them. */
+  /** The points of failure count for one task only; /proc's own files are beyond them, and what the kernel has done. */
   #arm(call: Call, token: Token): boolean {
     const left = call.client.failNth.get(call.tid);
-    if (left === undefined || token.file instanceof FailNthFile) return false;
+    const isDone = inbox.view.getUint32(request.op, true) === Op.KVM;
+    if (left === undefined || isDone || token.file instanceof FailNthFile) return false;
     this.#options.engine.injector.arm(left);
     return true;
   }

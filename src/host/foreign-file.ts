@@ -9,12 +9,16 @@ const LINK_SIZE = 256;
 const link = sys.allocate(LINK_SIZE);
 const decoder = new TextDecoder();
 
-/** What to call the file behind one of our descriptors. */
+/** What /proc/PID/fd calls the file behind one of our descriptors. */
+export function fileName(fd: number): string {
+  const length = sys.readlink(`/proc/self/fd/${fd}`, link.address, LINK_SIZE);
+  return decoder.decode(link.bytes.subarray(0, Math.max(0, length)));
+}
+
 function kindOf(fd: number, status: sys.Status): ForeignFile['kind'] {
   // Seals exist on shmem and hugetlbfs files, and on nothing else.
   if (sys.fileType(status) === sys.S_IFREG && sys.fcntl(fd, F_GET_SEALS, 0) >= 0) return 'memfd';
-  const length = sys.readlink(`/proc/self/fd/${fd}`, link.address, LINK_SIZE);
-  const name = decoder.decode(link.bytes.subarray(0, Math.max(0, length)));
+  const name = fileName(fd);
   if (name === 'anon_inode:[eventfd]') return 'eventfd';
   return name.startsWith('/dmabuf:') || name === 'anon_inode:dmabuf' ? 'dma-buf' : 'other';
 }

@@ -26,6 +26,7 @@ export const Op = {
   CUT: 14,
   STORE: 15,
   SEEK: 16,
+  KVM: 17,
 } as const;
 
 export const Verb = { DONE: 0, READ: 1, WRITE: 2, TAKE: 3, GIVE: 4, CLOSE: 5, MAP: 6, HOLD: 7 } as const;

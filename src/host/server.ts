@@ -6,6 +6,7 @@
  */
 import type { UserAccount } from '../mem/client.js';
 import type { ForeignFile, OpenFile } from '../mem/task.js';
+import { KVM_CREATE_VM } from '../wire/uapi/kvm.js';
 import type { MemoryMode } from './address-space.js';
 import { FileBackings } from './backing.js';
 import { Call, type Descriptors } from './call.js';
@@ -19,6 +20,7 @@ import { pidOf } from './live-pages.js';
 import { HeldBuffers } from './held-buffers.js';
 import { inbox, Link, type Manners } from './link.js';
 import { Lookout } from './lookout.js';
+import { Machines } from './machines.js';
 import type { Mapping } from './mappings.js';
 import type { HoldPolicy } from './private-backing.js';
 import { Op, PROTOCOL_VERSION, request, TokenKind } from './protocol.js';
@@ -101,6 +103,8 @@ export class Server implements Descriptors, Registry, CounterWatcher {
   readonly #tokens = new Map<number, Token>();
   readonly #clients = new Map<number, ClientProcess>();
   readonly #mappings = new Map<number, Mapping>();
+  /** Of the system's KVM. */
+  readonly #machines: Machines;
   readonly #users = new Map<number, UserAccount & { links: number }>();
   #spare = openSpare();
   #lastKey = FIRST_KEY;
@@ -112,6 +116,7 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     this.#options = options;
     this.#calls = new Calls(this, { ...options, onBug: (text) => this.#bugs.push(text) });
     this.#holdPolicy = holdPolicy(options);
+    this.#machines = new Machines(options.engine.systemMachines ?? null);
     this.#epoll.add(options.listener, KEY_LISTEN, EPOLLIN, false);
     this.#epoll.add(options.wake, KEY_WAKE, EPOLLIN, false);
     this.#epoll.add(this.#endings.fd, KEY_ENDINGS, EPOLLIN, false);
@@ -124,6 +129,7 @@ export class Server implements Descriptors, Registry, CounterWatcher {
       token.alarm();
       this.#release(token);
     }
+    this.#guard(() => this.#machines.close());
     for (const client of this.#clients.values()) this.#retire(client);
     for (const watched of this.#watched.values()) if ('link' in watched) watched.link.close();
     this.#files.clear();
@@ -184,7 +190,7 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     const taken = fd === (fd | 0) ? call.link.take(fd) : -1;
     if (taken < 0) return null;
     const status = sys.fstat(taken);
-    const token = status === null ? undefined : this.#tokenAt(status);
+    const token = status === null ? undefined : (this.#tokenAt(status) ?? this.#machines.find(taken));
     if (status !== null && token === undefined) return foreignFile(taken, status, this.#files, this);
     sys.close(taken);
     return token?.file ?? null;
@@ -221,6 +227,16 @@ export class Server implements Descriptors, Registry, CounterWatcher {
     // Whoever is retired is not told when a token ends.
     if (call.client.space.isAlive) proven.set(token.name, token);
     return token;
+  }
+
+  machineOf(call: Call): Token | null {
+    const { view } = inbox;
+    const taken = call.link.take(view.getInt32(request.fd, true));
+    if (taken < 0) return null;
+    const isNew = view.getUint32(request.cmd, true) === KVM_CREATE_VM;
+    const machine = isNew ? this.#machines.add(taken, call) : this.#machines.find(taken);
+    sys.close(taken);
+    return machine ?? null;
   }
 
   #tokenAt(status: sys.Status): Token | undefined {

@@ -146,6 +146,8 @@ export const pwriteAt = bind('pwrite64', 'int64_t', ['int', 'int64_t', 'int64_t'
 export const fdatasync = bind('fdatasync', 'int', ['int']);
 export const fallocate = bind('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']);
 export const fcntl = bind('fcntl', 'int', ['int', 'int', 'int']);
+/** With a struct. */
+export const fcntlAt = bind('fcntl', 'int', ['int', 'int', 'int64_t']);
 export const ioctl = bind('ioctl', 'int', ['int', 'uint64_t', 'int64_t']);
 export const ftruncate = bind('ftruncate', 'int', ['int', 'int64_t']);
 const fstatfs = bind('fstatfs', 'int', ['int', 'int64_t']);

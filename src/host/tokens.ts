@@ -28,7 +28,7 @@ export function tokenName(status: sys.Status): number {
   return type === sys.S_IFCHR && status.mtime >= FIRST_TERMINAL ? Number(status.mtime) : -1;
 }
 
-/** A file of the engine and our end of what stands for it. */
+/** A file of the engine and our end of what stands for it; null where that is a descriptor of the system's own. */
 export class Token {
   readonly file: OpenFile;
   readonly name: number;
@@ -45,7 +45,7 @@ export class Token {
   #end: TokenEnd | null;
   #full = false;
 
-  constructor(file: OpenFile, status: sys.Status, end: TokenEnd, access: number) {
+  constructor(file: OpenFile, status: sys.Status, end: TokenEnd | null, access: number) {
     this.file = file;
     this.name = tokenName(status);
     this.#status = status;

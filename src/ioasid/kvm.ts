@@ -1,6 +1,7 @@
 /**
- * A stand-in for /dev/kvm where there is none: machines with memory slots and no processors. Enough for a program to say
- * which guest-physical address is what, which is all that a device's page table is made of.
+ * Virtual machines, as far as a device's page table is made of them: which guest-physical address is what. Where the
+ * system has no /dev/kvm there is a stand-in, whose machines have memory slots and no processors. Where it has one, the
+ * machine is the kernel's, and a {@link SystemMachine} follows what the kernel did.
  */
 import { refuse } from '../base/errno.js';
 import type { Env } from '../iommufd/env.js';
@@ -74,12 +75,14 @@ export class KvmFile extends KvmFileCommon {
   }
 }
 
+/** What the descriptor of a machine is called in /proc/PID/fd. */
+export const MACHINE_NAME = 'anon_inode:kvm-vm';
+
 let machines = 0;
 
 /** What KVM_CREATE_VM makes. */
 export class VirtualMachine extends KvmFileCommon {
-  readonly name = 'anon_inode:kvm-vm';
-  readonly slots = new MemorySlots();
+  readonly name: string = MACHINE_NAME;
   readonly #number = ++machines;
   readonly #owner: Task['mm'];
 
@@ -87,6 +90,7 @@ export class VirtualMachine extends KvmFileCommon {
     readonly env: Env,
     task: Task,
     readonly others: MachineIoctl,
+    readonly slots = new MemorySlots(),
   ) {
     super();
     this.#owner = task.mm;
@@ -104,8 +108,12 @@ export class VirtualMachine extends KvmFileCommon {
     if (struct === null) return this.others(this, cmd, arg, task);
     const user = new UserMemory(this.env, task);
     const bytes = user.copyIn(arg, struct.size, rules.kvm_unreadable);
-    this.slots.set(uapi.kvm_userspace_memory_region.decode(bytes));
+    this.setSlot(uapi.kvm_userspace_memory_region.decode(bytes));
     return 0;
+  }
+
+  protected setSlot(region: uapi.KvmUserspaceMemoryRegion): void {
+    this.slots.set(region);
   }
 
   /** Its memory as devices see it, for its own process. */
@@ -118,5 +126,16 @@ export class VirtualMachine extends KvmFileCommon {
 
   override release(): void {
     this.slots.end();
+  }
+}
+
+/** A machine of the system's KVM: its calls come here after the kernel has done them, and what failed there does not. */
+export class SystemMachine extends VirtualMachine {
+  constructor(env: Env, task: Task, others: MachineIoctl, isOpen: () => boolean) {
+    super(env, task, others, new MemorySlots(isOpen));
+  }
+
+  protected override setSlot(region: uapi.KvmUserspaceMemoryRegion): void {
+    this.slots.follow(region);
   }
 }

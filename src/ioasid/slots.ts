@@ -23,33 +23,46 @@ const MOST_PAGES = (1n << 31n) - 1n;
 /** Of an access. */
 const WRITE = 2;
 
+/** Slots from here on are of another address space: what a processor sees in system management mode. */
+const OTHER_SPACE = 0x10000;
+
 export class MemorySlots {
   readonly #slots = new Map<number, KvmUserspaceMemoryRegion>();
   readonly #watchers = new Set<LiveWatcher>();
 
-  /** Adds, moves, changes or (size 0) deletes a slot. */
+  /** `isOpen`: whether the machine is there still. Default: until {@link end}. */
+  constructor(readonly isOpen: () => boolean = () => true) {}
+
+  /** Adds, moves, changes or (size 0) deletes a slot, if KVM would. */
   set(region: KvmUserspaceMemoryRegion): void {
     const { slot, flags, guest_phys_addr, memory_size, userspace_addr } = region;
-    if (slot % 0x10000 >= USER_SLOTS) refuse(rules.kvm_slot, { slot, slots: USER_SLOTS });
+    if (slot % OTHER_SPACE >= USER_SLOTS) refuse(rules.kvm_slot, { slot, slots: USER_SLOTS });
     if ((flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) !== 0) refuse(rules.kvm_flags, { flags });
     if ((memory_size & PAGE_MASK) !== 0n) refuse(rules.kvm_size, { memory_size });
     if ((guest_phys_addr & PAGE_MASK) !== 0n) refuse(rules.kvm_guest_address, { guest_phys_addr });
     if ((userspace_addr & PAGE_MASK) !== 0n || userspace_addr + memory_size > TASK_SIZE)
       refuse(rules.kvm_user_address, { userspace_addr, memory_size });
-    if (slot >= 0x10000) refuse(rules.kvm_address_space, { slot });
+    if (slot >= OTHER_SPACE) refuse(rules.kvm_address_space, { slot });
     if (guest_phys_addr + memory_size >= TOP) refuse(rules.kvm_wraps, { guest_phys_addr, memory_size });
     if (memory_size >> 12n > MOST_PAGES) refuse(rules.kvm_too_large, { memory_size });
     const old = this.#slots.get(slot);
     if (memory_size === 0n) {
       if (old === undefined) refuse(rules.kvm_nothing, { slot });
-      this.#changed(old);
-      this.#slots.delete(slot);
-      return;
+    } else {
+      if (old !== undefined) this.#checkChange(old, region);
+      if (old?.guest_phys_addr !== guest_phys_addr) this.#checkOverlap(region);
     }
-    if (old !== undefined) this.#checkChange(old, region);
-    if (old?.guest_phys_addr !== guest_phys_addr) this.#checkOverlap(region);
+    this.follow(region);
+  }
+
+  /** The same, when it has been decided already: devices see what processors see, outside of system management mode. */
+  follow(region: KvmUserspaceMemoryRegion): void {
+    const { slot, memory_size } = region;
+    if (slot >= OTHER_SPACE) return;
+    const old = this.#slots.get(slot);
     if (old !== undefined) this.#changed(old);
-    this.#slots.set(slot, region);
+    if (memory_size === 0n) this.#slots.delete(slot);
+    else this.#slots.set(slot, region);
   }
 
   #checkChange(old: KvmUserspaceMemoryRegion, { slot, flags, ...region }: KvmUserspaceMemoryRegion): void {
@@ -77,6 +90,7 @@ export class MemorySlots {
 
   /** The slot around a guest-physical address, or null. */
   at(gpa: bigint): KvmUserspaceMemoryRegion | null {
+    if (!this.isOpen()) return null;
     for (const slot of this.#slots.values())
       if (gpa >= slot.guest_phys_addr && gpa - slot.guest_phys_addr < slot.memory_size) return slot;
     return null;

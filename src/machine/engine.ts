@@ -19,7 +19,7 @@ import { selftestIoctls } from '../selftest/ioctls.js';
 import type { IoctlTable } from '../iommufd/dispatch.js';
 import { PinRegistry } from '../iommufd/pins.js';
 import type { Built } from './build.js';
-import { KvmFile } from '../ioasid/kvm.js';
+import { KvmFile, MACHINE_NAME, SystemMachine } from '../ioasid/kvm.js';
 import { machineIoctl } from '../ioasid/machine-file.js';
 import { deviceNodes, KVM_PATH, type DeviceNode } from './devices.js';
 import { rules } from './machine-rules.js';
@@ -80,6 +80,13 @@ export interface Engine {
   readonly contexts: ReadonlyMap<number, Context>;
   /** Opens a device file for `task`; ENOENT for any other path. */
   open(path: string, flags: number, task: Task): OpenFile;
+  /** Machines of the system's own KVM, which its devices follow; null: it has no devices. */
+  readonly systemMachines: {
+    /** What their descriptors are called in /proc/PID/fd. */
+    readonly name: string;
+    /** A machine that `task` has made; it is there while `isOpen` says so. */
+    open(isOpen: () => boolean, task: Task): OpenFile;
+  } | null;
   leaks(): LeakReport;
   /** The text of a file below /sys/kernel/debug/ioasis; null: there is none of that name. */
   debugFile(name: string): string | null;
@@ -156,6 +163,13 @@ export function createEngine(config: EngineConfig, parts: Parts | null = null): 
       contexts.set(number, context);
       return context;
     },
+    systemMachines:
+      built === NOTHING
+        ? null
+        : {
+            name: MACHINE_NAME,
+            open: (isOpen, task) => new SystemMachine(env, task, machineIoctl, isOpen),
+          },
     leaks: () => ({
       contexts: contexts.size,
       pinnedPages: env.pins.pinnedPages,

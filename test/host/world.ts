@@ -11,9 +11,12 @@ const root = join(here, '../..');
 const out = join(root, '.cache/test-host', String(process.pid));
 process.on('exit', () => rmSync(out, { recursive: true, force: true }));
 
-/** The fake engine as a module that a worker can load. Types are checked with those of the other tests. */
-export function fakeEngine(): string {
-  const compiled = join(out, 'fake-engine.js');
+/** The fake engine as a module that a worker can load. */
+export const fakeEngine = (): string => engineModule('fake-engine');
+
+/** NAME.ts as such a module. Types are checked with those of the other tests. */
+export function engineModule(name: string): string {
+  const compiled = join(out, `${name}.js`);
   if (!existsSync(compiled)) {
     const tsc = join(root, 'node_modules/.bin/tsc');
     execFileSync(tsc, ['-p', join(here, 'tsconfig.json'), '--outDir', out, '--noCheck'], {

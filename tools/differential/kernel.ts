@@ -15,6 +15,7 @@ import {
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { cpioEnd, cpioEntry, FILE, FOLDER, LINK } from '../lib/cpio.js';
 import { fetchDebianSource, linuxVersion } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 
@@ -75,19 +76,6 @@ dmesg | grep -A 3 -e WARNING: -e BUG: -e Oops | head -60
 poweroff -f
 `;
 
-const field = (value: number): string => value.toString(16).padStart(8, '0');
-const padded = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
-
-/** A cpio (newc) entry, for a guest that reads it once: owners and times are 0. */
-function cpioEntry(name: string, mode: number, data: Uint8Array): Buffer {
-  const numbers = [0, mode, 0, 0, 1, 0, data.length, 0, 0, 0, 0, name.length + 1, 0];
-  const head = Buffer.from(`070701${numbers.map(field).join('')}${name}\0`);
-  return Buffer.concat([padded(head), padded(data)]);
-}
-
-const FILE = 0o100755;
-const FOLDER = 0o040755;
-
 function initramfs(player: string, mode: string, program: Uint8Array): Buffer {
   const busybox = readFileSync('/bin/busybox');
   const empty = Buffer.alloc(0);
@@ -95,11 +83,11 @@ function initramfs(player: string, mode: string, program: Uint8Array): Buffer {
   return Buffer.concat([
     ...['bin', 'proc', 'sys', 'dev', 'tmp'].map((name) => cpioEntry(name, FOLDER, empty)),
     cpioEntry('bin/busybox', FILE, busybox),
-    ...applets.map((name) => cpioEntry(`bin/${name}`, 0o120777, Buffer.from('busybox'))),
+    ...applets.map((name) => cpioEntry(`bin/${name}`, LINK, Buffer.from('busybox'))),
     cpioEntry('init', FILE, Buffer.from(init(mode))),
     cpioEntry('player', FILE, readFileSync(player)),
     cpioEntry('program', FILE, program),
-    cpioEntry('TRAILER!!!', 0, empty),
+    cpioEnd(),
   ]);
 }
 

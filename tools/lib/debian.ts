@@ -137,6 +137,30 @@ export function fetchDebianSource(names: readonly string[], release = linuxVersi
   return root;
 }
 
+/**
+ * The folder of Linux' modules as Debian's kernel for virtual machines has them, `vmlinuz` among them. Throws
+ * {@link PackageGone}.
+ */
+export function debianKernel(): string {
+  const flavour = 'cloud-amd64';
+  const modules = join(cache, linuxVersion, 'usr/lib/modules');
+  const known = existsSync(modules) ? readdirSync(modules).find((name) => name.endsWith(flavour)) : undefined;
+  const name = known ?? offeredKernel(flavour);
+  fetchDebianSource([`linux-binary-${name}`, `linux-modules-${name}`]);
+  return join(modules, name);
+}
+
+function offeredKernel(flavour: string): string {
+  const shown = execFileSync(
+    'apt-cache',
+    ['show', '--no-all-versions', ...updatedLists(), `linux-image-${flavour}`],
+    { encoding: 'utf8' },
+  );
+  const found = /^Depends:.*\blinux-image-([^ ,]+)/m.exec(shown)?.[1];
+  if (found === undefined) throw new PackageGone(`suite ${suite} has no linux-image-${flavour}`);
+  return found;
+}
+
 /** Says that package `name` of Linux `release` is unpacked. */
 function stamp(name: string, release: string): string {
   return join(cache, release, `${name}.complete`);

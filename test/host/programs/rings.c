@@ -111,7 +111,7 @@ static void wrong_op(void)
 		pid_t pid;
 		int status;
 
-		if ((op >= IOASIS_OP_OPEN && op <= IOASIS_OP_LENT) || (op >= IOASIS_OP_CUT && op <= IOASIS_OP_SEEK))
+		if ((op >= IOASIS_OP_OPEN && op <= IOASIS_OP_LENT) || (op >= IOASIS_OP_CUT && op <= IOASIS_OP_KVM))
 			continue;
 		pid = fork();
 		if (pid == 0) {
