@@ -15,6 +15,7 @@ export function fileName(fd: number): string {
   return decoder.decode(link.bytes.subarray(0, Math.max(0, length)));
 }
 
+/** What to call it. */
 function kindOf(fd: number, status: sys.Status): ForeignFile['kind'] {
   // Seals exist on shmem and hugetlbfs files, and on nothing else.
   if (sys.fileType(status) === sys.S_IFREG && sys.fcntl(fd, F_GET_SEALS, 0) >= 0) return 'memfd';

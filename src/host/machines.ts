@@ -27,6 +27,8 @@ export class Machines {
   /** The machine that `task` has just made, whose descriptor `fd` is; undefined: it is none, or cannot be followed. */
   add(fd: number, task: Task): Token | undefined {
     if (this.#served === null || fileName(fd) !== this.#served.name) return undefined;
+    // A client that tells of one machine twice gets nothing for it.
+    if (this.find(fd) !== undefined) return undefined;
     this.#names ??= new WeakNames();
     const names = this.#names;
     this.#forget(names);
