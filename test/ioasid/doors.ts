@@ -39,6 +39,8 @@ function changedPage(addr: bigint): Uint8Array {
   return bytes;
 }
 
+const words = (...values: number[]): Uint8Array => new Uint8Array(new Int32Array(values).buffer);
+
 const changedPages = (entry: Uint8Array, data_uptr: bigint) => ({
   data_type: u.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
   data_uptr,
@@ -245,7 +247,6 @@ export class IommuDoor extends FileDoor {
   }
 
   make(kind: Kind, device: number, { vm = -1, root = 0n, parent = 0 }: TableOfProgram): number {
-    const words = (...values: number[]): Uint8Array => new Uint8Array(new Int32Array(values).buffer);
     if (kind === 'sva') return this.#allocWith(device, o.IOASIS_HWPT_DATA_SVA, words(-1, 0));
     if (kind === 'kvm') return this.#allocWith(device, o.IOASIS_HWPT_DATA_KVM, words(vm, 0));
     if (kind === 'nested') {

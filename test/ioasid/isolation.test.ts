@@ -145,7 +145,7 @@ test('R41, R43: a device reaches what it was given, through whichever door, and 
       const w = new World();
       w.begin(shift);
       for (const step of all) step(w);
-      for (const [kind, count] of w.stores) done.set(kind, (done.get(kind) ?? 0) + count);
+      for (const [whose, count] of w.stores) done.set(whose, (done.get(whose) ?? 0) + count);
       w.end();
     }),
     { numRuns: 40 },
