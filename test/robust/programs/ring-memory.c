@@ -173,8 +173,42 @@ static void rings_of_the_program(void)
 	munmap(guest, 16 * PAGE);
 }
 
+/* ---- Calls with anything for arguments ---- */
+
+static void anything(void)
+{
+	static const uint32_t sizes[] = { 0, 7, 8, 12, 16, 56, 64, 72, 80, 88, 4096, 0x7fffffff, 0xffffffff };
+	static const uint64_t odd[] = { 0, 1, 2, 3, 4, 48, GUEST, GUEST + 1, 1ul << 20, 1ul << 47, 1ul << 63, ~0ul };
+	const unsigned long calls[] = { VFIO_IOMMU_BIND, VFIO_IOMMU_CACHE_INVALIDATE, VFIO_IOMMU_PASID_REQUEST };
+	struct machine m = begin("/dev/vfio/0", "0000:00:01.0");
+	char *guest = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *edge = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned seed = 11, done = 0;
+
+	CHECK(munmap(edge + PAGE, PAGE) == 0);
+	map_for_dma(&m, guest, GUEST, 16 * PAGE);
+	for (unsigned i = 0; i < 20000; i++) {
+		uint32_t *words = (uint32_t *)(edge + PAGE - (seed >> 27) * 4 - 4);
+		unsigned room = (unsigned)((uint32_t *)(edge + PAGE) - words);
+
+		for (unsigned j = 0; j < room; j++) {
+			seed = seed * 1664525 + 1013904223;
+			words[j] = seed >> 30 ? seed >> 8 & 3 : (uint32_t)odd[seed % 12];
+		}
+		words[0] = sizes[(seed >> 12) % 13];
+		done += ioctl(m.container, calls[(seed >> 20) % 3], words) >= 0;
+		if (i % 64 == 0)
+			dma(&m, IOASIS_DMA_OP_FILL, IOASIS_DMA_ATS, IOVA, NULL);
+	}
+	CHECK(done > 20);
+	close_all(&m);
+	munmap(edge, PAGE);
+	munmap(guest, 16 * PAGE);
+}
+
 int main(void)
 {
+	anything();
 	memory_that_is_gone();
 	rings_of_the_program();
 	rings_of_the_program();
