@@ -13,6 +13,7 @@ import { GuestPages, MemorySlots } from '#ioasis/ioasid/slots.js';
 import { createMachine } from '#ioasis/machine/machine.js';
 import { LiveSpace, type LivePages } from '#ioasis/mem/live-space.js';
 import {
+  inTurns,
   startDaemon,
   startMemcpy,
   startProcessVm,
@@ -129,26 +130,13 @@ async function kvm(): Promise<void> {
   await target.stop();
 }
 
-/** Ns for one operation of each, in turns. */
-async function inTurns(clients: readonly BatchClient[], operations: number): Promise<number[]> {
-  const times = clients.map((): number[] => []);
-  for (let round = 0; round < ROUNDS + WARM_UP; round += 1) {
-    for (const [i, client] of clients.entries()) {
-      const { begun, ended } = await client.batch(operations);
-      if (round >= WARM_UP) times[i]!.push((ended - begun) / operations);
-    }
-  }
-  for (const client of clients) await client.stop();
-  return times.map((each) => quiet(each));
-}
-
 async function throughShim(): Promise<void> {
   title('the same through the shim: what IOASIS_DMA takes as a whole');
   const daemon = await startDaemon(null, ['--profile', 'vtd']);
   for (const size of sizes) {
     for (const owner of ['sva', 'kvm'] as const) {
       const client = await daemon.program('owner-client', '/dev/vfio/devices/vfio0', owner, size, BYTES);
-      const [own] = await inTurns([client], Math.ceil(MIB / size / 4));
+      const [own] = await inTurns([client], Math.ceil(MIB / size / 4), ROUNDS, WARM_UP);
       figure(`${owner}, store of ${nameOf(size)}`, asMicroseconds(own!));
     }
   }
@@ -159,6 +147,8 @@ async function throughShim(): Promise<void> {
       await daemon.program('fault-client', '/dev/vfio/devices/vfio1', 'file'),
     ],
     50,
+    ROUNDS,
+    WARM_UP,
   );
   figure('by the fault file', asMicroseconds(file!));
   figure(`by the rings, ${asMicroseconds(ring!)}, beside the file`, asRatio(ring! / file!));

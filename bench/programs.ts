@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { repoRoot } from '../tools/lib/repo.js';
+import { quiet } from './report.js';
 
 const cache = join(repoRoot, '.cache/bench');
 export const cli = join(repoRoot, 'dist/cli/main.js');
@@ -104,6 +105,24 @@ export class BatchClient {
   stop(): Promise<void> {
     return this.#running.stop('SIGTERM');
   }
+}
+
+/** Ns for one of `operations` of each, in turns, the quiet ones of `rounds`; ends the clients. */
+export async function inTurns(
+  clients: readonly BatchClient[],
+  operations: number,
+  rounds: number,
+  warmUp: number,
+): Promise<number[]> {
+  const times = clients.map((): number[] => []);
+  for (let round = 0; round < rounds + warmUp; round += 1) {
+    for (const [i, client] of clients.entries()) {
+      const { begun, ended } = await client.batch(operations);
+      if (round >= warmUp) times[i]!.push((ended - begun) / operations);
+    }
+  }
+  for (const client of clients) await client.stop();
+  return times.map((each) => quiet(each));
 }
 
 /** native/memcpy-client.c: copies of `size` bytes into the upper half of `total`, over `spread` bytes of it. */

@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { repoRoot } from '../tools/lib/repo.js';
 import {
+  inTurns,
   startCopyServer,
   startDaemon,
   startEcho,
@@ -12,7 +13,7 @@ import {
   type BatchClient,
   type Daemon,
 } from './programs.js';
-import { asMicroseconds, asRatio, figure, limited, quiet, title } from './report.js';
+import { asMicroseconds, asRatio, figure, limited, title } from './report.js';
 
 const NVME = '/dev/vfio/devices/vfio0';
 const IOAT = '/dev/vfio/devices/vfio1';
@@ -26,18 +27,9 @@ const WARM_UP = 5;
 const KIB = 1024;
 const MIB = KIB * KIB;
 
-/** Ns for one operation of each, in turns. */
-async function inTurns(clients: readonly BatchClient[], guessUs: number): Promise<number[]> {
-  const operations = Math.max(2, Math.round(ROUND_US / guessUs));
-  const times = clients.map((): number[] => []);
-  for (let round = 0; round < ROUNDS + WARM_UP; round++) {
-    for (const [i, client] of clients.entries()) {
-      const { begun, ended } = await client.batch(operations);
-      if (round >= WARM_UP) times[i]!.push((ended - begun) / operations);
-    }
-  }
-  for (const client of clients) await client.stop();
-  return times.map((each) => quiet(each));
+/** Ns for one operation of each, which takes some `guessUs`. */
+function beside(clients: readonly BatchClient[], guessUs: number): Promise<number[]> {
+  return inTurns(clients, Math.max(2, Math.round(ROUND_US / guessUs)), ROUNDS, WARM_UP);
 }
 
 /** All on one CPU, as the echo is there. */
@@ -48,14 +40,14 @@ async function registers(): Promise<void> {
   const nvme = (work: string, device = NVME): Promise<BatchClient> =>
     daemon.program('nvme-client', device, work);
   for (const work of ['pread', 'pwrite']) {
-    const [ours, peer] = await inTurns([await nvme(work), await echo.client()], 10);
+    const [ours, peer] = await beside([await nvme(work), await echo.client()], 10);
     limited(`${work} of a register, ${asMicroseconds(ours!)}`, ours! / peer!, 1.4, asRatio);
   }
-  const [store, pwrite] = await inTurns([await nvme('store'), await nvme('pwrite', OTHER_NVME)], 10);
+  const [store, pwrite] = await beside([await nvme('store'), await nvme('pwrite', OTHER_NVME)], 10);
   figure(`store to a mapped register, ${asMicroseconds(store!)}, beside pwrite`, asRatio(store! / pwrite!));
-  const [load] = await inTurns([await nvme('load')], 0.01);
+  const [load] = await beside([await nvme('load')], 0.01);
   figure('load from a mapped register', `${load!.toFixed(1)} ns`);
-  const [flush] = await inTurns([await nvme('flush')], 50);
+  const [flush] = await beside([await nvme('flush')], 50);
   figure('NVMe: doorbell, command, interrupt, doorbell', asMicroseconds(flush!));
   await echo.stop();
   await daemon.stop();
@@ -71,7 +63,7 @@ async function disk(daemon: Daemon): Promise<void> {
     for (const depth of [1, 32]) {
       const ours = await daemon.program('nvme-client', NVME, how, size, depth);
       const theirs = await peer.client(how, size, depth);
-      const [own, other] = await inTurns([ours, theirs], size > 4 * KIB ? 60 : 20);
+      const [own, other] = await beside([ours, theirs], size > 4 * KIB ? 60 : 20);
       const speed = `${((size / own!) * (1e9 / MIB)).toFixed(0)} MiB/s`;
       figure(
         `${size / KIB} KiB ${how}, ${depth} at once, ${asMicroseconds(own!)}, ${speed}`,
@@ -86,7 +78,7 @@ async function engine(daemon: Daemon): Promise<void> {
   title('Intel DMA engine, from doorbell to completion, beside memcpy');
   for (const size of [4 * KIB, 64 * KIB, 512 * KIB, 2 * MIB]) {
     const ours = await daemon.program('ioat-client', IOAT, size);
-    const [own, memcpy] = await inTurns(
+    const [own, memcpy] = await beside(
       [ours, await startMemcpy('copy', size, size, 2 * size)],
       20 + size / 5000,
     );
