@@ -8,70 +8,15 @@ import { carry, joinWords } from '../base/words.js';
 import { compareExchange, fetchAdd, type AtomicWidth } from '../mem/atomic.js';
 import type { PhysicalMemory } from '../mem/physical.js';
 import { copyRuns, readRuns, RunList, writeRuns } from '../mem/runs.js';
+import { copyBytes } from '../mem/copy-bytes.js';
+import { Cursor } from './cursor.js';
 import { AT_UNTRANSLATED, DMA_READ, DMA_WRITE, NO_PASID, Translation, type Translator } from './dma.js';
 
 /** Why an operation stopped: a translation was refused, or what is mapped there is no memory any more. */
 export type DmaStop = 'refused' | 'gone';
 
-/**
- * How often what a port was led to may be gone in a row, at one place. A process whose memory devices share changes it
- * between translation and copy, and may do so again; memory that is gone for good is asked for in vain so often.
- */
-const ATTEMPTS = 16;
-
 /** What translates for a port: a unit, or a cache of the device in front of one. */
 export type Resolver = Pick<Translator, 'translate' | 'translateRuns'>;
-
-/** One side of an operation on its way through the address space. */
-class Cursor {
-  access = 0;
-  /** The next byte to ask for, and how many there are from it on. */
-  hi = 0;
-  lo = 0;
-  left = 0;
-  /** What was translated and is not moved yet. */
-  readonly runs = new RunList();
-  /** The translation of (hi, lo) was refused. */
-  isRefused = false;
-  reason = 0;
-  recoverable = false;
-  /** Where translations were asked for again, and how often. */
-  #again = -1;
-  #attempts = 0;
-
-  start(hi: number, lo: number, length: number, access: number): void {
-    this.access = access;
-    this.#again = -1;
-    this.#from(hi, lo, length);
-  }
-
-  #from(hi: number, lo: number, length: number): void {
-    this.hi = hi;
-    this.lo = lo;
-    this.left = length;
-    this.runs.clear();
-    this.isRefused = false;
-  }
-
-  /** What it was led to at `done` is not there any more; false when that was so too often. */
-  mayAskAgain(done: number): boolean {
-    this.#attempts = this.#again === done ? this.#attempts + 1 : 1;
-    this.#again = done;
-    return this.#attempts < ATTEMPTS;
-  }
-
-  /** Goes back to where `done` bytes from (hi, lo) end, for the `left` that follow; nothing is in hand. */
-  restart(hi: number, lo: number, done: number, left: number): void {
-    this.#from((hi + carry(lo, done)) | 0, (lo + done) | 0, left);
-  }
-
-  /** The next `length` bytes were translated. */
-  pass(length: number): void {
-    this.left -= length;
-    this.hi = (this.hi + carry(this.lo, length)) | 0;
-    this.lo = (this.lo + length) | 0;
-  }
-}
 
 /** The longest operation at once: sums of two lengths stay small integers. */
 const MAX_DMA_BYTES = 1 << 29;
@@ -100,24 +45,38 @@ export class DmaPort {
   /** What an atomic operation found. */
   old = 0n;
   readonly #request = new Translation();
-  readonly #source = new Cursor();
-  readonly #target = new Cursor();
+  readonly #source: Cursor;
+  readonly #target: Cursor;
 
   constructor(
     readonly sourceId: number,
     readonly resolver: Resolver,
     readonly memory: PhysicalMemory,
-  ) {}
+  ) {
+    this.#source = new Cursor(memory);
+    this.#target = new Cursor(memory);
+  }
 
   /** Reads into all of `into`; false says that it stopped after {@link done} bytes. */
   read(hi: number, lo: number, into: Uint8Array): boolean {
+    const { held } = this.#source;
+    const { length } = into;
+    if (held.has(hi, lo, length, DMA_READ | this.attributes, this.pasid)) {
+      copyBytes(held.bytes, held.at, into, 0, length);
+      this.done = length;
+      if (held.alive) return true;
+    }
+    return this.#read(hi, lo, into);
+  }
+
+  #read(hi: number, lo: number, into: Uint8Array): boolean {
     const source = this.#begin(this.#source, hi, lo, into.length, DMA_READ);
     const { runs } = source;
     while (this.done < into.length) {
       if (!this.#gather(source, source.left)) return this.#refused(source);
       const moved = readRuns(this.memory, runs, into, this.done);
       this.done += moved;
-      if (moved === runs.bytes) runs.clear();
+      if (moved === runs.bytes) source.finish(hi, lo, this.done);
       else if (source.mayAskAgain(this.done)) source.restart(hi, lo, this.done, into.length - this.done);
       else return this.#gone(hi, lo, DMA_READ);
     }
@@ -126,13 +85,22 @@ export class DmaPort {
 
   /** Writes all of `from`. */
   write(hi: number, lo: number, from: Uint8Array): boolean {
-    const isDone = this.#write(hi, lo, from);
+    const isDone = this.#writeHeld(hi, lo, from) || this.#write(hi, lo, from);
     if (this.observer !== null) this.#tell(hi, lo);
     return isDone;
   }
 
   #tell(hi: number, lo: number): void {
     if (this.done > 0) this.observer!.wrote(hi, lo, this.done);
+  }
+
+  #writeHeld(hi: number, lo: number, from: Uint8Array): boolean {
+    const { held } = this.#target;
+    const { length } = from;
+    if (!held.has(hi, lo, length, DMA_WRITE | this.attributes, this.pasid)) return false;
+    copyBytes(from, 0, held.bytes, held.at, length);
+    this.done = length;
+    return held.alive;
   }
 
   #write(hi: number, lo: number, from: Uint8Array): boolean {
@@ -142,7 +110,7 @@ export class DmaPort {
       if (!this.#gather(target, target.left)) return this.#refused(target);
       const moved = writeRuns(this.memory, runs, from, this.done);
       this.done += moved;
-      if (moved === runs.bytes) runs.clear();
+      if (moved === runs.bytes) target.finish(hi, lo, this.done);
       else if (target.mayAskAgain(this.done)) target.restart(hi, lo, this.done, from.length - this.done);
       else return this.#gone(hi, lo, DMA_WRITE);
     }
@@ -151,9 +119,20 @@ export class DmaPort {
 
   /** Copies upwards, run by run. Where source and target overlap, that shows. */
   copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
-    const isDone = this.#copy(hi, lo, toHi, toLo, length);
+    const isDone = this.#copyHeld(hi, lo, toHi, toLo, length) || this.#copy(hi, lo, toHi, toLo, length);
     if (this.observer !== null) this.#tell(toHi, toLo);
     return isDone;
+  }
+
+  #copyHeld(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
+    const source = this.#source.held;
+    const target = this.#target.held;
+    const { attributes, pasid } = this;
+    if (!source.has(hi, lo, length, DMA_READ | attributes, pasid)) return false;
+    if (!target.has(toHi, toLo, length, DMA_WRITE | attributes, pasid)) return false;
+    copyBytes(source.bytes, source.at, target.bytes, target.at, length);
+    this.done = length;
+    return source.alive && target.alive;
   }
 
   #copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
@@ -175,8 +154,9 @@ export class DmaPort {
         target.restart(toHi, toLo, this.done, length - this.done);
         continue;
       }
-      source.runs.drop(moved);
-      target.runs.clear();
+      if (moved === source.runs.bytes) source.finish(hi, lo, this.done);
+      else source.drop(moved);
+      target.finish(toHi, toLo, this.done);
     }
     return true;
   }
@@ -220,7 +200,7 @@ export class DmaPort {
 
   #begin(cursor: Cursor, hi: number, lo: number, length: number, access: number): Cursor {
     this.done = 0;
-    cursor.start(hi, lo, length, access | this.attributes);
+    cursor.start(hi, lo, length, access | this.attributes, this.pasid);
     return cursor;
   }
 
@@ -229,9 +209,10 @@ export class DmaPort {
     const { runs } = cursor;
     if (runs.bytes > 0) return true;
     if (cursor.isRefused) return false;
+    if (cursor.recall(most)) return true;
     const request = this.#request;
     request.sourceId = this.sourceId;
-    request.pasid = this.pasid;
+    request.pasid = cursor.pasid;
     request.hi = cursor.hi;
     request.lo = cursor.lo;
     request.access = cursor.access;

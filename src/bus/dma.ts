@@ -69,7 +69,9 @@ export interface Translator {
   translate(request: Translation): boolean;
   /**
    * Answers for `length` (> 0) bytes from an untranslated address on at once: adds where they lie to `runs`, until that is
-   * full. False: the byte after them was refused. Whoever has it asks each block as {@link translate} would.
+   * full. False: the byte after them was refused. Whoever has it asks each block as {@link translate} would,
+   * and may say that all of it was cached ({@link RunList.areHits}) if it ends the epoch of memory before it would answer
+   * anything else: until then it is not asked for those bytes again.
    */
   translateRuns?(request: Translation, length: number, runs: RunList): boolean;
   /** Takes a page request. The answer comes to {@link Endpoint.pageGroupResponse}, at once or later. */

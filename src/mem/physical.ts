@@ -7,6 +7,8 @@
 import type { Injector } from '../base/inject.js';
 import { carry, highWord, joinWords, lowWord } from '../base/words.js';
 import type { Backing, DirectView } from './client.js';
+import { copyBytes } from './copy-bytes.js';
+import { Epoch } from './epoch.js';
 import { Providers } from './providers.js';
 import { CHUNK_BYTES, TABLE_SPACE_HI, TableStore, type NearChunk } from './table-store.js';
 import type { RunList } from './runs.js';
@@ -31,11 +33,12 @@ export type EntryMemory = Pick<
 >;
 
 export class PhysicalMemory {
+  readonly epoch = new Epoch();
   readonly tables: TableStore;
   /** {@link TableStore.near}: whoever follows tables looks here before {@link load64}. */
   readonly near: NearChunk;
   readonly providers = new Providers();
-  readonly #windows = new Windows();
+  readonly #windows = new Windows(this.epoch);
   /** The entry that {@link load64} found, as two int32 words. */
   loadedHi = 0;
   loadedLo = 0;
@@ -52,7 +55,7 @@ export class PhysicalMemory {
   isSourceGone = false;
 
   constructor(injector: Injector) {
-    this.tables = new TableStore(injector);
+    this.tables = new TableStore(injector, this.epoch);
     this.near = this.tables.near;
   }
 
@@ -252,6 +255,11 @@ export class PhysicalMemory {
     return this.store64(hi, lo, this.loadedHi, expected | bits);
   }
 
+  /** How many bytes of what {@link direct} found lie at that byte and after it. */
+  get directRoom(): number {
+    return this.#windows.foundRoom;
+  }
+
   /** What can be reached directly at an HPA of client memory; the byte is at index {@link directAt}. Null elsewhere. */
   direct(hi: number, lo: number): DirectView | null {
     const windows = this.#windows;
@@ -364,14 +372,4 @@ export class PhysicalMemory {
     if (place === null) return false;
     return isWrite ? place.backing.write(place.offset, piece) : place.backing.read(place.offset, piece);
   }
-}
-
-/** Below this many bytes a loop is faster than making a view. */
-const FEW = 48;
-
-function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
-  if (from === into) into.copyWithin(to, at, at + length);
-  else if (length === from.length) into.set(from, to);
-  else if (length > FEW) into.set(from.subarray(at, at + length), to);
-  else for (let i = 0; i < length; i++) into[to + i] = from[at + i]!;
 }

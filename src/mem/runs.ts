@@ -19,6 +19,8 @@ export class RunList {
   count = 0;
   /** Sum of the lengths. */
   bytes = 0;
+  /** All was cached: asked for again in the same epoch, it would be the same. */
+  areHits = false;
   /** Where {@link words} lie in the memory of this process, once a host had to find out; they do not move. */
   address = 0;
 
@@ -30,6 +32,7 @@ export class RunList {
   clear(): void {
     this.count = 0;
     this.bytes = 0;
+    this.areHits = false;
   }
 
   add(hi: number, lo: number, length: number): void {

@@ -5,6 +5,7 @@
  */
 import type { Injector } from '../base/inject.js';
 import { Bug, invariant } from '../base/errno.js';
+import type { Epoch } from './epoch.js';
 
 const FRAME_LG2 = 12;
 const FRAME_WORDS_LG2 = FRAME_LG2 - 2;
@@ -43,6 +44,7 @@ export class NearChunk {
 
 export class TableStore {
   readonly #injector: Injector;
+  readonly #epoch: Epoch;
   readonly #chunks: Int32Array[] = [];
   /** Counts {@link bump}: while it stands still, no table has changed. */
   moves = 0;
@@ -62,8 +64,10 @@ export class TableStore {
   #liveBlocks = 0;
   #liveBytes = 0;
 
-  constructor(injector: Injector) {
+  /** `epoch` ends whenever a table changes. */
+  constructor(injector: Injector, epoch: Epoch) {
     this.#injector = injector;
+    this.#epoch = epoch;
   }
 
   readonly near = new NearChunk();
@@ -105,6 +109,7 @@ export class TableStore {
     const slot = owner & (GENERATIONS - 1);
     this.generations[slot] = this.generations[slot]! + 1;
     this.moves = (this.moves + 1) | 0;
+    this.#epoch.end();
   }
 
   /** {@link bump} for the arena that `frame` belongs to. */

@@ -5,6 +5,7 @@
  */
 import { invariant } from '../base/errno.js';
 import type { Backing, DirectView } from './client.js';
+import type { Epoch } from './epoch.js';
 
 const SLOT_LG2 = 30n;
 const SLOT_BYTES = 1n << SLOT_LG2;
@@ -63,12 +64,18 @@ export class Windows {
     SPACINGS.map((spacing) => [spacing, new Uint16Array(SLOTS / spacing)]),
   );
   #live = 0;
+  readonly #epoch: Epoch;
   /** The one that {@link find} found last. */
   #last: Window | null = null;
   /** What {@link find} found: the memory, where in it, and how many bytes from there on. */
   found: DirectView = NOTHING;
   foundAt = 0;
   foundRoom = 0;
+
+  /** `epoch` ends whenever a window does. */
+  constructor(epoch: Epoch) {
+    this.#epoch = epoch;
+  }
 
   /** Windows in use; 0 when nothing leaks. */
   get live(): number {
@@ -228,6 +235,7 @@ export class Windows {
       if (window.uses > 0) continue;
       windows.delete(index);
       this.#mark(window.slot, null);
+      this.#epoch.end();
       if (this.#last === window) this.#last = null;
     }
     if (windows.size > 0 || !this.#byBacking.delete(backing.id)) return;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Injector } from '../../src/base/inject.js';
+import { Epoch } from '../../src/mem/epoch.js';
 import { TableQuota, TableStore } from '../../src/mem/table-store.js';
 
 function fill(store: TableStore, frame: number, bytes: number, word: number): void {
@@ -22,7 +23,7 @@ function sumOf(store: TableStore, frame: number, bytes: number): number {
 
 describe('table store', () => {
   test('a block is zero when it is handed out, also the second time', () => {
-    const store = new TableStore(new Injector());
+    const store = new TableStore(new Injector(), new Epoch());
     const arena = store.openArena();
     for (const lg2 of [12, 16, 22]) {
       const frame = arena.allocate(lg2);
@@ -35,7 +36,7 @@ describe('table store', () => {
   });
 
   test('an arena frees only what it holds, and that once', () => {
-    const store = new TableStore(new Injector());
+    const store = new TableStore(new Injector(), new Epoch());
     const mine = store.openArena();
     const other = store.openArena();
     const frame = mine.allocate(14);
@@ -50,7 +51,7 @@ describe('table store', () => {
 
   test('an injected failure is one failure', () => {
     const injector = new Injector();
-    const arena = new TableStore(injector).openArena();
+    const arena = new TableStore(injector, new Epoch()).openArena();
     injector.arm(2);
     expect(arena.allocate(12)).toBeGreaterThan(0);
     expect(arena.allocate(12)).toBe(0);
@@ -59,7 +60,7 @@ describe('table store', () => {
   });
 
   test('arenas of one quota share it', () => {
-    const store = new TableStore(new Injector());
+    const store = new TableStore(new Injector(), new Epoch());
     const quota = new TableQuota(8192);
     const [a, b] = [store.openArena(quota), store.openArena(quota)];
     const frame = a.allocate(12);
@@ -76,7 +77,7 @@ describe('table store', () => {
     const step = fc.record({ lg2: fc.integer({ min: 12, max: 20 }), free: fc.boolean(), pick: fc.nat() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-        const store = new TableStore(new Injector());
+        const store = new TableStore(new Injector(), new Epoch());
         const arenas = [store.openArena(), store.openArena()];
         const live: { arena: number; frame: number; frames: number }[] = [];
         for (const { lg2, free, pick } of steps) {
@@ -104,7 +105,7 @@ describe('table store', () => {
 
 describe('generations', () => {
   test('a change counts for its arena, in any frame of any block, and for all', () => {
-    const store = new TableStore(new Injector());
+    const store = new TableStore(new Injector(), new Epoch());
     const mine = store.openArena();
     const other = store.openArena();
     const frame = mine.allocate(15);
@@ -120,7 +121,7 @@ describe('generations', () => {
   });
 
   test('a freed block belongs to nobody, and its arena has changed', () => {
-    const store = new TableStore(new Injector());
+    const store = new TableStore(new Injector(), new Epoch());
     const arena = store.openArena();
     const frame = arena.allocate(14);
     const slot = store.slotOf(frame);

@@ -13,11 +13,13 @@ import { repoRoot } from '../lib/repo.js';
 import { Instrumenter, type Mutant } from './instrument.js';
 import type { WorkerInput, WorkerReport } from './worker.js';
 
-/** What is mutated: the walk, what leads to it, what is cached, and what empties caches. */
+/** What is mutated: the walk, what leads to it, what is cached, what is kept of that for the next request, and what empties caches. */
 const TARGETS = [
   ...['walk', 'context', 'translate', 'iotlb', 'paging-cache', 'pending', 'spaces', 'caches', 'queue'].map(
     (name) => `src/hw/vtd/${name}.js`,
   ),
+  ...['run-hits', 'remembered-runs', 'last-space'].map((name) => `src/hw/vtd/${name}.js`),
+  ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
   'src/pt/walk.js',
 ];
 const TESTS = 'test/hw/vtd';

@@ -66,11 +66,11 @@ export class VtdHardware implements Translator, Mmio {
     const faults = new FaultRecords(registers, event, can);
     this.#faults = faults;
     const contexts = new Contexts(memory, can);
-    const iotlb = new Iotlb();
+    const { tables, epoch } = memory;
+    const iotlb = new Iotlb(epoch);
     const paging = new PagingCache();
-    const last = new LastSpace();
+    const last = new LastSpace(epoch);
     this.#last = last;
-    const { tables } = memory;
     const walker = new Walker(memory, contexts.spaces.words, can, paging);
     this.#staleness = new Staleness({
       unit: name,
@@ -83,7 +83,7 @@ export class VtdHardware implements Translator, Mmio {
       events,
     });
     const staleness = this.#staleness;
-    this.#requests = new Requests({ contexts, iotlb, last, walker, staleness, faults, tables, can });
+    this.#requests = new Requests({ contexts, iotlb, last, walker, staleness, faults, tables, epoch, can });
     this.#caches = new Caches(contexts, iotlb, paging, last, can);
     const caches = this.#caches;
     this.#queue = new InvalidationQueue({ registers, memory, caches, faults, endpoints, completion }, can);

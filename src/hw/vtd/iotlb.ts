@@ -8,6 +8,7 @@
  * What was never used is 0 everywhere, and takes no memory. Entries of one domain, and those of one PASID in it, are
  * chained, so that an invalidation costs what is cached.
  */
+import type { Epoch } from '../../mem/epoch.js';
 import { Chains, mix } from './chains.js';
 
 const STRIDE_LG2 = 3;
@@ -120,8 +121,12 @@ export class Iotlb {
   readonly #counts = [0, 0, 0, 0];
   #withFirst = 0;
   #live = 0;
-  /** Counts entries that left, for whatever reason; never 0, which is what nobody has seen. */
-  removals = 1;
+  readonly #epoch: Epoch;
+
+  /** `epoch` ends whenever an entry leaves. */
+  constructor(epoch: Epoch) {
+    this.#epoch = epoch;
+  }
 
   get live(): number {
     return this.#live;
@@ -260,7 +265,7 @@ export class Iotlb {
     this.#byPasid.remove(entry);
     this.#all.remove(entry);
     this.#live -= 1;
-    this.removals = (this.removals + 1) | 0 || 1;
+    this.#epoch.end();
   }
 
   #probe(hi: number, lo: number, am: number, high: number, tag: number): void {

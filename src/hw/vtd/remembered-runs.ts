@@ -1,12 +1,11 @@
 /**
  * Requests whose pages were all hits, and the runs that they gave: a buffer that a device uses again is not looked up page
- * by page. An answer is good for the same bytes, rights and address space until anything leaves the IOTLB or a table that
- * ioasis writes has changed; until then the pages would give the same.
+ * by page. An answer is good for the same bytes, rights and address space and the same epoch, in which the pages would give
+ * the same.
  */
 import type { Translation } from '../../bus/dma.js';
+import type { Epoch } from '../../mem/epoch.js';
 import { RUN, type RunList } from '../../mem/runs.js';
-import type { TableStore } from '../../mem/table-store.js';
-import type { Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
 
 const { STRIDE } = RUN;
@@ -17,10 +16,9 @@ const W_LENGTH = 2;
 const W_ACCESS = 3;
 const W_TAG_HIGH = 4;
 const W_TAG_LOW = 5;
-const W_REMOVALS = 6;
-const W_MOVES = 7;
-const W_COUNT = 8;
-const W_RUNS = 10;
+const W_EPOCH = 6;
+const W_COUNT = 7;
+const W_RUNS = 8;
 const WORDS_LG2 = 6;
 /** 64 KiB and two pages, if none are adjacent. Less than that few is looked up as fast. */
 const MOST = ((1 << WORDS_LG2) - W_RUNS) / STRIDE;
@@ -29,14 +27,12 @@ const ANSWERS_LG2 = 8;
 
 export class RememberedRuns {
   readonly #words = new Int32Array(1 << (ANSWERS_LG2 + WORDS_LG2));
-  readonly #iotlb: Iotlb;
   readonly #last: LastSpace;
-  readonly #tables: TableStore;
+  readonly #epoch: Epoch;
 
-  constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
-    this.#iotlb = iotlb;
+  constructor(last: LastSpace, epoch: Epoch) {
     this.#last = last;
-    this.#tables = tables;
+    this.#epoch = epoch;
   }
 
   /** Fills `runs`, which is empty, with the answer to `request` for `length` bytes by the last space; false: not known. */
@@ -49,8 +45,7 @@ export class RememberedRuns {
       words[at] !== hi ||
       words[at | W_LENGTH] !== length ||
       words[at | W_ACCESS] !== access ||
-      words[at | W_REMOVALS] !== this.#iotlb.removals ||
-      words[at | W_MOVES] !== this.#tables.moves ||
+      words[at | W_EPOCH] !== this.#epoch.count ||
       words[at | W_TAG_LOW] !== last.tagLow ||
       words[at | W_TAG_HIGH] !== last.tagHigh
     ) {
@@ -62,6 +57,7 @@ export class RememberedRuns {
     for (let word = 0; word < count * STRIDE; word += 1) to[word] = words[from + word]!;
     runs.count = count;
     runs.bytes = length;
+    runs.areHits = true;
     return true;
   }
 
@@ -77,8 +73,7 @@ export class RememberedRuns {
     words[at | W_ACCESS] = access;
     words[at | W_TAG_HIGH] = this.#last.tagHigh;
     words[at | W_TAG_LOW] = this.#last.tagLow;
-    words[at | W_REMOVALS] = this.#iotlb.removals;
-    words[at | W_MOVES] = this.#tables.moves;
+    words[at | W_EPOCH] = this.#epoch.count;
     words[at | W_COUNT] = count;
     for (let word = 0; word < count * STRIDE; word += 1) words[at + W_RUNS + word] = runs.words[word]!;
   }

@@ -1,10 +1,11 @@
 /**
  * Hits in a row: page after page of a request that is longer than one, as far as the IOTLB answers for them. Every page is
  * compared as {@link Requests.translate} compares it. Once pages are found to be adjacent, that is kept beside the entry
- * of the first one, and is good until anything leaves the IOTLB or a table that ioasis writes has changed.
+ * of the first one, and is good for the epoch.
  */
 import * as dma from '../../bus/dma.js';
 import type { Translation } from '../../bus/dma.js';
+import type { Epoch } from '../../mem/epoch.js';
 import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
@@ -26,9 +27,8 @@ const PAGE_MASK = PAGE_SIZE - 1;
 const ONE_PAGE = -1;
 
 /** Words of a row, one row for each entry: (0) pages from it on, and when that was so; what may be done to all of them. */
-const A_REMOVALS = 1;
-const A_MOVES = 2;
-const A_RIGHTS = 3;
+const A_EPOCH = 1;
+const A_RIGHTS = 2;
 const ADJACENT_LG2 = 2;
 /** No more than an IOTLB has. */
 const MOST_PAGES = ENTRIES;
@@ -37,14 +37,16 @@ export class RunHits {
   readonly #iotlb: Iotlb;
   readonly #last: LastSpace;
   readonly #tables: TableStore;
+  readonly #epoch: Epoch;
   readonly #remembered: RememberedRuns;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
-  constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore) {
+  constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore, epoch: Epoch) {
     this.#iotlb = iotlb;
     this.#last = last;
     this.#tables = tables;
-    this.#remembered = new RememberedRuns(iotlb, last, tables);
+    this.#epoch = epoch;
+    this.#remembered = new RememberedRuns(last, epoch);
   }
 
   /** Adds what hits, from the address of `request` on, to `runs`; how many bytes of `length` that is. */
@@ -56,7 +58,8 @@ export class RunHits {
   #takePages(request: Translation, length: number, runs: RunList): number {
     const { hash, tagHigh, tagLow } = this.#last;
     const { moves } = this.#tables;
-    const { words: entries, front, removals } = this.#iotlb;
+    const { words: entries, front } = this.#iotlb;
+    const epoch = this.#epoch.count;
     const adjacent = this.#adjacent;
     let { hi, lo } = request;
     let left = length;
@@ -91,11 +94,7 @@ export class RunHits {
       if (mask !== ONE_PAGE) {
         within = lo & ~(mask << PAGE_LG2);
         room = (0 - (mask << PAGE_LG2) - within) | 0;
-      } else if (
-        adjacent[row | A_REMOVALS] === removals &&
-        adjacent[row | A_MOVES] === moves &&
-        (request.access & ~adjacent[row | A_RIGHTS]!) === 0
-      ) {
+      } else if (adjacent[row | A_EPOCH] === epoch && (request.access & ~adjacent[row | A_RIGHTS]!) === 0) {
         more = adjacent[row]!;
         allowed = adjacent[row | A_RIGHTS]!;
         room = ((more << PAGE_LG2) - within) | 0;
@@ -141,6 +140,7 @@ export class RunHits {
     const isAnswer = left === 0 && runs.count === 0;
     runs.count = to / STRIDE;
     runs.bytes += length - left;
+    runs.areHits = isAnswer;
     if (isAnswer) this.#remembered.keep(request, length, runs);
     return length - left;
   }
@@ -148,8 +148,7 @@ export class RunHits {
   #keep(row: number, pages: number, rights: number): void {
     const adjacent = this.#adjacent;
     adjacent[row] = pages < MOST_PAGES ? pages : MOST_PAGES;
-    adjacent[row | A_REMOVALS] = this.#iotlb.removals;
-    adjacent[row | A_MOVES] = this.#tables.moves;
+    adjacent[row | A_EPOCH] = this.#epoch.count;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
 }
@@ -159,6 +158,7 @@ function one(runs: RunList, hi: number, lo: number, length: number): number {
   put(runs.words, 0, hi, lo, length);
   runs.count = 1;
   runs.bytes = length;
+  runs.areHits = true;
   return length;
 }
 

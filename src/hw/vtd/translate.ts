@@ -5,6 +5,7 @@
  */
 import * as dma from '../../bus/dma.js';
 import type { Translation } from '../../bus/dma.js';
+import type { Epoch } from '../../mem/epoch.js';
 import type { RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
@@ -68,6 +69,7 @@ export interface RequestParts {
   readonly staleness: Staleness;
   readonly faults: FaultRecords;
   readonly tables: TableStore;
+  readonly epoch: Epoch;
   readonly can: Abilities;
 }
 
@@ -93,7 +95,7 @@ export class Requests {
     this.#entries = parts.iotlb.words;
     this.#front = parts.iotlb.front;
     this.#last = parts.last;
-    this.#hits = new RunHits(parts.iotlb, parts.last, parts.tables);
+    this.#hits = new RunHits(parts.iotlb, parts.last, parts.tables, parts.epoch);
     this.#walker = parts.walker;
     this.#staleness = parts.staleness;
     this.#faults = parts.faults;
