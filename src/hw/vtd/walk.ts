@@ -11,6 +11,7 @@ import type { EntryMemory } from '../../mem/physical.js';
 import { CHUNK_BYTES, TABLE_SPACE_HI as TABLE_HI } from '../../mem/table-store.js';
 import { PROVIDER_FIRST_FRAME, ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
+import { entryLg2 } from './iotlb.js';
 import * as paging from './paging-cache.js';
 import { Pending } from './pending.js';
 import { Reason } from './reasons.js';
@@ -55,6 +56,8 @@ const WALK_CACHED = 1;
 const WALK_UPDATES = 2;
 const WALK_PARTIAL = 4;
 export const WALK = { CACHED: WALK_CACHED, UPDATES: WALK_UPDATES, PARTIAL: WALK_PARTIAL } as const;
+
+const PAGE_LG2 = 12;
 
 /** First-stage entry. */
 const FS_RW = 1 << 1;
@@ -178,7 +181,10 @@ export class Walker {
       this.#pending.clear();
       const reason = this.#stages(hi, lo);
       this.reason = reason === 0 ? this.#finish() : reason;
-      if (this.reason !== AGAIN) return this.reason === 0;
+      if (this.reason !== AGAIN) {
+        if (hasInterrupts(hi, lo, this.sizeLg2)) this.sizeLg2 = PAGE_LG2;
+        return this.reason === 0;
+      }
       // What a cached step says may be the cause; memory decides.
       this.#mode &= ~WALK_CACHED;
     }
@@ -299,12 +305,12 @@ export class Walker {
     return (this.#access & DMA_PRIV) === 0 ? this.permitted : this.permittedPriv;
   }
 
-  /** A block that the interrupt window lies in is cut, so that the window is looked at page by page. */
+  /** A block that the interrupt window lies in, at either end, is cut, so that the window is looked at page by page. */
   #result(hi: number, lo: number, sizeLg2: number): void {
     this.hpaHi = hi;
     this.hpaLo = lo;
-    const size = sizeLg2 >= 30 ? 30 : sizeLg2 >= 21 ? 21 : 12;
-    this.sizeLg2 = size > 12 && hi === 0 && (INTERRUPT_LO ^ lo) >>> size === 0 ? 12 : size;
+    const size = entryLg2(sizeLg2);
+    this.sizeLg2 = hasInterrupts(hi, lo, size) ? PAGE_LG2 : size;
   }
 
   /** Sections 3.6 and 3.8: levels of first-stage entries, the address of each table through the second stage when nested. */
@@ -652,6 +658,11 @@ function beyond(width: number): number {
 
 function isInterrupt(hi: number, lo: number): boolean {
   return hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO;
+}
+
+/** Whether the aligned block of `1 << sizeLg2` bytes around an address is more than a page and has interrupts in it. */
+function hasInterrupts(hi: number, lo: number, sizeLg2: number): boolean {
+  return sizeLg2 > PAGE_LG2 && hi === 0 && ((lo ^ INTERRUPT_LO) & INTERRUPT_MASK) >>> sizeLg2 === 0;
 }
 
 /** Second-stage entries say nothing of execution; what may be read may be executed. */

@@ -1,8 +1,10 @@
 /** Which bytes a request reaches through each kind of translation, cached and not. */
 import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
+import type { AddressSpaceProvider } from '../../../src/mem/providers.js';
+import { RunList } from '../../../src/mem/runs.js';
 import { FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
-import { PASID, READ, World, WRITE } from './world.js';
+import { PASID, READ, SOURCE, World, WRITE } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
@@ -105,6 +107,69 @@ describe('translation', () => {
       expect(world.ask(block + 0x1000n, { pasid: NO_PASID, access: READ })).toBe(null);
       expect(world.ask(block + 0x1000n)).toBe(0x4000_1000n);
     }
+  });
+
+  test.each([
+    ['30', 30, 0xc000_0000n],
+    ['21', 21, 0xfee0_0000n],
+  ])('a page of 2^%s bytes with the window in it is cut at both its ends', (_, size, block) => {
+    const world = new World();
+    const second = world.table();
+    mapPage(world, second, block, 0x4000_0000n | SS_RW, { ...SECOND, size });
+    pasidEntry(world, context(world, { pasid: 0 }).entry, 2n, { second });
+    world.start();
+    const { request } = world;
+    const ask = (from: number, length: number, access: number): [boolean, number] => {
+      const runs = new RunList();
+      Object.assign(request, {
+        sourceId: SOURCE,
+        pasid: NO_PASID,
+        access,
+        addressType: 0,
+        hi: 0,
+        lo: from | 0,
+      });
+      return [world.unit.translateRuns(request, length, runs), runs.bytes];
+    };
+    const behind = 0xfef0_0000;
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(ask(behind, 0x8000, READ)).toEqual([true, 0x8000]);
+      expect(world.ask(BigInt(behind), { pasid: NO_PASID })).toBe(0x4000_0000n + BigInt(behind) - block);
+      expect(request.sizeLg2).toBe(12);
+      expect(ask(0xfeef_f000, 0x8000, READ)).toEqual([false, 0]);
+      if (size === 21) continue;
+      expect(ask(0xfedf_8000, 0x10000, READ)).toEqual([false, 0x8000]);
+      expect(ask(0xfedf_8000, 0x8000, READ)).toEqual([true, 0x8000]);
+    }
+    expect(new Set(world.faults().map((fault) => fault.reason))).toEqual(new Set([0x87]));
+  });
+
+  test.each([
+    [16, 16],
+    [21, 21],
+    [17, 16],
+    [40, 30],
+  ])('an owner that answers for 2^%i bytes is asked once for 2^%i', (sizeLg2, known) => {
+    const world = new World();
+    let calls = 0;
+    const owner: AddressSpaceProvider = {
+      name: 'owner',
+      onInvalidate: null,
+      translate: (hi, lo, access, page) => {
+        calls += 1;
+        Object.assign(page, { hpaHi: hi, hpaLo: lo & ~0xfff, sizeLg2, permitted: access });
+        return true;
+      },
+    };
+    const first = BigInt(world.memory.providers.add(owner)) << 12n;
+    pasidEntry(world, context(world).entry, 1n, { first });
+    world.start();
+    const base = 0x12_4000_0000n;
+    const size = 1n << BigInt(known);
+    for (const at of [0x5000n, 0n, size - 1n, size - 0x1000n]) expect(world.ask(base + at)).toBe(base + at);
+    expect(calls).toBe(1);
+    expect(world.ask(base + size)).toBe(base + size);
+    expect(calls).toBe(2);
   });
 
   test('switched off and on again, a unit answers as its tables say, whoever asked last', () => {
