@@ -71,7 +71,7 @@ export class VtdHardware implements Translator, Mmio {
     const paging = new PagingCache();
     const last = new LastSpace(epoch);
     this.#last = last;
-    const walker = new Walker(memory, contexts.spaces.words, can, paging);
+    const walker = new Walker(memory, contexts.spaces, can, paging);
     this.#staleness = new Staleness({
       unit: name,
       contexts,

@@ -24,6 +24,8 @@ export const R_HI = 3;
 export const R_LO = 4;
 /** What the walk permits so far; of a page: and whether its dirty bit is set. */
 export const R_PERMITTED = 5;
+/** Generations of the tables that the walk came through, added up, when the row was known to be what they say. */
+export const R_SEEN = 6;
 const ROW_LG2 = 3;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;

@@ -110,7 +110,7 @@ export function trace(
   const row = contexts.findFresh(source, pasid);
   const steps = structureSteps(recorder.loads.splice(0), root.ttm === 0);
   let { reason } = contexts;
-  const walker = new Walker(recorder, contexts.spaces.words, can, new PagingCache());
+  const walker = new Walker(recorder, contexts.spaces, can, new PagingCache());
   if (row >= 0) {
     walker.walk(row, highWord(iova), lowWord(iova), 0, 0);
     reason = walker.reason;

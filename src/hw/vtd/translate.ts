@@ -219,18 +219,22 @@ export class Requests {
     if (!walker.walk(row, hi, lo, access, mode)) {
       return this.#refuse(request, walker.reason, (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0);
     }
-    if (this.#spaces[row + S_KIND] !== PGTT_PASS_THROUGH) this.#keep(row, hi, lo);
     request.hpaHi = walker.hpaHi;
     request.hpaLo = walker.hpaLo;
     request.sizeLg2 = walker.sizeLg2;
     request.permitted = isPriv ? walker.permittedPriv : walker.permitted;
     request.reason = 0;
     request.recoverable = false;
+    if (this.#spaces[row + S_KIND] === PGTT_PASS_THROUGH) return true;
+    const entry = this.#keep(row, hi, lo);
+    if (this.#staleness.isDoubtful(row)) {
+      this.#staleness.examineNew(entry, row, request.sourceId, request.pasid, hi, lo, isPriv);
+    }
     return true;
   }
 
-  /** Caches what the walker found. */
-  #keep(row: number, hi: number, lo: number): void {
+  /** Caches what the walker found; the entry. */
+  #keep(row: number, hi: number, lo: number): number {
     const walker = this.#walker;
     const spaces = this.#spaces;
     const { permitted, permittedPriv } = walker;
@@ -252,6 +256,7 @@ export class Requests {
       (permittedPriv << PERMITTED_PRIV_SHIFT) |
       (sizeLg2 << SIZE_SHIFT);
     this.#staleness.note(entry, row);
+    return entry;
   }
 
   /**
