@@ -166,8 +166,13 @@ export class Requests {
   #resolve(request: Translation): boolean {
     const { hi, lo, pasid } = request;
     if (!this.#isEnabled) return identity(request, RIGHTS);
-    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO && pasid === NO_PASID)
-      return this.#interrupt(request);
+    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO) {
+      // No translation leads there, so no device may say that one did.
+      if (request.addressType === AT_TRANSLATED) {
+        return this.#refuse(request, this.#interruptReason(), false);
+      }
+      if (pasid === NO_PASID) return this.#interrupt(request);
+    }
     const contexts = this.#contexts;
     const row = contexts.find(request.sourceId, pasid);
     if (row < 0) return this.#refuse(request, contexts.reason, contexts.isSilenced);

@@ -267,6 +267,8 @@ export class Walker {
     if ((hi & this.#can.beyondHaw) !== 0) {
       return (this.#flags & SPACE_LEGACY) !== 0 ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE;
     }
+    // Only with a PASID: without one it is an interrupt, and never comes here (section 3.14).
+    if (isInterrupt(hi, lo)) return Reason.SM_INTERRUPT_RANGE;
     this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
     this.permittedPriv = this.permitted;
     this.isDirty = true;
