@@ -7,7 +7,14 @@ import type { EndpointRouter, PageRequestMessage, Translation, Translator } from
 import type { Mmio, MsiSink } from '../../bus/mmio.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import type { RunList } from '../../mem/runs.js';
-import { cachedSpaces, cachedTranslations, type CachedSpace, type CachedTranslation } from './cached.js';
+import {
+  cachedSpaces,
+  cachedSteps,
+  cachedTranslations,
+  type CachedSpace,
+  type CachedStep,
+  type CachedTranslation,
+} from './cached.js';
 import { Caches } from './caches.js';
 import { Abilities, type VtdCapabilities } from './capabilities.js';
 import { Contexts } from './context.js';
@@ -149,6 +156,11 @@ export class VtdHardware implements Translator, Mmio {
   /** What the PASID cache has. */
   cachedSpaces(): Generator<CachedSpace> {
     return cachedSpaces(this.#caches.contexts);
+  }
+
+  /** What the paging-structure caches have. */
+  cachedSteps(): Generator<CachedStep> {
+    return cachedSteps(this.#caches.paging);
   }
 
   /** For people and tests: what happened, and how much is cached. */

@@ -113,4 +113,15 @@ test('what is cached can be listed', () => {
   const [space, ...rest] = [...world.unit.cachedSpaces()];
   expect(rest).toEqual([]);
   expect(space).toMatchObject({ source: SOURCE, pasid: PASID, did: 5, pgtt: 3 });
+  const steps = [...world.unit.cachedSteps()];
+  expect(steps.length).toBe(world.unit.statistics.pagingEntries);
+  const block = (lg2: number): bigint => (IOVA >> BigInt(lg2)) << BigInt(lg2);
+  for (const sizeLg2 of [21, 30]) {
+    expect(steps.filter((step) => step.kind === 'first' && step.sizeLg2 === sizeLg2)).toMatchObject([
+      { did: 5, pasid: PASID, iova: block(sizeLg2) },
+    ]);
+  }
+  // A page for each of the guest's four tables; steps of the second stage have no PASID.
+  expect(steps.filter(({ kind }) => kind === 'page')).toHaveLength(4);
+  for (const { kind, pasid } of steps) expect(pasid === -1).toBe(kind !== 'first');
 });
