@@ -113,6 +113,11 @@ export class VtdHardware implements Translator, Mmio {
     return this.#requests.translateRuns(request, length, runs);
   }
 
+  /** {@link Requests.peek} */
+  peek(request: Translation): boolean {
+    return this.#requests.peek(request);
+  }
+
   pageRequest(message: PageRequestMessage): void {
     this.#pageRequests.request(message);
   }

@@ -162,6 +162,22 @@ export class Requests {
     }
   }
 
+  /** What the tables say now: no cache is asked or filled, no bit set, nothing recorded. False: nothing is there. */
+  peek(request: Translation): boolean {
+    const { hi, lo, pasid } = request;
+    if (!this.#isEnabled) return identity(request, RIGHTS);
+    const contexts = this.#contexts;
+    const row = contexts.findFresh(request.sourceId, pasid);
+    if (row < 0) return false;
+    const isPriv =
+      (request.access & DMA_PRIV) !== 0 ||
+      (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
+    const walker = this.#walker;
+    if (!walker.walk(row, hi, lo, isPriv ? DMA_PRIV : 0, 0)) return false;
+    this.#answer(request, isPriv);
+    return true;
+  }
+
   /** By all that is cached, and then by a walk. */
   #resolve(request: Translation): boolean {
     const { hi, lo, pasid } = request;
@@ -224,18 +240,24 @@ export class Requests {
     if (!walker.walk(row, hi, lo, access, mode)) {
       return this.#refuse(request, walker.reason, (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0);
     }
-    request.hpaHi = walker.hpaHi;
-    request.hpaLo = walker.hpaLo;
-    request.sizeLg2 = walker.sizeLg2;
-    request.permitted = isPriv ? walker.permittedPriv : walker.permitted;
-    request.reason = 0;
-    request.recoverable = false;
+    this.#answer(request, isPriv);
     if (this.#spaces[row + S_KIND] === PGTT_PASS_THROUGH) return true;
     const entry = this.#keep(row, hi, lo);
     if (this.#staleness.isDoubtful(row)) {
       this.#staleness.examineNew(entry, row, request.sourceId, request.pasid, hi, lo, isPriv);
     }
     return true;
+  }
+
+  /** What the walker found. */
+  #answer(request: Translation, isPriv: boolean): void {
+    const walker = this.#walker;
+    request.hpaHi = walker.hpaHi;
+    request.hpaLo = walker.hpaLo;
+    request.sizeLg2 = walker.sizeLg2;
+    request.permitted = isPriv ? walker.permittedPriv : walker.permitted;
+    request.reason = 0;
+    request.recoverable = false;
   }
 
   /** Caches what the walker found; the entry. */
