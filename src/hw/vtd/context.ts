@@ -109,12 +109,6 @@ const PASID_RESERVED_LO = 0xc20;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
-/** What RTADDR_REG says: where the root table is, and the translation table mode. */
-export interface Root {
-  readonly hi: number;
-  readonly lo: number;
-  readonly ttm: number;
-}
 
 export class Contexts {
   readonly spaces = new space.Spaces();
@@ -175,10 +169,6 @@ export class Contexts {
     this.#rootHi = hi;
     this.#rootLo = lo;
     this.#ttm = ttm;
-  }
-
-  get root(): Root {
-    return { hi: this.#rootHi, lo: this.#rootLo, ttm: this.#ttm };
   }
 
   /** Offset in `spaces.words` of what the request translates by; -1: {@link reason}. */

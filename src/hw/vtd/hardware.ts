@@ -29,7 +29,6 @@ import { RegisterFile, type RegisterHook } from './register-file.js';
 import { WINDOW, registerTable } from './register-map.js';
 import * as reg from './registers.js';
 import { Staleness } from './stale.js';
-import { trace, type Trace } from './trace.js';
 import { Requests } from './translate.js';
 import { Walker } from './walk.js';
 
@@ -47,7 +46,6 @@ const PAGE = -1 << 12;
 
 export class VtdHardware implements Translator, Mmio {
   readonly name: string;
-  readonly #memory: PhysicalMemory;
   readonly #registers: RegisterFile;
   readonly #can: Abilities;
   readonly #requests: Requests;
@@ -62,7 +60,6 @@ export class VtdHardware implements Translator, Mmio {
 
   constructor({ name, memory, capabilities, messages, endpoints, events }: VtdConfig) {
     this.name = name;
-    this.#memory = memory;
     const can = new Abilities(capabilities);
     this.#can = can;
     const registers = new RegisterFile(registerTable(capabilities, can), WINDOW, this.#hooks(can));
@@ -146,11 +143,6 @@ export class VtdHardware implements Translator, Mmio {
   set checking(isChecking: boolean) {
     this.#staleness.isChecking = isChecking;
     this.#last.forget();
-  }
-
-  /** What an address of a device means now, entry by entry, whatever is cached. */
-  trace(source: number, pasid: number, iova: bigint): Trace {
-    return trace(this.#memory, this.#can, this.#caches.contexts.root, { source, pasid, iova });
   }
 
   /** What the IOTLB has. */

@@ -13,7 +13,7 @@ import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
 import { ENTRY, entryLg2, frontOf, hashOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
-import { Reason, reasonInfo } from './reasons.js';
+import { Reason, isRecoverable } from './reasons.js';
 import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
 import type { Staleness } from './stale.js';
@@ -324,7 +324,7 @@ export class Requests {
   }
 
   #refuse(request: Translation, reason: number, isSilenced: boolean): false {
-    if (request.addressType === AT_TRANSLATION_REQUEST && reasonInfo(reason).recoverable) {
+    if (request.addressType === AT_TRANSLATION_REQUEST && isRecoverable(reason)) {
       return answerNothing(request, reason);
     }
     request.reason = reason;
