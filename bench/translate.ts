@@ -229,7 +229,7 @@ function walks(scene: Scene, pages: number, mode: number, count = OPERATIONS): n
   const can = new Abilities(capabilities);
   const contexts = new Contexts(scene.memory, can);
   contexts.setRoot(0, scene.root | 0, 1);
-  const walker = new Walker(scene.memory, contexts.spaces.words, can, new PagingCache());
+  const walker = new Walker(scene.memory, contexts.spaces, can, new PagingCache());
   const order = randomPages(pages);
   return time((first) => {
     for (let i = first; i < first + count; i += 1) {

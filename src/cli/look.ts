@@ -21,7 +21,7 @@ export async function dmesg({ options }: Invocation): Promise<number> {
 /** 0 also where the walk ends in a fault: that is an answer. */
 export async function walk({ options, operands }: Invocation): Promise<number> {
   const [device = '', iova = ''] = operands;
-  if (!/^(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(iova)) {
+  if (!/^(0x[0-9a-f]{1,16}|\d{1,20})$/i.test(iova) || BigInt(iova) >> 64n !== 0n) {
     process.stderr.write(`ioasis: ${iova} is no address, such as 0x1000\n`);
     return usage;
   }

@@ -5,6 +5,7 @@ import { fieldsText, pageSize } from './walk-text.js';
 type Context = Dump['contexts'][number];
 type Device = Dump['devices'][number];
 type Unit = Dump['units'][number];
+type CachedPasid = Unit['caches']['pasids'][number];
 type DeviceContext = Unit['contexts'][number];
 type Pasid = DeviceContext['pasids'][number];
 type Range = NonNullable<Pasid['firstStage']>[number];
@@ -52,13 +53,37 @@ function unitLines(
   if (faultsLost > 0) lines.push(`  ${faultsLost} faults lost: there was no free record`);
   lines.push('  tables');
   for (const context of contexts) lines.push(...contextEntryLines(context, name, devices));
-  lines.push(`  IOTLB: ${caches.iotlb.length} entries`);
-  for (const { domain, kind, pasid, iova, hpa, size } of caches.iotlb) {
-    const tag = pasid === undefined ? `domain ${domain}` : `domain ${domain} PASID ${pasid}`;
-    lines.push(`    ${tag} ${kind}: ${iova} -> ${hpa}, ${pageSize(size)}`);
-  }
-  lines.push(`  paging structures: ${caches.pagingEntries} entries; PASID entries: ${caches.pasidEntries}`);
+  lines.push(...cacheLines(caches));
   return lines;
+}
+
+const tag = (domain: number, pasid?: number): string =>
+  pasid === undefined ? `domain ${domain}` : `domain ${domain} PASID ${pasid}`;
+
+function cacheLines({ iotlb, pagingStructures, pasids }: Unit['caches']): string[] {
+  return [
+    `  IOTLB: ${iotlb.length} entries`,
+    ...iotlb.map(
+      ({ domain, kind, pasid, iova, hpa, size }) =>
+        `    ${tag(domain, pasid)} ${kind}: ${iova} -> ${hpa}, ${pageSize(size)}`,
+    ),
+    `  paging structures: ${pagingStructures.length} entries`,
+    ...pagingStructures.map(
+      ({ domain, kind, pasid, iova, hpa, size }) =>
+        `    ${tag(domain, pasid)} ${kind}: ${iova}, ${pageSize(size).replace(' page', '')} -> table at ${hpa}`,
+    ),
+    `  PASID cache: ${pasids.length} entries`,
+    ...pasids.map(pasidCacheLine),
+  ];
+}
+
+function pasidCacheLine({ sourceId, pasid, domain, type, firstStage, secondStage }: CachedPasid): string {
+  const who = pasid === undefined ? `source ${sourceId}` : `source ${sourceId} PASID ${pasid}`;
+  const roots = [
+    ...(firstStage === undefined ? [] : [`FSPTPTR=${firstStage}`]),
+    ...(secondStage === undefined ? [] : [`SSPTPTR=${secondStage}`]),
+  ];
+  return `    ${[`${who}: domain ${domain}, ${type}`, ...roots].join(' ')}`;
 }
 
 function contextEntryLines(context: DeviceContext, unit: string, devices: readonly Device[]): string[] {

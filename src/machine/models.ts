@@ -90,6 +90,7 @@ function makeEngine(
     pri,
     staleness: {
       events,
+      peek: (request) => translator.peek(request),
       generation: () => physical.tables.moves,
       isLive: (hi, lo) => physical.isLive(hi, lo),
       checking: checkStale,

@@ -5,6 +5,7 @@
 import { CXL_GRANULE } from '../bus/cxl.js';
 import { vtdDefaults, type VtdFeatures } from '../hw/vtd/features.js';
 import type { ResvRegion } from '../hw/unit.js';
+import { registerProblems } from './plan-registers.js';
 import type {
   BusDescription,
   DeviceDescription,
@@ -92,6 +93,8 @@ export class TopologyError extends Error {
 const DEFAULT_DEVICE = '0000:00:01.0';
 const DEFAULT_UNIT = 'vtd0';
 const PCI_ADDRESS = /^([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
+/** What people write who mean one: without its segment, or with a number that is too large. */
+const ALMOST_PCI = /^([0-9a-f]{1,8}:)?[0-9a-f]{1,4}:[0-9a-f]{1,2}\.[0-9a-f]{1,2}$/i;
 /** What devices of a kind that exists have in silicon. */
 const noServices = { ats: false, pri: false, pasidBits: 0 } as const;
 const MAX_SOURCE_ID = 0xffff;
@@ -185,6 +188,10 @@ class Planner {
     need('pri', !can.pri || can.ats, 'page requests need ats: true');
     need('dirtyTracking', !can.dirtyTracking || can.secondStage, 'dirtyTracking needs secondStage');
     need('domainIdBits', can.domainIdBits % 2 === 0, 'expected an even number, as CAP_REG.ND can say');
+    // What the names say is wrong makes wrong registers.
+    if (this.problems.length > 0) return;
+    for (const { field, text } of registerProblems(can))
+      this.#problem(['units', name, 'registers', ...field], text);
   }
 
   #bus(name: string, { type, unit, segment = 0 }: BusDescription): void {
@@ -221,6 +228,14 @@ class Planner {
   #device(name: string, device: DeviceDescription): DevicePlan | null {
     const path = ['devices', name];
     const address = PCI_ADDRESS.exec(name);
+    if (address === null && device.bus === undefined && ALMOST_PCI.test(name)) {
+      this.#problem(
+        path,
+        'expected an address from 0000:00:00.0 to ffff:ff:1f.7, or bus: with its name',
+        true,
+      );
+      return null;
+    }
     const bus = this.#pickBus(path, device.bus, address);
     if (bus === null) return null;
     const sourceId = this.#sourceId(path, device, bus, address);

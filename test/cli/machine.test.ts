@@ -81,7 +81,12 @@ describe('walk, dump and dmesg', () => {
       stdout: '',
       stderr: `ioasis: no daemon at ${socket}\n`,
     });
-    expect(runCli(['walk', 'x', 'y', '--socket', socket])).toMatchObject({ status: 2 });
+    for (const address of ['y', String(2n ** 64n)]) {
+      expect(runCli(['walk', 'x', address, '--socket', socket])).toMatchObject({
+        status: 2,
+        stderr: expect.stringContaining(`${address} is no address`),
+      });
+    }
     expect(runCli(['walk', 'x'])).toMatchObject({ status: 2 });
   });
 });
@@ -160,6 +165,8 @@ describe.runIf(hasCompiler)('a program on a device', () => {
     expect(stdout).toMatch(/^ {2}\d+ DEVICE device=0000:00:01\.0 .*attached=\[hwpt \d+\]/m);
     expect(stdout).toMatch(/first stage: 0x10000\.\.0x10fff -> 0x[0-9a-f]+ r-[A-]-, 4 KiB pages/);
     expect(stdout).toMatch(/domain \d+ PASID 0 first stage: 0x10000 -> 0x[0-9a-f]+, 4 KiB page/);
+    expect(stdout).toMatch(/domain \d+ PASID 0 first stage: 0x0, 2 MiB -> table at 0x[0-9a-f]+/);
+    expect(stdout).toMatch(/source 0x8 PASID 0: domain \d+, first stage FSPTPTR=0x[0-9a-f]+/);
     expect(JSON.parse(ask('dump', '--json').stdout)).toMatchObject({
       v: 1,
       contexts: [{ context: 1 }],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  type Translation,
   DMA_EXEC,
   DMA_PRIV,
   DMA_READ,
@@ -288,6 +289,7 @@ describe('its translation cache', () => {
     const w = makeDevice();
     const staleness = {
       events: w.events,
+      peek: (request: Translation): boolean => v.translator.translate(request),
       generation: () => generation,
       isLive: () => false,
       checking: false,

@@ -1,6 +1,7 @@
 /** A test device before a translator of pages, with physical memory behind it. */
 import { Events } from '../../src/base/events.js';
 import { Injector } from '../../src/base/inject.js';
+import type { Translation } from '../../src/bus/dma.js';
 import { DmaEngine, type DmaEngineOptions } from '../../src/dev/dma-engine.js';
 import { SparsePages } from '../../src/machine/local-memory.js';
 import { PhysicalMemory } from '../../src/mem/physical.js';
@@ -28,7 +29,13 @@ export function makeDevice(
   const [window] = memory.window(pages, 0n, BigInt(FRAMES * PAGE))!;
   const translator = new PageTranslator();
   const events = new Events();
-  const staleness = { events, generation: () => 0, isLive: () => false, checking: options.checking ?? false };
+  const staleness = {
+    events,
+    peek: (request: Translation): boolean => translator.translate(request),
+    generation: () => 0,
+    isLive: () => false,
+    checking: options.checking ?? false,
+  };
   const device = new DmaEngine({
     name: 'engine',
     sourceId: 0x10,

@@ -86,6 +86,14 @@ describe("a table of the program's own", () => {
     s.authorize(device, user, 5);
     expect(s.fill(device, IOVA, 3n, 5).out_state).toBe(DONE);
     expect(s.memory.load(data, 1)).toEqual(Uint8Array.of(3));
+    const { steps, result } = s.machine.walk('0000:00:01.0', IOVA, 5);
+    expect(result).toMatchObject({ kind: 'page', permits: 'read, write' });
+    expect(steps.slice(4).map(({ table, depth }) => [table.replace(/(memory) \d+$/, '$1'), depth])).toEqual(
+      [4, 3, 2, 1, 0].flatMap((level) => [
+        ['address space of client memory', 1],
+        ...(level > 0 ? [[`first stage level ${level}`, 0]] : []),
+      ]),
+    );
     // What has changed counts once it is invalidated.
     const other = s.memory.alloc(4096);
     s.memory.write(

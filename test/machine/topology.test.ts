@@ -334,6 +334,31 @@ describe('the tables decide', () => {
     }
   });
 
+  test('looking for what is stale in a device leaves no trace in its unit', () => {
+    const { machine, bind, ioas } = scene({ topology: {}, checkStale: true });
+    bind('0000:00:01.0').attach(ioas(iova, 2).id);
+    const { dma } = machine.device('0000:00:01.0');
+    const read = { kind: 'read', iova, length: 1, ats: true } as const;
+    expect(dma.submit(read).state).toBe('done');
+    const leaf = machine.walk('0000:00:01.0', iova).steps.at(-1)!;
+    const at = BigInt(leaf.at) + BigInt(leaf.index * 8);
+    invalidateAll(machine);
+    // Neither the entry of a page that nobody has asked for may be cached, nor a bit set in it.
+    const entry = machine.physical.read(at, 8)!;
+    entry[0]! &= ~0x20;
+    machine.physical.write(at, entry);
+    expect(dma.submit(read).state).toBe('done');
+    expect(machine.physical.read(at, 8)).toEqual(entry);
+    expect(machine.dump().units[0]!.caches.iotlb).toEqual([]);
+    // XD without NXE: a fault, if anybody asked.
+    entry[7]! |= 0x80;
+    machine.physical.write(at, entry);
+    expect(dma.submit(read).state).toBe('done');
+    expect(machine.events.recent).toMatchObject([
+      { kind: 'stale-hit', current: null, missing: 'device-TLB invalidation' },
+    ]);
+  });
+
   test('an entry that changed without an invalidation is served, and said to be stale', () => {
     const { machine, bind, ioas } = scene({ topology: {} });
     bind('0000:00:01.0').attach(ioas(iova, 1).id);

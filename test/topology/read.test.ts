@@ -20,6 +20,8 @@ function complaints(text: string): string[] {
   return [];
 }
 
+const almostPci = '1:12: expected an address from 0000:00:00.0 to ffff:ff:1f.7, or bus: with its name';
+
 describe('a file is refused at the line and column, with what was expected', () => {
   test.each([
     ['units:\n  vtd0: { nestng: true }', '2:11: unknown key nestng; did you mean nesting?'],
@@ -44,6 +46,38 @@ describe('a file is refused at the line and column, with what was expected', () 
     ['units: { a: { pri: true, ats: false } }', '1:20: page requests need ats: true'],
     ['units: { a: { dirtyTracking: true, secondStage: false } }', '1:30: dirtyTracking needs secondStage'],
     ['units: { a: { domainIdBits: 15 } }', '1:29: expected an even number, as CAP_REG.ND can say'],
+    [
+      'units: { a: { registers: { ECAP: { SMTS: 0 } } } }',
+      '1:42: expected 1: the driver knows scalable mode with queued invalidation',
+    ],
+    [
+      'units: { a: { registers: { ECAP: { QI: 0 } } } }',
+      '1:40: expected 1: the driver knows scalable mode with queued invalidation',
+    ],
+    [
+      'units: { a: { registers: { CAP: { SAGAW: 2 } } } }',
+      '1:42: expected a width of tables that all stages of the unit have',
+    ],
+    [
+      'units: { a: { addressWidth: 39, registers: { ECAP: { FSTS: 1 } } } }',
+      '1:33: expected a width of tables that all stages of the unit have',
+    ],
+    [
+      'units: { a: { registers: { CAP: { FRO: 14 } } } }',
+      '1:40: expected fault records within 0xf0 to 0xfff of the registers, and these are at 0xe0 to 0x15f',
+    ],
+    [
+      'units: { a: { registers: { CAP: { FRO: 249 } } } }',
+      '1:40: expected fault records within 0xf0 to 0xfff of the registers, and these are at 0xf90 to 0x100f',
+    ],
+    [
+      'units: { a: { registers: { CAP: { NFR: 255 } } } }',
+      '1:40: expected fault records within 0xf0 to 0xfff of the registers, and these are at 0x220 to 0x121f',
+    ],
+    ['devices: { "00:01.0": {} }', almostPci],
+    ['devices: { "0000:00:20.0": {} }', almostPci],
+    ['devices: { "0000:00:1f.8": {} }', almostPci],
+    ['devices: { "0:0:1.0": {} }', almostPci],
     [
       'units: { a: { firstStage: false, secondStage: false } }',
       '1:47: expected at least one of firstStage and secondStage',

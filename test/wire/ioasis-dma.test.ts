@@ -1,6 +1,6 @@
 /** ioasis' own ioctl: what C makes of it, where its number lies, and how a trace shows it. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -51,4 +51,15 @@ test('a trace names operation, flags and outcome', () => {
   for (const part of ['flags=PASID|ATS|PRI', 'op=COPY', 'pasid=5', 'iova=0x1000'])
     expect(text).toContain(part);
   expect(text).toContain('out_state=FAULTED, out_bytes=0x0, out_fault_iova=0x0, out_fault_access=READ|WRITE');
+});
+
+test('all of it is described in docs/dma-test.md', () => {
+  const text = readFileSync(new URL('../../docs/dma-test.md', import.meta.url), 'utf8');
+  const words = new Set(text.match(/\w+/g));
+  // The accesses are told by their endings.
+  const names = Object.keys(d.declared.constants).map((name) =>
+    name.replace(/^IOASIS_DMA_ACCESS(?!_READ)/, ''),
+  );
+  const fields = Object.keys(d.ioasis_dma.fields).filter((name) => name !== '__reserved');
+  expect([...names, ...fields].filter((name) => !words.has(name))).toEqual([]);
 });

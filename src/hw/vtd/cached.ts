@@ -2,6 +2,7 @@
 import { joinWords } from '../../base/words.js';
 import type { Contexts } from './context.js';
 import { ENTRY, type Iotlb } from './iotlb.js';
+import * as paging from './paging-cache.js';
 import * as space from './spaces.js';
 
 /** A translation in the IOTLB. */
@@ -30,7 +31,21 @@ export interface CachedSpace {
   readonly secondRoot: bigint;
 }
 
+/** What the paging-structure caches hold: a walk below that address goes on at an HPA. */
+export interface CachedStep {
+  /** `page`: of the second stage, where a table of the first lies. */
+  readonly kind: 'first' | 'second' | 'page';
+  readonly did: number;
+  /** -1 but for a first stage. */
+  readonly pasid: number;
+  readonly iova: bigint;
+  readonly sizeLg2: number;
+  readonly hpa: bigint;
+}
+
 const kinds = ['second', 'first', 'second', 'nested'] as const;
+/** By STEP_FIRST, STEP_SECOND, PAGE_SECOND. */
+const stepKinds = ['first', 'second', 'page'] as const;
 const WRITE = 2;
 
 export function* cachedTranslations(iotlb: Iotlb): Generator<CachedTranslation> {
@@ -67,6 +82,25 @@ export function* cachedSpaces({ spaces }: Contexts): Generator<CachedSpace> {
       pgtt: words[row + space.S_KIND]!,
       firstRoot: joinWords(words[row + space.S_FIRST_HI]!, words[row + space.S_FIRST_LO]!),
       secondRoot: joinWords(words[row + space.S_SECOND_HI]!, words[row + space.S_SECOND_LO]!),
+    };
+  }
+}
+
+export function* cachedSteps(cache: paging.PagingCache): Generator<CachedStep> {
+  const { words } = cache;
+  for (const row of cache.rows()) {
+    const tag = words[row + paging.R_TAG]!;
+    const high = words[row + paging.R_HIGH]!;
+    const sizeLg2 = (tag >>> 18) & 0x3f;
+    const kind = stepKinds[(tag >>> 16) & 3]!;
+    yield {
+      kind,
+      did: tag & 0xffff,
+      pasid: kind === 'first' ? (high >>> 20) | ((tag >>> 24) << 12) : -1,
+      // The key has 32 bits from its size on, the rest those from bit 44 on.
+      iova: (joinWords(0, words[row]!) << BigInt(sizeLg2)) | (BigInt(high & 0xfffff) << 44n),
+      sizeLg2,
+      hpa: joinWords(words[row + paging.R_HI]!, words[row + paging.R_LO]!),
     };
   }
 }

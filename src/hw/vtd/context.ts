@@ -18,11 +18,14 @@ const { TTM_LEGACY, TTM_SCALABLE } = registers;
 const {
   LEGACY_KEY,
   SCRATCH_ROW,
+  SLOT_CONTEXT,
+  SLOT_FIRST,
+  SLOT_PASID,
+  SLOT_SECOND,
   SPACE_FPD,
   SPACE_LEGACY,
   SPACE_SNOOPS,
   SPACE_SSADE,
-  S_CONTEXT_SLOT,
   S_DID,
   S_FIRST_HI,
   S_FIRST_LO,
@@ -30,7 +33,6 @@ const {
   S_FLAGS,
   S_KEY,
   S_KIND,
-  S_PASID_SLOT,
   S_SECOND_HI,
   S_SECOND_LO,
   S_SECOND_WIDTH,
@@ -82,6 +84,8 @@ const C_LO = 2;
 const C_HI = 3;
 const C_SECOND_LO = 4;
 const C_SLOT = 5;
+/** Generation of its table when it was read. */
+const C_SEEN = 6;
 const CONTEXT_LG2 = 3;
 const CONTEXTS_LG2 = 10;
 
@@ -105,12 +109,6 @@ const PASID_RESERVED_LO = 0xc20;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
-/** What RTADDR_REG says: where the root table is, and the translation table mode. */
-export interface Root {
-  readonly hi: number;
-  readonly lo: number;
-  readonly ttm: number;
-}
 
 export class Contexts {
   readonly spaces = new space.Spaces();
@@ -141,6 +139,7 @@ export class Contexts {
   #epoch = 1;
   #contextHi = 0;
   #contextSlot = 0;
+  #contextSeen = 0;
 
   constructor(memory: EntryMemory, can: Abilities) {
     this.#memory = memory;
@@ -170,10 +169,6 @@ export class Contexts {
     this.#rootHi = hi;
     this.#rootLo = lo;
     this.#ttm = ttm;
-  }
-
-  get root(): Root {
-    return { hi: this.#rootHi, lo: this.#rootLo, ttm: this.#ttm };
   }
 
   /** Offset in `spaces.words` of what the request translates by; -1: {@link reason}. */
@@ -324,7 +319,7 @@ export class Contexts {
     if ((this.contextLo & PRESENT) === 0) return this.#fails(Reason.SM_CONTEXT_NOT_PRESENT);
     if (!this.#checkContext(words, word)) return false;
     if (this.#usesCaches) {
-      this.#contextSlot = this.#memory.tables.slotAt(hi, at);
+      this.#noteContextTable(hi, at);
       this.#rememberContext(source);
     }
     return true;
@@ -352,6 +347,7 @@ export class Contexts {
     this.#contextHi = contexts[at + C_HI]!;
     this.contextSecondLo = contexts[at + C_SECOND_LO]!;
     this.#contextSlot = contexts[at + C_SLOT]!;
+    this.#contextSeen = contexts[at + C_SEEN]!;
     this.isSilenced = (this.contextLo & FPD) !== 0;
     return true;
   }
@@ -365,6 +361,47 @@ export class Contexts {
     contexts[at + C_HI] = this.#contextHi;
     contexts[at + C_SECOND_LO] = this.contextSecondLo;
     contexts[at + C_SLOT] = this.#contextSlot;
+    contexts[at + C_SEEN] = this.#contextSeen;
+  }
+
+  #noteContextTable(hi: number, at: number): void {
+    const { tables } = this.#memory;
+    this.#contextSlot = tables.slotAt(hi, at);
+    this.#contextSeen = tables.generations[this.#contextSlot]!;
+  }
+
+  /** Caches the scratch row, with where it came from; `pasidSlot`: that of the PASID table. */
+  #keepScratch(pasidSlot: number): number {
+    const { tables } = this.#memory;
+    const { words, slots, seen } = this.spaces;
+    const at = space.slotsOf(SCRATCH_ROW);
+    const isNested = words[SCRATCH_ROW + S_KIND] === PGTT_NESTED;
+    slots[at + SLOT_CONTEXT] = this.#contextSlot;
+    slots[at + SLOT_PASID] = pasidSlot;
+    slots[at + SLOT_FIRST] = isNested
+      ? 0
+      : tables.slotAt(words[SCRATCH_ROW + S_FIRST_HI]!, words[SCRATCH_ROW + S_FIRST_LO]!);
+    slots[at + SLOT_SECOND] = tables.slotAt(
+      words[SCRATCH_ROW + S_SECOND_HI]!,
+      words[SCRATCH_ROW + S_SECOND_LO]!,
+    );
+    seen[space.seenOf(SCRATCH_ROW)] = (this.#contextSeen + tables.generations[pasidSlot]!) | 0;
+    return this.spaces.keepScratch();
+  }
+
+  /** Whether the context entry that is cached for a device is not what its table says now. */
+  isContextStale(source: number): boolean {
+    if (!this.#recallContext(source)) return false;
+    const { contextLo, contextSecondLo } = this;
+    const contextHi = this.#contextHi;
+    this.#usesCaches = false;
+    const isThere = this.#loadContext(source);
+    this.#usesCaches = true;
+    const differs =
+      this.contextLo !== contextLo ||
+      this.contextSecondLo !== contextSecondLo ||
+      this.#contextHi !== contextHi;
+    return !isThere || differs;
   }
 
   /** Reads directory and PASID entry of the context that is loaded. */
@@ -389,9 +426,7 @@ export class Contexts {
     words[SCRATCH_ROW + S_SOURCE] = source;
     words[SCRATCH_ROW + S_KEY] = pasid;
     if (!this.#usesCaches) return SCRATCH_ROW;
-    words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
-    words[SCRATCH_ROW + S_PASID_SLOT] = this.#memory.tables.slotAt(hi, at);
-    return this.spaces.keepScratch();
+    return this.#keepScratch(memory.tables.slotAt(hi, at));
   }
 
   /** Fills the scratch row from the PASID entry at an HPA; a reason, or 0. */
@@ -490,16 +525,14 @@ export class Contexts {
     const { words } = this.spaces;
     words[SCRATCH_ROW + S_SOURCE] = source;
     words[SCRATCH_ROW + S_KEY] = LEGACY_KEY;
-    this.#contextSlot = this.#memory.tables.slotAt(hi, at);
-    words[SCRATCH_ROW + S_CONTEXT_SLOT] = this.#contextSlot;
-    words[SCRATCH_ROW + S_PASID_SLOT] = 0;
     if (!this.#usesCaches) {
       this.contextSecondLo = 0;
       return SCRATCH_ROW;
     }
+    this.#noteContextTable(hi, at);
     this.#rememberContext(source);
     this.contextSecondLo = 0;
-    return this.spaces.keepScratch();
+    return this.#keepScratch(0);
   }
 
   /** Fills the scratch row from a legacy context entry; a reason, or 0. */

@@ -5,7 +5,7 @@
 import { DMA_EXEC, DMA_PRIV, DMA_READ, DMA_WRITE, NO_PASID } from '../../bus/dma.js';
 import type { Abilities } from './capabilities.js';
 import type { Interrupt } from './interrupt.js';
-import { reasonInfo } from './reasons.js';
+import { isQualified } from './reasons.js';
 import type { RegisterFile } from './register-file.js';
 import * as reg from './registers.js';
 
@@ -39,7 +39,7 @@ export class FaultRecords {
     request: { sourceId: number; pasid: number; hi: number; lo: number; access: number; addressType: number },
     isSilenced: boolean,
   ): void {
-    if (isSilenced && reasonInfo(reason).qualified) return;
+    if (isSilenced && isQualified(reason)) return;
     const { access, pasid } = request;
     // T1 and T2: write, page request, read, atomic.
     const reads = (access & (DMA_READ | DMA_EXEC)) !== 0;
@@ -60,7 +60,7 @@ export class FaultRecords {
     access: number,
     isSilenced: boolean,
   ): void {
-    if (isSilenced && reasonInfo(reason).qualified) return;
+    if (isSilenced && isQualified(reason)) return;
     this.#record(hi, lo, pasid, {
       low: (source & 0xffff) | reg.FRCD_T2 | modifiers(access, pasid),
       high: reason,

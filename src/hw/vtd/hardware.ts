@@ -7,7 +7,14 @@ import type { EndpointRouter, PageRequestMessage, Translation, Translator } from
 import type { Mmio, MsiSink } from '../../bus/mmio.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
 import type { RunList } from '../../mem/runs.js';
-import { cachedSpaces, cachedTranslations, type CachedSpace, type CachedTranslation } from './cached.js';
+import {
+  cachedSpaces,
+  cachedSteps,
+  cachedTranslations,
+  type CachedSpace,
+  type CachedStep,
+  type CachedTranslation,
+} from './cached.js';
 import { Caches } from './caches.js';
 import { Abilities, type VtdCapabilities } from './capabilities.js';
 import { Contexts } from './context.js';
@@ -22,7 +29,6 @@ import { RegisterFile, type RegisterHook } from './register-file.js';
 import { WINDOW, registerTable } from './register-map.js';
 import * as reg from './registers.js';
 import { Staleness } from './stale.js';
-import { trace, type Trace } from './trace.js';
 import { Requests } from './translate.js';
 import { Walker } from './walk.js';
 
@@ -40,7 +46,6 @@ const PAGE = -1 << 12;
 
 export class VtdHardware implements Translator, Mmio {
   readonly name: string;
-  readonly #memory: PhysicalMemory;
   readonly #registers: RegisterFile;
   readonly #can: Abilities;
   readonly #requests: Requests;
@@ -55,7 +60,6 @@ export class VtdHardware implements Translator, Mmio {
 
   constructor({ name, memory, capabilities, messages, endpoints, events }: VtdConfig) {
     this.name = name;
-    this.#memory = memory;
     const can = new Abilities(capabilities);
     this.#can = can;
     const registers = new RegisterFile(registerTable(capabilities, can), WINDOW, this.#hooks(can));
@@ -71,7 +75,7 @@ export class VtdHardware implements Translator, Mmio {
     const paging = new PagingCache();
     const last = new LastSpace(epoch);
     this.#last = last;
-    const walker = new Walker(memory, contexts.spaces.words, can, paging);
+    const walker = new Walker(memory, contexts.spaces, can, paging);
     this.#staleness = new Staleness({
       unit: name,
       contexts,
@@ -106,6 +110,11 @@ export class VtdHardware implements Translator, Mmio {
     return this.#requests.translateRuns(request, length, runs);
   }
 
+  /** {@link Requests.peek} */
+  peek(request: Translation): boolean {
+    return this.#requests.peek(request);
+  }
+
   pageRequest(message: PageRequestMessage): void {
     this.#pageRequests.request(message);
   }
@@ -136,11 +145,6 @@ export class VtdHardware implements Translator, Mmio {
     this.#last.forget();
   }
 
-  /** What an address of a device means now, entry by entry, whatever is cached. */
-  trace(source: number, pasid: number, iova: bigint): Trace {
-    return trace(this.#memory, this.#can, this.#caches.contexts.root, { source, pasid, iova });
-  }
-
   /** What the IOTLB has. */
   cachedTranslations(): Generator<CachedTranslation> {
     return cachedTranslations(this.#caches.iotlb);
@@ -149,6 +153,11 @@ export class VtdHardware implements Translator, Mmio {
   /** What the PASID cache has. */
   cachedSpaces(): Generator<CachedSpace> {
     return cachedSpaces(this.#caches.contexts);
+  }
+
+  /** What the paging-structure caches have. */
+  cachedSteps(): Generator<CachedStep> {
+    return cachedSteps(this.#caches.paging);
   }
 
   /** For people and tests: what happened, and how much is cached. */

@@ -18,12 +18,14 @@ const FIRST = STEP_FIRST;
 const PAGE = PAGE_SECOND;
 
 /** Words of a row; the first is what is left of the address. */
-const R_TAG = 1;
-const R_HIGH = 2;
+export const R_TAG = 1;
+export const R_HIGH = 2;
 export const R_HI = 3;
 export const R_LO = 4;
 /** What the walk permits so far; of a page: and whether its dirty bit is set. */
 export const R_PERMITTED = 5;
+/** Generations of the tables that the walk came through, added up, when the row was known to be what they say. */
+export const R_SEEN = 6;
 const ROW_LG2 = 3;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;
@@ -77,6 +79,12 @@ export class PagingCache {
     if (kind === FIRST) this.#byPasid.add(entry, pasidKey(did, pasid));
     this.#live += 1;
     return row;
+  }
+
+  /** Rows in use, for people. */
+  *rows(): Generator<number> {
+    for (let row = 0; row < this.words.length; row += 1 << ROW_LG2)
+      if (this.words[row + R_TAG] !== NOTHING) yield row;
   }
 
   flushAll(): void {

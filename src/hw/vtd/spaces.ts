@@ -25,9 +25,12 @@ export const S_FIRST_WIDTH = 10;
 export const S_SECOND_WIDTH = 11;
 export const S_TAG_HIGH = 12;
 export const S_TAG_LOW = 13;
-/** TableStore.slotAt the context and PASID tables that were read. */
-export const S_CONTEXT_SLOT = 14;
-export const S_PASID_SLOT = 15;
+
+/** {@link Spaces.slots} of a row: TableStore.slotAt the context and PASID tables, and the roots of the stages. */
+export const SLOT_CONTEXT = 0;
+export const SLOT_PASID = 1;
+export const SLOT_FIRST = 2;
+export const SLOT_SECOND = 3;
 
 /** S_FLAGS above the bits that are as in word 4 of a PASID entry. */
 export const SPACE_LEGACY = 1 << 16;
@@ -37,6 +40,7 @@ export const SPACE_SNOOPS = 1 << 18;
 export const SPACE_FPD = 1 << 19;
 
 const SPACE_LG2 = 4;
+const SLOTS_LG2 = 2;
 export const LEGACY_KEY = 1 << 20;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;
@@ -45,6 +49,10 @@ export const SCRATCH_ROW = ROWS << SPACE_LG2;
 
 export class Spaces {
   readonly words = new Int32Array((ROWS + 1) << SPACE_LG2);
+  /** By {@link slotsOf}: where to find the generations of the tables that a row came from. A guest's have none. */
+  readonly slots = new Int32Array((ROWS + 1) << SLOTS_LG2);
+  /** By {@link seenOf}: generations of the context and PASID tables, added up, when they were read. */
+  readonly seen = new Int32Array(ROWS + 1);
   readonly #byDomain = new Chains(ROWS, ROWS_LG2 - 2);
   readonly #byPasid = new Chains(ROWS, ROWS_LG2 - 2);
   /** All of them, in one ring. */
@@ -78,6 +86,9 @@ export class Spaces {
     const row = rowOf(words[SCRATCH_ROW + S_SOURCE]!, words[SCRATCH_ROW + S_KEY]!);
     if (words[row + S_STAMP] !== 0) this.#remove(row);
     words.copyWithin(row, SCRATCH_ROW, SCRATCH_ROW + (1 << SPACE_LG2));
+    const slots = slotsOf(SCRATCH_ROW);
+    this.slots.copyWithin(slotsOf(row), slots, slots + (1 << SLOTS_LG2));
+    this.seen[seenOf(row)] = this.seen[seenOf(SCRATCH_ROW)]!;
     const did = words[row + S_DID]!;
     this.#byDomain.add(row >>> SPACE_LG2, mix(did));
     this.#byPasid.add(row >>> SPACE_LG2, pasidKey(did, words[row + S_KEY]!));
@@ -135,6 +146,16 @@ export class Spaces {
     this.#all.remove(row >>> SPACE_LG2);
     this.#live -= 1;
   }
+}
+
+/** Index in {@link Spaces.slots} of a row's. */
+export function slotsOf(row: number): number {
+  return row >>> (SPACE_LG2 - SLOTS_LG2);
+}
+
+/** Index in {@link Spaces.seen}. */
+export function seenOf(row: number): number {
+  return row >>> SPACE_LG2;
 }
 
 function rowOf(source: number, key: number): number {

@@ -1,7 +1,7 @@
 /**
- * Finds IOTLB entries that are served although the tables have changed. An entry knows the generations of the arenas it
- * came from; when one has moved, or in checking mode on every hit, one silent walk from the root decides. Hardware would
- * serve the entry all the same, so this only tells.
+ * Finds what is served although the tables have changed: IOTLB entries that are hit, and new ones, if the walk went on from
+ * cached steps or a cached PASID entry. Each knows the generations of the arenas it came from; when one has moved, or in
+ * checking mode always, one silent walk from the root decides. Hardware would serve it all the same, so this only tells.
  */
 import type { EndpointRouter } from '../../bus/dma.js';
 import { DMA_PRIV } from '../../bus/dma.js';
@@ -12,13 +12,10 @@ import type { TableStore } from '../../mem/table-store.js';
 import type { Contexts } from './context.js';
 import { ENTRY, SLOTS, type Iotlb } from './iotlb.js';
 import * as space from './spaces.js';
-import { PGTT_NESTED } from './structures.js';
 import type { Walker } from './walk.js';
 
 const FIRST_COMPARED = space.S_DID;
 const LAST_COMPARED = space.S_SECOND_WIDTH;
-/** Index among the generation slots of an entry. */
-const SECOND_SLOT = 3;
 
 export interface StaleParts {
   readonly unit: string;
@@ -45,19 +42,63 @@ export class Staleness {
   /** Remembers where a new entry came from. */
   note(entry: number, row: number): void {
     const { contexts, iotlb, tables } = this.#parts;
-    const { words } = contexts.spaces;
     const { slots } = iotlb;
     const at = (entry >>> 3) * SLOTS;
-    slots[at] = words[row + space.S_CONTEXT_SLOT]!;
-    slots[at + 1] = words[row + space.S_PASID_SLOT]!;
-    const isNested = words[row + space.S_KIND] === PGTT_NESTED;
-    slots[at + 2] = isNested
-      ? 0
-      : tables.slotAt(words[row + space.S_FIRST_HI]!, words[row + space.S_FIRST_LO]!);
-    slots[at + SECOND_SLOT] = tables.slotAt(words[row + space.S_SECOND_HI]!, words[row + space.S_SECOND_LO]!);
+    const from = space.slotsOf(row);
+    for (let slot = 0; slot < SLOTS; slot += 1) slots[at + slot] = contexts.spaces.slots[from + slot]!;
     iotlb.sums[entry >>> 3] = this.#sum(at);
-    iotlb.secondGenerations[entry >>> 3] = tables.generations[slots[at + SECOND_SLOT]!]!;
+    iotlb.secondGenerations[entry >>> 3] = tables.generations[slots[at + space.SLOT_SECOND]!]!;
     iotlb.words[entry + ENTRY.E_SEEN] = tables.moves;
+  }
+
+  /** Whether the walk that was just made by `row` went on where tables led once, and may not lead now. */
+  isDoubtful(row: number): boolean {
+    const { passed } = this.#parts.walker;
+    return (
+      passed.isFirstOld || passed.isSecondOld || (this.isChecking && passed.count > 0) || this.#isOld(row)
+    );
+  }
+
+  /** Whether context and PASID tables have changed since `row` was read. */
+  #isOld(row: number): boolean {
+    const { spaces } = this.#parts.contexts;
+    return spaces.seen[space.seenOf(row)] !== this.#structures(row);
+  }
+
+  /** Generations of the context and PASID tables that `row` came from, added up. */
+  #structures(row: number): number {
+    const { contexts, tables } = this.#parts;
+    const { slots } = contexts.spaces;
+    const { generations } = tables;
+    const at = space.slotsOf(row);
+    return (generations[slots[at + space.SLOT_CONTEXT]!]! + generations[slots[at + space.SLOT_PASID]!]!) | 0;
+  }
+
+  /** A new entry, of a walk that {@link isDoubtful}: one without caches says whether it is true. */
+  examineNew(
+    entry: number,
+    row: number,
+    source: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    isPriv: boolean,
+  ): void {
+    const { iotlb, contexts, memory, walker } = this.#parts;
+    const { words } = iotlb;
+    if (memory.isLive(words[entry + ENTRY.E_HPA_HI]!, words[entry + ENTRY.E_HPA_LO]!)) return;
+    this.walks += 1;
+    const { spaces } = contexts;
+    const isSecond = walker.passed.isSecondOld;
+    const fresh = contexts.findFresh(source, pasid);
+    const found = fresh >= 0 && walker.walk(fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
+    if (found && this.#agrees(entry, lo, isPriv)) {
+      walker.passed.trust();
+      if (sameSpace(spaces.words, row, fresh)) spaces.seen[space.seenOf(row)] = this.#structures(row);
+      return;
+    }
+    words[entry + ENTRY.E_FLAGS] = words[entry + ENTRY.E_FLAGS]! | ENTRY.REPORTED;
+    this.#report(entry, row, fresh, found, isSecond, { source, pasid, hi, lo });
   }
 
   /** A hit on an entry while tables have moved, or in checking mode. */
@@ -90,7 +131,8 @@ export class Staleness {
     }
     if (!hasMoved && (flags & ENTRY.REPORTED) !== 0) return;
     words[entry + ENTRY.E_FLAGS] = flags | ENTRY.REPORTED;
-    this.#report(entry, row, fresh, found, { source, pasid, hi, lo });
+    const isSecond = this.#secondMoved(entry);
+    this.#report(entry, row, fresh, found, isSecond, { source, pasid, hi, lo });
   }
 
   #agrees(entry: number, lo: number, isPriv: boolean): boolean {
@@ -112,6 +154,7 @@ export class Staleness {
     row: number,
     fresh: number,
     found: boolean,
+    isSecond: boolean,
     at: { source: number; pasid: number; hi: number; lo: number },
   ): void {
     const { iotlb, walker, endpoints, events, unit } = this.#parts;
@@ -124,23 +167,27 @@ export class Staleness {
       iova: joinWords(at.hi, at.lo),
       cached: joinWords(words[entry + ENTRY.E_HPA_HI]!, cachedLo(words, entry, at.lo)),
       current: found ? joinWords(walker.hpaHi, walker.hpaLo) : null,
-      missing: this.#missing(entry, row, fresh, at.source),
+      missing: this.#missing(entry, row, fresh, isSecond, at.source),
     });
   }
 
-  /** The command that would have removed the entry. */
-  #missing(entry: number, row: number, fresh: number, source: number): string {
-    const { words } = this.#parts.contexts.spaces;
+  /** The commands that would have removed the entry; `isSecondOld`: the second stage has changed, or may have. */
+  #missing(entry: number, row: number, fresh: number, isSecondOld: boolean, source: number): string {
+    const { contexts } = this.#parts;
+    const { words } = contexts.spaces;
     const did = words[row + space.S_DID]!;
     const pasid = words[row + space.S_KEY]!;
     const isLegacy = pasid === space.LEGACY_KEY;
     if (fresh < 0 || !sameSpace(words, row, fresh)) {
       if (isLegacy)
         return `context-cache invalidate, source ${sourceName(source)}, then IOTLB invalidate, DID ${did}`;
-      return `PASID-cache invalidate, DID ${did} PASID ${pasid}, then PASID-based IOTLB invalidate`;
+      const first = contexts.isContextStale(source)
+        ? `context-cache invalidate, source ${sourceName(source)}, then `
+        : '';
+      return `${first}PASID-cache invalidate, DID ${did} PASID ${pasid}, then PASID-based IOTLB invalidate`;
     }
     const kind = (this.#parts.iotlb.words[entry + ENTRY.E_TAG]! >>> 16) & 3;
-    const isSecond = kind === ENTRY.KIND_SECOND || (kind === ENTRY.KIND_NESTED && this.#secondMoved(entry));
+    const isSecond = kind === ENTRY.KIND_SECOND || (kind === ENTRY.KIND_NESTED && isSecondOld);
     return isSecond
       ? `IOTLB invalidate, DID ${did}`
       : `PASID-based IOTLB invalidate, DID ${did} PASID ${pasid}`;
@@ -149,7 +196,7 @@ export class Staleness {
   /** Of a nested entry: whether ioasis' own stage has changed. Guest tables belong to no arena, and move no counter. */
   #secondMoved(entry: number): boolean {
     const { iotlb, tables } = this.#parts;
-    const slot = iotlb.slots[(entry >>> 3) * SLOTS + SECOND_SLOT]!;
+    const slot = iotlb.slots[(entry >>> 3) * SLOTS + space.SLOT_SECOND]!;
     return tables.generations[slot] !== iotlb.secondGenerations[entry >>> 3];
   }
 
@@ -161,7 +208,7 @@ export class Staleness {
       (generations[slots[at]!]! +
         generations[slots[at + 1]!]! +
         generations[slots[at + 2]!]! +
-        generations[slots[at + SECOND_SLOT]!]!) |
+        generations[slots[at + space.SLOT_SECOND]!]!) |
       0
     );
   }

@@ -13,7 +13,7 @@ import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
 import { ENTRY, entryLg2, frontOf, hashOf, type Iotlb } from './iotlb.js';
 import type { LastSpace } from './last-space.js';
-import { Reason, reasonInfo } from './reasons.js';
+import { Reason, isRecoverable } from './reasons.js';
 import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
 import type { Staleness } from './stale.js';
@@ -162,12 +162,33 @@ export class Requests {
     }
   }
 
+  /** What the tables say now: no cache is asked or filled, no bit set, nothing recorded. False: nothing is there. */
+  peek(request: Translation): boolean {
+    const { hi, lo, pasid } = request;
+    if (!this.#isEnabled) return identity(request, RIGHTS);
+    const contexts = this.#contexts;
+    const row = contexts.findFresh(request.sourceId, pasid);
+    if (row < 0) return false;
+    const isPriv =
+      (request.access & DMA_PRIV) !== 0 ||
+      (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
+    const walker = this.#walker;
+    if (!walker.walk(row, hi, lo, isPriv ? DMA_PRIV : 0, 0)) return false;
+    this.#answer(request, isPriv);
+    return true;
+  }
+
   /** By all that is cached, and then by a walk. */
   #resolve(request: Translation): boolean {
     const { hi, lo, pasid } = request;
     if (!this.#isEnabled) return identity(request, RIGHTS);
-    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO && pasid === NO_PASID)
-      return this.#interrupt(request);
+    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO) {
+      // No translation leads there, so no device may say that one did.
+      if (request.addressType === AT_TRANSLATED) {
+        return this.#refuse(request, this.#interruptReason(), false);
+      }
+      if (pasid === NO_PASID) return this.#interrupt(request);
+    }
     const contexts = this.#contexts;
     const row = contexts.find(request.sourceId, pasid);
     if (row < 0) return this.#refuse(request, contexts.reason, contexts.isSilenced);
@@ -219,18 +240,28 @@ export class Requests {
     if (!walker.walk(row, hi, lo, access, mode)) {
       return this.#refuse(request, walker.reason, (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0);
     }
-    if (this.#spaces[row + S_KIND] !== PGTT_PASS_THROUGH) this.#keep(row, hi, lo);
+    this.#answer(request, isPriv);
+    if (this.#spaces[row + S_KIND] === PGTT_PASS_THROUGH) return true;
+    const entry = this.#keep(row, hi, lo);
+    if (this.#staleness.isDoubtful(row)) {
+      this.#staleness.examineNew(entry, row, request.sourceId, request.pasid, hi, lo, isPriv);
+    }
+    return true;
+  }
+
+  /** What the walker found. */
+  #answer(request: Translation, isPriv: boolean): void {
+    const walker = this.#walker;
     request.hpaHi = walker.hpaHi;
     request.hpaLo = walker.hpaLo;
     request.sizeLg2 = walker.sizeLg2;
     request.permitted = isPriv ? walker.permittedPriv : walker.permitted;
     request.reason = 0;
     request.recoverable = false;
-    return true;
   }
 
-  /** Caches what the walker found. */
-  #keep(row: number, hi: number, lo: number): void {
+  /** Caches what the walker found; the entry. */
+  #keep(row: number, hi: number, lo: number): number {
     const walker = this.#walker;
     const spaces = this.#spaces;
     const { permitted, permittedPriv } = walker;
@@ -252,6 +283,7 @@ export class Requests {
       (permittedPriv << PERMITTED_PRIV_SHIFT) |
       (sizeLg2 << SIZE_SHIFT);
     this.#staleness.note(entry, row);
+    return entry;
   }
 
   /**
@@ -292,7 +324,7 @@ export class Requests {
   }
 
   #refuse(request: Translation, reason: number, isSilenced: boolean): false {
-    if (request.addressType === AT_TRANSLATION_REQUEST && reasonInfo(reason).recoverable) {
+    if (request.addressType === AT_TRANSLATION_REQUEST && isRecoverable(reason)) {
       return answerNothing(request, reason);
     }
     request.reason = reason;

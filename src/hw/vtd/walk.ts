@@ -13,6 +13,7 @@ import { PROVIDER_FIRST_FRAME, ProvidedPage } from '../../mem/providers.js';
 import type { Abilities } from './capabilities.js';
 import { entryLg2 } from './iotlb.js';
 import * as paging from './paging-cache.js';
+import { Passed } from './passed.js';
 import { Pending } from './pending.js';
 import { Reason } from './reasons.js';
 import * as space from './spaces.js';
@@ -35,6 +36,8 @@ const {
   S_SECOND_HI,
   S_SECOND_LO,
   S_SECOND_WIDTH,
+  SLOT_FIRST,
+  SLOT_SECOND,
 } = space;
 const {
   INTERRUPT_LO,
@@ -107,9 +110,12 @@ export class Walker {
   permitted = 0;
   permittedPriv = 0;
   isDirty = false;
+  /** Out, of the last walk by caches: the rows of them that it went on from. */
+  readonly passed: Passed;
 
   readonly #memory: EntryMemory;
   readonly #spaces: Int32Array;
+  readonly #slots: Int32Array;
   readonly #can: Abilities;
   readonly #cache: paging.PagingCache;
   readonly #pending = new Pending();
@@ -154,9 +160,11 @@ export class Walker {
   #fAtHi = 0;
   #fAtLo = 0;
 
-  constructor(memory: EntryMemory, spaces: Int32Array, can: Abilities, cache: paging.PagingCache) {
+  constructor(memory: EntryMemory, spaces: space.Spaces, can: Abilities, cache: paging.PagingCache) {
     this.#memory = memory;
-    this.#spaces = spaces;
+    this.#spaces = spaces.words;
+    this.#slots = spaces.slots;
+    this.passed = new Passed(cache.words);
     this.#can = can;
     this.#cache = cache;
     this.#secondReservedHi = (can.beyondHaw & SS_ADDRESS_HI) | SS_RESERVED_62;
@@ -177,6 +185,7 @@ export class Walker {
     this.#secondLo = spaces[row + S_SECOND_LO]!;
     this.#secondTop = width - 9;
     this.#secondBeyond = beyond(width < this.#mgaw ? width : this.#mgaw);
+    if ((mode & WALK_CACHED) !== 0) this.#beginCached(row);
     for (let tries = 0; tries < TRIES; tries += 1) {
       this.#pending.clear();
       const reason = this.#stages(hi, lo);
@@ -187,9 +196,19 @@ export class Walker {
       }
       // What a cached step says may be the cause; memory decides.
       this.#mode &= ~WALK_CACHED;
+      this.passed.forget();
     }
     this.reason = Reason.FS_BIT_UPDATE;
     return false;
+  }
+
+  #beginCached(row: number): void {
+    const { generations } = this.#memory.tables;
+    const at = space.slotsOf(row);
+    this.passed.begin(
+      generations[this.#slots[at + SLOT_FIRST]!]!,
+      generations[this.#slots[at + SLOT_SECOND]!]!,
+    );
   }
 
   #stages(hi: number, lo: number): number {
@@ -248,6 +267,8 @@ export class Walker {
     if ((hi & this.#can.beyondHaw) !== 0) {
       return (this.#flags & SPACE_LEGACY) !== 0 ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE;
     }
+    // Only with a PASID: without one it is an interrupt, and never comes here (section 3.14).
+    if (isInterrupt(hi, lo)) return Reason.SM_INTERRUPT_RANGE;
     this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
     this.permittedPriv = this.permitted;
     this.isDirty = true;
@@ -383,6 +404,7 @@ export class Walker {
     for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
       const step = cache.find(STEP_FIRST, this.#did, pasid, hi, lo, shift);
       if (step < 0) continue;
+      this.passed.addFirst(step);
       this.#tHi = cache.words[step + R_HI]!;
       this.#tLo = cache.words[step + R_LO]!;
       this.#path = cache.words[step + R_PERMITTED]!;
@@ -400,6 +422,7 @@ export class Walker {
     cache.words[step + R_HI] = this.#tHi;
     cache.words[step + R_LO] = this.#tLo;
     cache.words[step + R_PERMITTED] = this.#path;
+    this.passed.noteFirst(step);
   }
 
   /** Finds the first-stage table at (hi, lo), through the second stage when nested. */
@@ -428,6 +451,7 @@ export class Walker {
     if (isCached) {
       const page = cache.find(PAGE_SECOND, this.#did, 0, hi, lo, 12);
       if (page >= 0) {
+        this.passed.addSecond(page);
         this.#sHi = cache.words[page + R_HI]!;
         this.#sLo = cache.words[page + R_LO]!;
         this.#sPermitted = cache.words[page + R_PERMITTED]! & SS_READ_WRITE;
@@ -443,6 +467,7 @@ export class Walker {
       cache.words[page + R_HI] = this.#sHi;
       cache.words[page + R_LO] = this.#sLo;
       cache.words[page + R_PERMITTED] = this.#sPermitted | (this.#sDirty ? PAGE_DIRTY : 0);
+      this.passed.noteSecond(page);
     }
     return 0;
   }
@@ -594,6 +619,7 @@ export class Walker {
     for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
       const step = this.#cache.find(STEP_SECOND, this.#did, 0, hi, lo, shift);
       if (step < 0) continue;
+      this.passed.addSecond(step);
       this.#stepShift = shift - 9;
       return step;
     }
@@ -614,6 +640,7 @@ export class Walker {
     cache.words[step + R_HI] = tableHi;
     cache.words[step + R_LO] = tableLo;
     cache.words[step + R_PERMITTED] = permitted;
+    this.passed.noteSecond(step);
   }
 
   #isReservedSecond(entry: number, shift: number): boolean {

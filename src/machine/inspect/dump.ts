@@ -1,10 +1,11 @@
 /** Everything of a machine at one moment: objects, devices, units with registers, tables and caches. */
-import type { CachedTranslation as IotlbEntry } from '../../hw/vtd/cached.js';
+import type { CachedSpace, CachedStep, CachedTranslation as IotlbEntry } from '../../hw/vtd/cached.js';
+import * as st from '../../hw/vtd/structures.js';
 import type { BuiltDevice, BuiltUnit } from '../build.js';
 import type { Engine } from '../engine.js';
 import { objectsOf, type ContextObjects } from './objects.js';
 import { hex, type WalkReport } from './report.js';
-import { VtdTables, registersOf, type ContextReport } from './vtd-tables.js';
+import { VtdTables, registersOf, translationTypes, type ContextReport } from './vtd-tables.js';
 import { VtdWalk } from './vtd-walk.js';
 
 export interface DeviceReport {
@@ -32,6 +33,27 @@ export interface CachedTranslation {
   readonly size: string;
 }
 
+/** A decoded PASID entry; of a unit in legacy mode a context entry, without PASID. */
+export interface CachedPasid {
+  readonly sourceId: string;
+  readonly pasid?: number;
+  readonly domain: number;
+  readonly type: string;
+  /** Roots; absent where it has no such stage. */
+  readonly firstStage?: string;
+  readonly secondStage?: string;
+}
+
+/** Below an address a walk goes on at a table; of kind `table`, that is where a guest's table lies. */
+export interface CachedStructure {
+  readonly domain: number;
+  readonly kind: string;
+  readonly pasid?: number;
+  readonly iova: string;
+  readonly size: string;
+  readonly hpa: string;
+}
+
 export interface UnitReport {
   readonly name: string;
   readonly type: 'vtd';
@@ -39,8 +61,8 @@ export interface UnitReport {
   readonly contexts: readonly ContextReport[];
   readonly caches: {
     readonly iotlb: readonly CachedTranslation[];
-    readonly pagingEntries: number;
-    readonly pasidEntries: number;
+    readonly pagingStructures: readonly CachedStructure[];
+    readonly pasids: readonly CachedPasid[];
   };
   readonly faultsLost: number;
 }
@@ -77,13 +99,17 @@ function deviceReport({ plan, iommu, dma }: BuiltDevice): DeviceReport {
 }
 
 function unitReport({ name, hardware }: BuiltUnit, tables: VtdTables): UnitReport {
-  const { pagingEntries, pasidEntries, faultsLost } = hardware.statistics;
+  const { faultsLost } = hardware.statistics;
   return {
     name,
     type: 'vtd',
     registers: registersOf(hardware),
     contexts: tables.contexts(),
-    caches: { iotlb: [...hardware.cachedTranslations()].map(translation), pagingEntries, pasidEntries },
+    caches: {
+      iotlb: [...hardware.cachedTranslations()].map(translation),
+      pagingStructures: [...hardware.cachedSteps()].map(structure),
+      pasids: [...hardware.cachedSpaces()].map(cachedPasid),
+    },
     faultsLost,
   };
 }
@@ -99,6 +125,27 @@ function translation({ did, kind, pasid, iova, hpa, sizeLg2 }: IotlbEntry): Cach
     iova: hex(iova),
     hpa: hex(hpa),
     size: hex(2n ** BigInt(sizeLg2)),
+  };
+}
+
+const stepKinds = { first: 'first stage', second: 'second stage', page: 'table' };
+
+function structure({ did, kind, pasid, iova, sizeLg2, hpa }: CachedStep): CachedStructure {
+  const tag = kind === 'first' ? { pasid } : {};
+  const size = hex(2n ** BigInt(sizeLg2));
+  return { domain: did, kind: stepKinds[kind], ...tag, iova: hex(iova), size, hpa: hex(hpa) };
+}
+
+function cachedPasid({ source, pasid, did, pgtt, firstRoot, secondRoot }: CachedSpace): CachedPasid {
+  const hasFirst = pgtt === st.PGTT_FIRST_STAGE || pgtt === st.PGTT_NESTED;
+  const hasSecond = pgtt === st.PGTT_SECOND_STAGE || pgtt === st.PGTT_NESTED;
+  return {
+    sourceId: hex(source),
+    ...(pasid < 0 ? {} : { pasid }),
+    domain: did,
+    type: translationTypes[pgtt]!,
+    ...(hasFirst ? { firstStage: hex(firstRoot) } : {}),
+    ...(hasSecond ? { secondStage: hex(secondRoot) } : {}),
   };
 }
 

@@ -19,6 +19,9 @@ export class ReservedBits {
   readonly rootHalf: bigint;
   readonly context: readonly bigint[];
   readonly directory: bigint;
+  /** Bits of a second stage's input, and one above the largest PASID, whatever the tables are. */
+  readonly mgaw: number;
+  readonly pasids: number;
   readonly #haw: number;
   readonly #cap: bigint;
   readonly #ecap: bigint;
@@ -27,6 +30,8 @@ export class ReservedBits {
     this.#haw = hostAddressWidth;
     this.#cap = mmio.read64(reg.CAP_REG);
     this.#ecap = mmio.read64(reg.ECAP_REG);
+    this.mgaw = reg.registerField(this.#cap, reg.CAP.MGAW) + 1;
+    this.pasids = 2 ** (reg.registerField(this.#ecap, reg.ECAP.PSS) + 1);
     const beyond = ALL & ~((1n << BigInt(hostAddressWidth)) - 1n);
     this.rootHalf = 0xffen | beyond;
     const withoutDte = this.#unless(reg.ECAP.DT, st.SM_CTX_DTE);
@@ -65,10 +70,16 @@ export class ReservedBits {
     ];
   }
 
-  /** Of a first-stage entry at `level` (1: 4 KiB); `nxe` is the PASID entry's. */
-  firstStage(pte: bigint, level: number, nxe: boolean): bigint {
+  /** Whether an address of host memory has more bits than the unit can emit. */
+  isBeyond(address: bigint): boolean {
+    return address >> BigInt(this.#haw) !== 0n;
+  }
+
+  /** Of a first-stage entry at `level` (1: 4 KiB); `nxe` is the PASID entry's. A nested one leads into the second stage. */
+  firstStage(pte: bigint, level: number, nxe: boolean, isNested: boolean): bigint {
     const largest = reg.registerField(this.#cap, reg.CAP.FS1GP) !== 0 ? 3 : 2;
-    return this.#address() | this.#large(pte, level, largest, PAT) | (nxe ? 0n : XD);
+    const address = isNested ? 0n : this.#address();
+    return address | this.#large(pte, level, largest, PAT) | (nxe ? 0n : XD);
   }
 
   secondStage(pte: bigint, level: number): bigint {

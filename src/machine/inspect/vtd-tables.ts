@@ -29,7 +29,8 @@ export interface ContextReport {
 const ADDRESS = 0x000f_ffff_ffff_f000n;
 const PAGE_MASK = 0xfffn;
 const MAX_PASIDS = 4096;
-const types = ['none', 'first stage', 'second stage', 'nested', 'pass-through'];
+/** By PGTT. */
+export const translationTypes = ['none', 'first stage', 'second stage', 'nested', 'pass-through'];
 
 const names: readonly (readonly [name: string, offset: number, width: 32 | 64])[] = [
   ['VER', reg.VER_REG, 32],
@@ -120,7 +121,7 @@ export class VtdTables {
     const first = hasFirst ? tableRanges(this.#memory, words[2]! & ADDRESS, firstStage(levels, host)) : null;
     return {
       pasid,
-      type: types[type] ?? `reserved (${type})`,
+      type: translationTypes[type] ?? `reserved (${type})`,
       fields: layouts.decode(layouts.pasidEntry, words),
       ...(first === null ? {} : { firstStage: first.ranges }),
       ...(second === null ? {} : { secondStage: second.ranges }),

@@ -8,7 +8,7 @@ import { reasonText } from '../../hw/vtd/driver/fault-reasons.js';
 import * as reg from '../../hw/vtd/registers.js';
 import * as st from '../../hw/vtd/structures.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
-import { ProvidedPage } from '../../mem/providers.js';
+import { ProvidedPage, type AddressSpaceProvider } from '../../mem/providers.js';
 import * as layouts from './fields.js';
 import { ReservedBits } from './reserved.js';
 import { bitsOf, hex, type WalkStep, type WalkReport } from './report.js';
@@ -44,7 +44,16 @@ const OUTPUT = { denied: 0x79, beyond: 0x84 };
 const PAGE_MASK = 0xfffn;
 const ADDRESS = 0x000f_ffff_ffff_f000n;
 const WORD = 8;
-const ACCESSED = 0x20n;
+/** What an owner of a space is asked for. */
+const READ = 1;
+const WRITE = 2;
+/** First-stage entries. */
+const WRITABLE = 1n << 1n;
+const USER = 1n << 2n;
+const ACCESSED = 1n << 5n;
+const EXTENDED_ACCESSED = 1n << 10n;
+/** Second-stage entries. */
+const SECOND_ACCESSED = 1n << 8n;
 const ENTRIES_LG2 = 9;
 const INTERRUPT_START = 0xfee0_0000n;
 const INTERRUPT_LAST = 0xfeef_ffffn;
@@ -58,6 +67,9 @@ export class VtdWalk {
   #nxe = false;
   /** Requests without PASID can be privileged, which the context entry decides. */
   #isPrivileged = false;
+  /** Bits that the unit would set on the way: in entries of the first stage, of the second. */
+  #firstMisses = false;
+  #secondMisses = false;
   #depth = 0;
 
   constructor(memory: PhysicalMemory, mmio: Mmio, question: WalkQuestion) {
@@ -80,8 +92,11 @@ export class VtdWalk {
   #walk(): Leaf {
     const { iova, pasid } = this.#question;
     if ((this.#mmio.read32(reg.GSTS_REG) & reg.GCMD_TE) === 0) return through(iova);
+    // An interrupt, which no table has a say in.
+    if (pasid === null && isInterrupt(iova)) return { ...through(iova), read: false };
     const rtaddr = this.#mmio.read64(reg.RTADDR_REG);
-    if (bitsOf(rtaddr, reg.TTM_SHIFT, 3) !== reg.TTM_SCALABLE) throw new Fault(0x30);
+    const isScalable = bitsOf(rtaddr, reg.TTM_SHIFT, 3) === reg.TTM_SCALABLE;
+    if (!isScalable || this.#reserved.isBeyond(rtaddr)) throw new Fault(0x30);
     const context = this.#context(rtaddr & ~PAGE_MASK);
     if (pasid !== null && (context[0]! & BigInt(st.SM_CTX_PASIDE)) === 0n) throw this.#end(0x45);
     this.#isPrivileged = pasid === null && (context[1]! & BigInt(st.SM_CTX_RID_PRIV)) !== 0n;
@@ -126,7 +141,9 @@ export class VtdWalk {
   #pasidEntry(context: bigint, pasid: number): bigint[] {
     const pdts = bitsOf(context, st.SM_CTX_PDTS_SHIFT, st.SM_CTX_PDTS_MASK);
     const index = pasid >>> st.PASID_TABLE_LG2;
-    if (index >= 2 ** (pdts + 7)) throw this.#end(0x46);
+    const isRid = this.#question.pasid === null;
+    if (index >= 2 ** (pdts + 7)) throw this.#end(isRid ? 0x48 : 0x46);
+    if (!isRid && pasid >= this.#reserved.pasids) throw this.#end(0x46);
     const directory = this.#load(
       'PASID directory',
       context & ADDRESS,
@@ -156,6 +173,16 @@ export class VtdWalk {
   }
 
   #translate(entry: readonly bigint[], iova: bigint): Leaf {
+    const leaf = this.#stages(entry, iova);
+    if (!leaf.read && !leaf.write) throw this.#end(0x79);
+    if (isInterrupt(leaf.address)) throw this.#end(0x87);
+    const snoops = (entry[1]! & BigInt(st.PE_PWSNP)) !== 0n;
+    if (!snoops && this.#firstMisses) throw this.#end(0x90);
+    if (!snoops && this.#secondMisses) throw this.#end(0x7c);
+    return leaf;
+  }
+
+  #stages(entry: readonly bigint[], iova: bigint): Leaf {
     const type = bitsOf(entry[0]!, st.PE_PGTT_SHIFT, st.PE_PGTT_MASK);
     switch (type) {
       case st.PGTT_FIRST_STAGE:
@@ -165,6 +192,7 @@ export class VtdWalk {
       case st.PGTT_NESTED:
         return this.#firstStage(entry, iova, true);
       case st.PGTT_PASS_THROUGH:
+        if (this.#reserved.isBeyond(iova)) throw this.#end(0x83);
         return through(iova);
       default:
         throw this.#end(0x5b);
@@ -178,10 +206,11 @@ export class VtdWalk {
     const width = 12 + levels * ENTRIES_LG2;
     const top = iova >> BigInt(width - 1);
     if (top !== 0n && top !== (1n << BigInt(65 - width)) - 1n) throw this.#end(0x80);
-    let table = entry[2]! & ADDRESS;
-    const provided = isNested ? null : this.#provided(table, iova);
-    if (provided !== null) return provided;
-    let read = true;
+    let table = entry[2]! & ~PAGE_MASK;
+    const provider = isNested ? null : this.#providerAt(table);
+    if (provider !== null) return this.#provided(provider, table, iova);
+    const wanted = (entry[2]! & BigInt(st.PE_EAFE)) === 0n ? ACCESSED : ACCESSED | EXTENDED_ACCESSED;
+    let user = true;
     let write = true;
     for (let level = levels; level > 0; level--) {
       const place = isNested
@@ -198,17 +227,19 @@ export class VtdWalk {
         level === levels ? 0x73 : 0x70,
       ) as [bigint];
       if ((pte & 1n) === 0n) throw this.#end(0x71);
-      if ((pte & this.#reserved.firstStage(pte, level, this.#nxe)) !== 0n) throw this.#end(0x72);
-      // The unit would set the accessed bit.
-      if ((pte & ACCESSED) === 0n && !place.write) throw this.#end(0x77);
-      if ((pte & 4n) === 0n && !this.#isPrivileged) throw this.#end(0x81);
-      write &&= (pte & 2n) !== 0n;
+      if ((pte & this.#reserved.firstStage(pte, level, this.#nxe, isNested)) !== 0n) throw this.#end(0x72);
+      const misses = (pte & wanted) !== wanted;
+      if (misses && !place.write) throw this.#end(0x77);
+      this.#firstMisses ||= misses;
+      user &&= (pte & USER) !== 0n;
+      write &&= (pte & WRITABLE) !== 0n;
       const isLarge = (pte & 0x80n) !== 0n && level > 1;
       if (level > 1 && !isLarge) {
         table = pte & ADDRESS;
         continue;
       }
-      const leaf = leafAt(pte, iova, level, read, write);
+      if (!user && !this.#isPrivileged) throw this.#end(0x81);
+      const leaf = leafAt(pte, iova, level, true, write);
       if (isInterrupt(leaf.address)) throw this.#end(0x87);
       return isNested ? this.#combine(entry, leaf) : leaf;
     }
@@ -239,8 +270,12 @@ export class VtdWalk {
   #secondStage(entry: readonly bigint[], address: bigint, reasons = OUTPUT): Leaf {
     const aw = bitsOf(entry[0]!, st.PE_AW_SHIFT, st.PE_AW_MASK);
     const levels = aw + 2;
-    if (address >> BigInt(12 + levels * ENTRIES_LG2) !== 0n) throw this.#end(reasons.beyond);
+    const width = Math.min(12 + levels * ENTRIES_LG2, this.#reserved.mgaw);
+    if (address >> BigInt(width) !== 0n) throw this.#end(reasons.beyond);
     let table = entry[0]! & ADDRESS;
+    const provider = this.#providerAt(table);
+    if (provider !== null) return this.#providedSecond(provider, table, address, reasons.denied);
+    const accessed = (entry[0]! & BigInt(st.PE_SSADE)) === 0n ? 0n : SECOND_ACCESSED;
     let read = true;
     let write = true;
     for (let level = levels; level > 0; level--) {
@@ -256,6 +291,7 @@ export class VtdWalk {
       ) as [bigint];
       if ((pte & 3n) === 0n) throw this.#end(reasons.denied);
       if ((pte & this.#reserved.secondStage(pte, level)) !== 0n) throw this.#end(0x7a);
+      this.#secondMisses ||= (pte & accessed) !== accessed;
       read &&= (pte & 1n) !== 0n;
       write &&= (pte & 2n) !== 0n;
       const isLarge = (pte & 0x80n) !== 0n && level > 1;
@@ -265,32 +301,52 @@ export class VtdWalk {
     throw this.#end(0x7a);
   }
 
-  /** The answer of an owner, if the root leads to one instead of a table. */
-  #provided(root: bigint, iova: bigint): Leaf | null {
-    const provider = this.#memory.providers.at(Number(root >> 32n), Number(BigInt.asIntN(32, root)));
-    if (provider === null) return null;
+  /** Whose address space a root leads to; null: it leads to a table. */
+  #providerAt(root: bigint): AddressSpaceProvider | null {
+    return this.#memory.providers.at(Number(root >> 32n), Number(BigInt.asIntN(32, root)));
+  }
+
+  /** The answer of an owner in place of a first stage. */
+  #provided(provider: AddressSpaceProvider, root: bigint, iova: bigint): Leaf {
+    const leaf = this.#ask(provider, root, iova, [READ, WRITE]);
+    if (leaf === null) throw this.#end(0x71);
+    return leaf;
+  }
+
+  /** And of a second: what may be written is asked for first, as the unit does. */
+  #providedSecond(provider: AddressSpaceProvider, root: bigint, address: bigint, denied: number): Leaf {
+    const leaf = this.#ask(provider, root, address, [READ | WRITE, READ]);
+    if (leaf === null) throw this.#end(denied);
+    if (this.#reserved.isBeyond(leaf.address)) throw this.#end(0x7a);
+    return leaf;
+  }
+
+  /** Asks for one access after the other until there is an answer. */
+  #ask(
+    provider: AddressSpaceProvider,
+    root: bigint,
+    address: bigint,
+    accesses: readonly number[],
+  ): Leaf | null {
     const page = new ProvidedPage();
-    const hi = Number(BigInt.asIntN(32, iova >> 32n));
-    const lo = Number(BigInt.asIntN(32, iova));
-    const step = {
+    const hi = Number(BigInt.asIntN(32, address >> 32n));
+    const lo = Number(BigInt.asIntN(32, address));
+    this.steps.push({
       table: `address space of ${provider.name}`,
       at: hex(root),
       index: 0,
       entry: [],
       fields: {},
-      depth: 0,
-    };
-    this.steps.push(step);
-    const reads = provider.translate(hi, lo, 1, page);
-    if (!reads && !provider.translate(hi, lo, 2, page)) throw this.#end(0x71);
+      depth: this.#depth,
+    });
+    if (!accesses.some((access) => provider.translate(hi, lo, access, page))) return null;
     const block = (BigInt(page.hpaHi >>> 0) << 32n) | BigInt(page.hpaLo >>> 0);
     const low = (1n << BigInt(page.sizeLg2)) - 1n;
-    const address = (block & ~low) | (iova & low);
     return {
-      address,
+      address: (block & ~low) | (address & low),
       sizeLg2: page.sizeLg2,
-      read: (page.permitted & 1) !== 0,
-      write: (page.permitted & 2) !== 0,
+      read: (page.permitted & READ) !== 0,
+      write: (page.permitted & WRITE) !== 0,
     };
   }
 
@@ -325,8 +381,8 @@ export class VtdWalk {
     const permits = [read ? 'read' : '', write ? 'write' : ''].filter(Boolean).join(', ') || 'nothing';
     const place = this.#memory.backingAt(address);
     const isTable = this.#memory.tables.wordsOf(Number(address >> 12n)) !== null;
-    const memory =
-      place !== null ? `client memory, offset ${hex(place.offset)}` : isTable ? 'a table' : 'no memory';
+    const other = isTable ? 'a table' : isInterrupt(address) ? 'an interrupt' : 'no memory';
+    const memory = place === null ? other : `client memory, offset ${hex(place.offset)}`;
     return { kind: 'page', hpa: hex(address), size: hex(2n ** BigInt(sizeLg2)), permits, memory };
   }
 }

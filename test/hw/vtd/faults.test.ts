@@ -174,6 +174,14 @@ const legacyRows: Row[] = [
     build: (w) => (legacy(w), 0),
     always: true,
   },
+  {
+    reason: 0x0e,
+    what: 'a translated request into it',
+    ask: { at: 2, access: WRITE },
+    iova: 0xfee0_0000n,
+    build: (w) => (legacy(w, { q0: 5n }), 0),
+    always: true,
+  },
   { reason: 0x31, what: 'a PASID', ask: { pasid: 3 }, build: (w) => (legacy(w), 0), always: true },
 ];
 
@@ -484,6 +492,21 @@ const stageRows: Row[] = [
     build: (w) => void first(w, 0xfee0_0000n | FS_LEAF),
   },
   { reason: 0x87, what: 'a second-stage result in it', build: (w) => void second(w, 0xfeef_f000n | SS_RW) },
+  ...[NONE, {}].map((who) => ({
+    reason: 0x87,
+    what: `a translated request into it, ${who === NONE ? 'without' : 'with'} PASID`,
+    ask: { ...who, at: 2, access: WRITE },
+    iova: 0xfee0_0000n,
+    build: (w: World) => void second(w),
+    always: true,
+  })),
+  {
+    reason: 0x87,
+    what: 'a PASID that passes through into it',
+    ask: { access: WRITE },
+    iova: 0xfee0_0000n,
+    build: (w) => pasidEntry(w, context(w).entry, 4n),
+  },
   {
     reason: 0x87,
     what: 'a large page that has it inside',

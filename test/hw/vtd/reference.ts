@@ -111,7 +111,10 @@ function space(model: Model, at: bigint, question: Question): bigint {
   if (pgtt === 0 || pgtt > 4 || (hasFirst && fspm > 1n) || (hasSecond && (aw < 1n || aw > 3n))) refuse(0x5b);
   const snoops = has(cache, 23);
   const secondStage: Second = { model, root: low & ~PAGE, width: 30n + aw * 9n, tracks: has(low, 9) };
-  if (pgtt === 4) return beyond(question.iova) ? refuse(0x83) : question.iova;
+  if (pgtt === 4) {
+    if (beyond(question.iova)) refuse(0x83);
+    return isInterrupt(question.iova) ? refuse(0x87) : question.iova;
+  }
   if (pgtt === 2) {
     const found = walkSecond(secondStage, question.iova);
     if (isInterrupt(found.address)) refuse(isAllowed(question.access, found.rights) ? 0x87 : 0x79);

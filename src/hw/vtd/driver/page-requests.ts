@@ -29,9 +29,13 @@ export class PageRequests {
   readonly #words: Int32Array;
   readonly #at: number;
   #handling = false;
+  /** How many bits of an address' high word repeat its sign. */
+  readonly #beyond: number;
 
   constructor(unit: VtdUnit, arena: TableArena) {
     this.#unit = unit;
+    // OURS: Linux asks the processor how wide its addresses are; here it is as wide as the widest first stage.
+    this.#beyond = unit.capabilities.hasFiveLevelFirstStage ? 64 - 57 : 64 - 48;
     const { tables } = unit.memory;
     this.#frame = arena.allocate(PRQ_LG2);
     if (this.#frame === 0) throw new Bug('no memory for a page request queue');
@@ -74,7 +78,7 @@ export class PageRequests {
 
   #one(at: number): void {
     const [w0, w1, w2, w3] = this.#words.subarray(at, at + 4) as unknown as [number, number, number, number];
-    const bad = whyBad(w1, w2, w3);
+    const bad = this.#whyBad(w1, w2, w3);
     if (bad !== null) {
       this.#unit.log('err', `IOMMU: ${this.#unit.name}: ${bad}`);
       this.#refuse(w0, w1, w2, w3);
@@ -99,6 +103,15 @@ export class PageRequests {
         ((w1 & bits.PR_PRIVILEGED) === 0 ? 0 : IOMMU_FAULT_PERM_PRIV),
       addr: joinWords(w3, w2 & ADDRESS),
     });
+  }
+
+  /** What Linux does not take from a device; null: nothing of that. */
+  #whyBad(w1: number, w2: number, w3: number): string | null {
+    if ((w3 << this.#beyond) >> this.#beyond !== w3) return 'Address is not canonical';
+    if ((w1 & bits.PR_PRIVILEGED) !== 0 && (w2 & (bits.PR_READ | bits.PR_WRITE)) !== 0)
+      return 'Page request in Privilege Mode';
+    if ((w1 & bits.PR_EXECUTE) !== 0 && (w2 & bits.PR_READ) !== 0) return 'Execution request not supported';
+    return null;
   }
 
   /** handle_bad_prq_event. */
@@ -132,16 +145,6 @@ export class PageRequests {
 }
 
 const quad = (hi: number, lo: number): string => hex(joinWords(hi, lo), 8);
-
-/** What Linux does not take from a device; null: nothing of that. */
-function whyBad(w1: number, w2: number, w3: number): string | null {
-  // 48 bits, the top one extended.
-  if ((w3 << 16) >> 16 !== w3) return 'Address is not canonical';
-  if ((w1 & bits.PR_PRIVILEGED) !== 0 && (w2 & (bits.PR_READ | bits.PR_WRITE)) !== 0)
-    return 'Page request in Privilege Mode';
-  if ((w1 & bits.PR_EXECUTE) !== 0 && (w2 & bits.PR_READ) !== 0) return 'Execution request not supported';
-  return null;
-}
 
 /** intel_iommu_page_response. OURS: a failure is 15, the specification's code; Linux sends its own number, 2. */
 export function respond(device: VtdDevice, { hasPasid, pasid, grpid, code }: PageResponse): void {

@@ -1,7 +1,7 @@
 /** Faults and page requests: from the registers and the queue to the log, to the owner of the table, and back. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Bench, s1Data } from './bench.js';
-import { ECAP } from './fake.js';
+import { CAP, ECAP, FS5LP } from './fake.js';
 import type { PageFaultGroup } from '../../../../src/hw/iopf.js';
 import { respondGroup } from '../../../../src/hw/iopf.js';
 import type { NestedDomain, PagingDomain, ViommuCore } from '../../../../src/hw/unit.js';
@@ -221,6 +221,22 @@ describe('a page request', () => {
     device.group.attachPasid(domain, device, 5, { domain });
     bench.hardware.pageRequest({ sourceId: RID, pasid: 5, ...request });
     expect(groups.length).toBe(1);
+  });
+
+  test.each([
+    { address: 0x00ff_ffff_ffff_f000n, isTaken: true },
+    { address: 0xff00_0000_0000_0000n, isTaken: true },
+    { address: 0x0100_0000_0000_0000n, isTaken: false },
+    { address: 0xfeff_ffff_ffff_f000n, isTaken: false },
+  ])('$address is looked at as 57 bits where tables have five levels', ({ address, isTaken }) => {
+    const wide = new Bench({ cap: CAP | FS5LP });
+    const asking = wide.device(RID);
+    const table = wide.unit.allocPaging(asking, 0, null);
+    table.iopfHandler = (group) => groups.push(group);
+    asking.group.attachPasid(table, asking, 5, { domain: table });
+    wide.hardware.pageRequest({ sourceId: RID, pasid: 5, address });
+    expect(groups.map(({ faults }) => faults[0]!.addr)).toEqual(isTaken ? [address] : []);
+    expect(wide.log[0]).toBe(isTaken ? undefined : 'IOMMU: dmar0: Address is not canonical');
   });
 
   test('of nothing, which ends a stream, is dropped', () => {
