@@ -23,6 +23,9 @@ const TARGETS = [
   'src/pt/walk.js',
 ];
 const TESTS = 'test/hw/vtd';
+/** What is in src/bus has its own. */
+const BUS_TESTS = 'test/bus';
+const BUS_TEST = 'held-run.test.js';
 const work = join(repoRoot, '.cache/mutation');
 const tools = join(repoRoot, '.cache/js/tools/mutation');
 /** Long enough for anything but a loop that does not end. */
@@ -34,7 +37,7 @@ function compile(): void {
   mkdirSync(work, { recursive: true });
   const config = join(work, 'tsconfig.json');
   const options = { rootDir: repoRoot, outDir: work, noEmit: false, declaration: false, sourceMap: false };
-  const include = ['src', TESTS].map((folder) => join(repoRoot, folder));
+  const include = ['src', TESTS, BUS_TESTS].map((folder) => join(repoRoot, folder));
   writeFileSync(
     config,
     JSON.stringify({ extends: join(repoRoot, 'tsconfig.test.json'), compilerOptions: options, include }),
@@ -45,9 +48,8 @@ function compile(): void {
 
 /** Compiled test files, with the harness in place of vitest. */
 function testFiles(): string[] {
-  const files = readdirSync(join(work, TESTS)).filter((name) => name.endsWith('.test.js'));
-  return files.map((name) => {
-    const path = join(work, TESTS, name);
+  const names = readdirSync(join(work, TESTS)).filter((name) => name.endsWith('.test.js'));
+  return [...names.map((name) => join(work, TESTS, name)), join(work, BUS_TESTS, BUS_TEST)].map((path) => {
     writeFileSync(path, readFileSync(path, 'utf8').replaceAll(`'vitest'`, `'${tools}/harness.js'`));
     return path;
   });
