@@ -36,6 +36,8 @@ export class Cursor {
   #answeredPasid = NO_PASID;
   #epoch = 0;
   #count = 0;
+  /** When {@link runs} were asked for. */
+  #asked = 0;
   readonly #memory: PhysicalMemory;
 
   constructor(memory: PhysicalMemory) {
@@ -89,6 +91,7 @@ export class Cursor {
       this.#epoch !== this.#memory.epoch.count
     ) {
       this.#answered = -1;
+      this.#asked = this.#memory.epoch.count;
       return false;
     }
     const { runs } = this;
@@ -107,7 +110,8 @@ export class Cursor {
   /** All in hand was moved: an operation on so many bytes from (hi, lo) on, if they were translated at once. */
   finish(hi: number, lo: number, length: number): void {
     const { runs } = this;
-    if (runs.areHits && length === runs.bytes) {
+    // What was moved may itself have ended the epoch, as a store to a table does.
+    if (runs.areHits && length === runs.bytes && this.#asked === this.#memory.epoch.count) {
       if (runs.count === 1) this.held.keep(hi, lo, this.access, this.pasid, runs);
       else this.#keep(hi, lo, length);
     }

@@ -33,7 +33,7 @@ export class HeldRun {
     this.#memory = memory;
   }
 
-  /** Whether `length` bytes from an address on are here. Afterwards {@link alive} says whether they still were. */
+  /** Whether `length` bytes from an address on are here. After they were moved, {@link alive} says whether they still are. */
   has(hi: number, lo: number, length: number, access: number, pasid: number): boolean {
     const within = (lo - this.#lo) | 0;
     if (
@@ -42,7 +42,9 @@ export class HeldRun {
       hi !== this.#hi ||
       access !== this.#access ||
       pasid !== this.#pasid ||
-      this.#epoch !== this.#memory.epoch.count
+      this.#epoch !== this.#memory.epoch.count ||
+      // What lies where a view was may be somebody else's by now, or nobody's.
+      !this.#view!.alive
     ) {
       return false;
     }
@@ -79,7 +81,7 @@ export class HeldRun {
     return (
       view === this.#view &&
       at === this.#first + this.#length &&
-      lo === ((this.#lo + this.#length) | 0) &&
+      lo >>> 0 === (this.#lo >>> 0) + this.#length &&
       hi === this.#hi &&
       access === this.#access &&
       pasid === this.#pasid &&

@@ -19,7 +19,7 @@ export function compareExchange(
   expected: bigint,
   value: bigint,
 ): boolean {
-  const view = memory.direct(hi, lo);
+  const view = memory.directWord(hi, lo, width);
   if (view !== null) {
     const at = memory.directAt;
     const old =
@@ -42,7 +42,7 @@ export function fetchAdd(
   width: AtomicWidth,
   operand: bigint,
 ): boolean {
-  const view = memory.direct(hi, lo);
+  const view = memory.directWord(hi, lo, width);
   if (view !== null) {
     const at = memory.directAt;
     const old =

@@ -19,6 +19,7 @@ const FRAME_MASK = 0xfffn;
 const CHUNK_MASK = CHUNK_BYTES - 1;
 /** Of a low word: where it is in its window of 1 GiB. */
 const SLOT_MASK = 0x3fff_ffff;
+const ENTRY_BYTES = 8;
 /** The largest structure but a table, in words. */
 const BLOCK_WORDS = 16;
 /** Bytes that are copied at once between places that cannot both be reached directly. */
@@ -42,7 +43,7 @@ export class PhysicalMemory {
   /** The entry that {@link load64} found, as two int32 words. */
   loadedHi = 0;
   loadedLo = 0;
-  readonly #entry = new Uint8Array(8);
+  readonly #entry = new Uint8Array(ENTRY_BYTES);
   readonly #entryWords = new Int32Array(this.#entry.buffer);
   readonly #bounce = new Uint8Array(BOUNCE);
   /** Index of the first word of what {@link block} found. */
@@ -163,7 +164,8 @@ export class PhysicalMemory {
     const to = this.#viewOf(target);
     const toHpa = this.#viewHpa;
     const from = this.#viewOf(source);
-    if (from === null || to === null) return false;
+    // To find one view of a file that has grown ends the other.
+    if (from === null || to === null || !to.alive) return false;
     return from.copyRuns?.(this.#viewHpa, source, to, toHpa, target) === true && from.alive && to.alive;
   }
 
@@ -245,7 +247,7 @@ export class PhysicalMemory {
       words[at] = expected | bits;
       return true;
     }
-    const view = this.direct(hi, lo);
+    const view = this.directWord(hi, lo, ENTRY_BYTES);
     if (view !== null) {
       const found = Atomics.compareExchange(view.words, this.directAt >>> 2, expected, expected | bits);
       return found === expected && view.alive;
@@ -268,8 +270,14 @@ export class PhysicalMemory {
     return windows.found;
   }
 
-  #loadClient(hi: number, lo: number): boolean {
+  /** {@link direct} where all `width` bytes of a word are: a file may end within one. */
+  directWord(hi: number, lo: number, width: number): DirectView | null {
     const view = this.direct(hi, lo);
+    return this.#windows.foundRoom < width ? null : view;
+  }
+
+  #loadClient(hi: number, lo: number): boolean {
+    const view = this.directWord(hi, lo, ENTRY_BYTES);
     if (view !== null && this.#loadDirect(view)) return true;
     if (!this.#copyClient(joinWords(hi, lo), this.#entry, false)) return false;
     this.loadedLo = this.#entryWords[0]!;
@@ -331,7 +339,8 @@ export class PhysicalMemory {
     targetAt: number,
   ): boolean {
     const source = this.#found;
-    if (source !== null && target !== null) {
+    // To find the source may have ended what was found before: a file that has grown gets another view.
+    if (source !== null && target?.alive === true) {
       copyBytes(source.bytes, this.directAt, target.bytes, targetAt, length);
       if (source.alive && target.alive) return true;
     }

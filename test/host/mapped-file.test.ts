@@ -3,12 +3,14 @@ import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Injector } from '../../src/base/inject.js';
 import { highWord, lowWord } from '../../src/base/words.js';
-import { DMA_READ, DMA_WRITE, NO_PASID } from '../../src/bus/dma.js';
-import { DmaPort } from '../../src/bus/dma-port.js';
+import { DMA_READ, DMA_WRITE, NO_PASID, type Translation } from '../../src/bus/dma.js';
+import { DmaPort, type Resolver } from '../../src/bus/dma-port.js';
 import { FileBackings } from '../../src/host/backing.js';
 import * as sys from '../../src/host/sys.js';
+import { compareExchange, fetchAdd } from '../../src/mem/atomic.js';
 import type { Backing } from '../../src/mem/client.js';
 import { PhysicalMemory } from '../../src/mem/physical.js';
+import type { RunList } from '../../src/mem/runs.js';
 import { PageTranslator } from '../bus/page-translator.js';
 
 const PAGE = 4096;
@@ -46,6 +48,44 @@ function known(fd: number): File {
     },
   });
   return { fd, backing };
+}
+
+/** A port that is told that all is cached; its pages are where {@link map} puts them in the file. */
+class World implements Resolver {
+  readonly memory = new PhysicalMemory(new Injector());
+  readonly hpa: bigint;
+  readonly #places: number[] = [];
+
+  constructor(
+    readonly backing: File['backing'],
+    length: number,
+  ) {
+    this.hpa = this.memory.window(backing, 0n, BigInt(length))![0]!.hpa;
+  }
+
+  map(iova: number, offset: number): void {
+    this.#places[iova / PAGE] = offset;
+  }
+
+  at(offset: number): [number, number] {
+    const hpa = this.hpa + BigInt(offset);
+    return [highWord(hpa), lowWord(hpa)];
+  }
+
+  port(): DmaPort {
+    return new DmaPort(1, this, this.memory);
+  }
+
+  translate(): never {
+    throw new Error('runs are asked for');
+  }
+
+  translateRuns({ lo }: Translation, length: number, runs: RunList): boolean {
+    for (let page = 0; page < length / PAGE; page++)
+      runs.add(...this.at(this.#places[lo / PAGE + page]!), PAGE);
+    runs.areHits = true;
+    return true;
+  }
 }
 
 const contents = (fd: number, at: number, length: number): Uint8Array => {
@@ -106,6 +146,70 @@ describe('a view', () => {
     expect(sealed.backing.view(0)).toBeNull();
     expect(known(sys.open('/dev/null', sys.O_RDWR, 0)).backing.view(0)).toBeNull();
   });
+});
+
+describe('a file that has grown gets another view, and', () => {
+  /** More than the least that addresses are reserved for, so that the longer view lies elsewhere. */
+  const HALF = 4 << 20;
+
+  const grown = (): { world: World; file: File; grow(): void } => {
+    const file = memfd(HALF);
+    const world = new World(file.backing, 2 * HALF);
+    const { backing, memory } = world;
+    memory.writeAt(...world.at(0), new Uint8Array(PAGE).fill(1), 0, PAGE);
+    return {
+      world,
+      file,
+      grow: () => {
+        sys.ftruncate(file.fd, 2 * HALF);
+        sys.pwrite(file.fd, new Uint8Array(PAGE).fill(2), PAGE, HALF);
+        expect(backing.view(0)!.bytes.length).toBe(HALF);
+      },
+    };
+  };
+
+  test.each([1, 2])('a copy of %i runs from where it was not to where it was is done', (runs) => {
+    const { world, file, grow } = grown();
+    grow();
+    world.map(0, HALF);
+    world.map(PAGE, HALF + (runs - 1) * PAGE);
+    world.map(2 * PAGE, 0);
+    world.map(3 * PAGE, (runs - 1) * PAGE);
+    expect(world.port().copy(0, 0, 0, 2 * PAGE, runs * PAGE)).toBe(true);
+    expect(contents(file.fd, 0, PAGE).every((byte) => byte === 2)).toBe(true);
+  });
+
+  test('whoever holds the one before touches neither it nor what lies in its place', () => {
+    const { world, file, grow } = grown();
+    world.map(0, 0);
+    world.map(PAGE, HALF);
+    const port = world.port();
+    for (let turn = 0; turn < 2; turn++) expect(port.write(0, 0, new Uint8Array(PAGE).fill(3))).toBe(true);
+    grow();
+    expect(world.port().read(0, PAGE, new Uint8Array(PAGE))).toBe(true);
+    const other = memfd(HALF);
+    const victim = other.backing.view(0)!;
+    expect(port.write(0, 0, new Uint8Array(PAGE).fill(4))).toBe(true);
+    expect(victim.bytes[0]).toBe(0);
+    expect(contents(file.fd, 0, 1)[0]).toBe(4);
+  });
+});
+
+test('a word that a file ends within is not there', () => {
+  const { fd, backing } = memfd(PAGE + 98);
+  const { memory, hpa } = new World(backing, 2 * PAGE);
+  const hi = highWord(hpa);
+  const at = (offset: number): number => lowWord(hpa) + PAGE + offset;
+  expect(memory.load64(hi, at(88))).toBe(true);
+  expect(memory.setBits64(hi, at(88), 0, 5)).toBe(true);
+  expect(contents(fd, PAGE + 88, 1)[0]).toBe(5);
+  expect(memory.load64(hi, at(96))).toBe(false);
+  expect(memory.setBits64(hi, at(96), 0, 1)).toBe(false);
+  for (const width of [4, 8] as const) {
+    expect(fetchAdd(memory, hi, at(96), width, 1n)).toBe(false);
+    expect(compareExchange(memory, hi, at(96), width, 0n, 1n)).toBe(false);
+  }
+  expect(contents(fd, PAGE + 96, 2)).toEqual(new Uint8Array(2));
 });
 
 describe('a file that is cut short under its view', () => {

@@ -8,6 +8,7 @@ import { createMachine, uapi, type EngineConfig, type IommufdClient, type Machin
 export interface Bound {
   readonly id: number;
   attach(ptId: number, pasid?: number): number;
+  replace(ptId: number, pasid?: number): number;
   detach(pasid?: number): void;
   unbind(): void;
 }
@@ -43,6 +44,7 @@ export function scene(config: Partial<EngineConfig>): Scene {
       return {
         id: bound.id,
         attach: (ptId, pasid = 0) => inCall((call) => bound.attach(call, pasid, ptId)),
+        replace: (ptId, pasid = 0) => inCall((call) => bound.replace(call, pasid, ptId)),
         detach: (pasid = 0) => bound.detach(pasid),
         unbind: () => bound.unbind(),
       };

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Errno, type ErrnoName } from '../../src/base/errno.js';
 import { DmaPort } from '../../src/bus/dma-port.js';
 import type { Translation } from '../../src/bus/dma.js';
+import { Epoch } from '../../src/mem/epoch.js';
 import { rules } from '../../src/vfio/migration-rules.js';
 import * as v from '../../src/wire/uapi/vfio.gen.js';
 import { PAGE } from '../iommufd/world.js';
@@ -31,7 +32,7 @@ const identity = {
 type Opened = PciDevice & { fd: number; port: DmaPort };
 
 function open(w: PciWorld): Opened {
-  const memory = { readAt: () => true, writeAt: () => true, copy: () => true };
+  const memory = { epoch: new Epoch(), readAt: () => true, writeAt: () => true, copy: () => true };
   const port = new DmaPort(1, identity, memory as unknown as ConstructorParameters<typeof DmaPort>[2]);
   const made = w.openPci({}, undefined, (model) => {
     model.makeMovable();

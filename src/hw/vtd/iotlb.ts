@@ -123,7 +123,7 @@ export class Iotlb {
   #live = 0;
   readonly #epoch: Epoch;
 
-  /** `epoch` ends whenever an entry leaves. */
+  /** `epoch` ends whenever an entry leaves, or stops to answer. */
   constructor(epoch: Epoch) {
     this.#epoch = epoch;
   }
@@ -134,18 +134,19 @@ export class Iotlb {
 
   /** Offset in {@link words} of the entry that translates the frame; -1 when there is none. */
   find(frame: number, high: number, tag: number): number {
-    const { words } = this;
     const hash = hashOf(high, tag);
     const front = frontOf(frame, hash);
     const at = this.front[front]! << STRIDE_LG2;
-    if (
+    return this.#answers(at, frame, high, tag) ? at : this.#search(frame, high, tag, hash, front);
+  }
+
+  #answers(at: number, frame: number, high: number, tag: number): boolean {
+    const { words } = this;
+    return (
       ((words[at]! ^ frame) & words[at | E_MASK]!) === 0 &&
       words[at | E_HIGH] === high &&
       words[at | E_TAG] === tag
-    ) {
-      return at;
-    }
-    return this.#search(frame, high, tag, hash, front);
+    );
   }
 
   /** Puts an entry in, in place of one for the same page or of the oldest of its set; returns its offset. */
@@ -172,7 +173,11 @@ export class Iotlb {
     }
     this.#counts[size]! += 1;
     this.#live += 1;
-    this.front[frontOf(frame, hash)] = entry;
+    const front = frontOf(frame, hash);
+    // One of another size for the same page stays, and does not answer for it any more.
+    const before = this.front[front]! << STRIDE_LG2;
+    if (before !== at && this.#answers(before, frame, high, tag)) this.#epoch.end();
+    this.front[front] = entry;
     return at;
   }
 

@@ -12,7 +12,7 @@ import {
   pasidIotlbInvalidate,
   QueueWorld,
 } from './queue-world.js';
-import { context, FS_LEAF, FS_TABLE, mapPage, pasidEntry } from './structures.js';
+import { context, FS_LEAF, FS_TABLE, mapPage, pasidEntry, PS } from './structures.js';
 import { PASID, PRIV, SOURCE } from './world.js';
 
 const PAGE = 0x1000;
@@ -55,14 +55,16 @@ class Lent implements Backing {
   }
 }
 
-/** Every page of the device's addresses is a frame, which holds its own number plus one; tables lie in the backing's last. */
+/**
+ * Every page of the device's addresses is a frame, which holds its own number plus one. The guest's tables and the queue
+ * are the backing's last frames, so that neither a change there nor a command is one that ioasis counts.
+ */
 class Scene extends QueueWorld {
   readonly backing = new Lent();
   readonly hpa = this.memory.window(this.backing, 0n, BigInt(FRAMES * PAGE))![0]!.hpa;
   readonly first = this.table();
   readonly entry: bigint;
-  /** Of pages in the tables of ioasis; the guest's own tables are frames FRAMES-2 and FRAMES-1. */
-  readonly leaves = FRAMES - 2;
+  readonly leaves = FRAMES - 3;
   asked = 0;
   readonly port: DmaPort;
 
@@ -79,6 +81,7 @@ class Scene extends QueueWorld {
       this.map(page, frameOf(page));
       this.backing.write(BigInt(page * PAGE), new Uint8Array(PAGE).fill(page + 1));
     }
+    this.moveQueue(this.#tableAt(-1));
     this.start();
     const { unit } = this;
     const resolver: Resolver = {
@@ -230,6 +233,38 @@ describe('ends with', () => {
     scene.unit.write32(0x18, scene.unit.read32(0x1c) & ~0x8000_0000);
     expect(scene.find(3)).toBeNull();
     expect(scene.port.stop).toBe('gone');
+  });
+
+  test('its entry, when that has to make room', () => {
+    const scene = new Scene();
+    const frame = iovaOf(3) >> 12n;
+    // Pages of the same set: low bits and those above them are exclusive-ored.
+    const others = Array.from({ length: 8 }, (_, i) => (frame ^ (BigInt(i + 1) * 0x4001n)) << 12n);
+    for (const iova of others) mapPage(scene, scene.first, iova, scene.hpa | FS_LEAF);
+    expect(scene.hold(3)).toBe(3);
+    scene.map(3, 9);
+    expect(scene.find(3)).toBe(3);
+    for (const iova of others) expect(scene.ask(iova)).toBe(scene.hpa);
+    expect(scene.find(3)).toBe(9);
+  });
+
+  test('another entry for its page, of another size, that answers from then on', () => {
+    const scene = new Scene();
+    const D = 64n;
+    scene.map(3, 3, FS_LEAF & ~D);
+    expect(scene.hold(3)).toBe(3);
+    // The guest puts a large page there, and drops another one. A store still has to set the dirty bit.
+    const [, , directory] = mapPage(scene, scene.first, iovaOf(3), 0n);
+    const [large] = scene.memory.window(new SparsePages(1 << 21), 0n, 1n << 21n)!;
+    scene.put(directory!, large!.hpa | FS_LEAF | PS);
+    scene.submit(pasidIotlbInvalidate(3n), pages(iovaOf(4)));
+    expect(scene.hold(3)).toBe(3);
+    expect(scene.port.write(...wordsOf(3), new Uint8Array(16).fill(78))).toBe(true);
+    const fresh = new DmaPort(SOURCE, scene.unit, scene.memory);
+    fresh.pasid = PASID;
+    const into = new Uint8Array(1);
+    expect(fresh.read(...wordsOf(3), into)).toBe(true);
+    expect([into[0]! - 1, scene.find(3)]).toEqual([77, 77]);
   });
 
   test('its place in physical memory', () => {

@@ -3,7 +3,7 @@
  * of second-stage tables. The oracle knows for each page which frame it is and what may be done with it, and for each
  * frame its bytes. Every mapped frame lies between two that nobody maps.
  */
-import { DmaPort } from '../../../src/bus/dma-port.js';
+import { DmaPort, type Resolver } from '../../../src/bus/dma-port.js';
 import { SparsePages } from '../../../src/machine/local-memory.js';
 import { dice } from '../../dice.js';
 import { iotlbInvalidate, pages, pasidIotlbInvalidate, QueueWorld } from './queue-world.js';
@@ -22,11 +22,18 @@ const START = 0x1_3fe0_0000n;
 const GUEST_DATA = 0x80_0000_0000n;
 const GUEST_TABLES = 0x90_0000_0000n;
 const LONGEST = 64;
+/** Pages of client memory, behind the frames, for the guest's tables and for the queue: nobody counts their changes. */
+const TABLES = 16;
+const QUEUE = 1;
+/** How many accesses are made to one buffer. */
+const STAYS = 8;
 /** First-stage leaf: P, US, A, D. */
 const LEAF = 1n | 4n | 32n | 64n;
 
 export interface Counts {
   accesses: number;
+  /** Of them, those for which the unit was not asked. */
+  held: number;
   moved: number;
   refused: number;
   changes: number;
@@ -43,6 +50,12 @@ abstract class Space {
   /** By page: what was there before, as long as no invalidation says that it is not; -2: nothing of the kind. */
   readonly before = new Int32Array(PAGES).fill(-2);
   readonly port: DmaPort;
+  /** How often the unit was asked. */
+  asked = 0;
+  /** What the device uses for a while. */
+  page = 0;
+  offset = 0;
+  length = 0;
   /** HPA of the entry of page 0 and of its fellows. */
   protected readonly entries: bigint[] = [];
 
@@ -52,7 +65,15 @@ abstract class Space {
     readonly frameAt: (frame: number) => bigint,
     pasid: number,
   ) {
-    this.port = new DmaPort(SOURCE, world.unit, world.memory);
+    const { unit } = world;
+    const resolver: Resolver = {
+      translate: (request) => unit.translate(request),
+      translateRuns: (request, length, runs) => {
+        this.asked += 1;
+        return unit.translateRuns(request, length, runs);
+      },
+    };
+    this.port = new DmaPort(SOURCE, resolver, world.memory);
     this.port.pasid = pasid;
   }
 
@@ -84,13 +105,13 @@ class Direct extends Space {
 class Nested extends Space {
   readonly #did = 6n;
 
-  constructor(world: QueueWorld, frameAt: (frame: number) => bigint) {
+  constructor(world: QueueWorld, frameAt: (frame: number) => bigint, tablesAt: bigint) {
     super('nested', world, frameAt, 4);
     const parent = world.table();
     let next = GUEST_TABLES;
     const guestTable = (): { gpa: bigint; hpa: bigint } => {
-      const hpa = world.table();
       const gpa = next;
+      const hpa = tablesAt + (gpa - GUEST_TABLES);
       next += BigInt(PAGE);
       mapPage(world, parent, gpa, hpa | 3n, SECOND);
       return { gpa, hpa };
@@ -129,9 +150,9 @@ class Nested extends Space {
 }
 
 export class Oracle {
-  readonly counts: Counts = { accesses: 0, moved: 0, refused: 0, changes: 0, unsettled: 0, old: 0 };
+  readonly counts: Counts = { accesses: 0, held: 0, moved: 0, refused: 0, changes: 0, unsettled: 0, old: 0 };
   readonly #world = new QueueWorld({ cap: CAP });
-  readonly #backing = new SparsePages(2 * FRAMES * PAGE + PAGE);
+  readonly #backing = new SparsePages((2 * FRAMES + 1 + TABLES + QUEUE) * PAGE);
   /** What the memory should hold, canaries and all. */
   readonly #bytes = new Uint8Array(2 * FRAMES * PAGE + PAGE).fill(CANARY);
   readonly #spaces: readonly Space[];
@@ -144,7 +165,9 @@ export class Oracle {
     this.#backing.write(0n, this.#bytes);
     const [window] = world.memory.window(this.#backing, 0n, BigInt(this.#backing.size))!;
     const frameAt = (frame: number): bigint => window!.hpa + BigInt((2 * frame + 1) * PAGE);
-    this.#spaces = [new Direct(world, frameAt), new Nested(world, frameAt)];
+    const tablesAt = window!.hpa + BigInt(this.#bytes.length);
+    this.#spaces = [new Direct(world, frameAt), new Nested(world, frameAt, tablesAt)];
+    world.moveQueue(tablesAt + BigInt(TABLES * PAGE));
     for (const space of this.#spaces) {
       for (let page = 0; page < PAGES; page += 1) if (this.#next(8) !== 0) this.#change(space, page);
     }
@@ -156,8 +179,11 @@ export class Oracle {
     const next = this.#next;
     for (let left = count; left > 0; left -= 1) {
       const space = this.#spaces[next(2)]!;
-      if (next(100) === 0) this.#turn(space, next(PAGES));
+      // Now and then what is in use.
+      if (next(100) === 0) this.#turn(space, next(4) === 0 ? space.page : next(PAGES));
+      const { asked } = space;
       const wrong = this.#access(space);
+      if (space.asked === asked) this.counts.held += 1;
       if (wrong !== null) return `${space.name}, access ${this.counts.accesses}: ${wrong}`;
     }
     return null;
@@ -196,9 +222,17 @@ export class Oracle {
   #access(space: Space): string | null {
     const next = this.#next;
     this.counts.accesses += 1;
-    const page = next(PAGES);
-    const offset = next(PAGE);
-    const length = 1 + next(LONGEST);
+    if (space.length === 0 || next(STAYS) === 0) {
+      space.page = next(PAGES);
+      space.offset = next(PAGE);
+      space.length = 1 + next(LONGEST);
+    }
+    // All of the buffer, or what follows some byte of it.
+    const skipped = next(2) === 0 ? 0 : next(space.length);
+    const isNext = space.offset + skipped >= PAGE && space.page + 1 < PAGES;
+    const page = isNext ? space.page + 1 : space.page;
+    const offset = (space.offset + skipped) & (PAGE - 1);
+    const length = space.length - skipped;
     if (space.before[page] !== -2)
       return this.#unsettled(space, page, offset, Math.min(length, PAGE - offset));
     // One that runs into an unsettled page, or out of the space, ends before it.
@@ -241,9 +275,13 @@ export class Oracle {
     const now = (space.rights[page]! & READ) === 0 ? -1 : space.frames[page]!;
     const before = space.before[page]!;
     if (port.done === 0) return now < 0 ? null : 'refused what is mapped';
-    if (now >= 0 && this.#holds(now, offset, buffer)) return null;
+    const isNow = now >= 0 && this.#holds(now, offset, buffer);
+    const isBefore = before >= 0 && this.#holds(before, offset, buffer);
+    // What has been translated anew does not become old again.
+    if (isNow && !isBefore) space.before[page] = -2;
+    if (isNow) return null;
     this.counts.old += 1;
-    if (before >= 0 && this.#holds(before, offset, buffer)) return null;
+    if (isBefore) return null;
     return `page ${page} is neither what it is nor what it was`;
   }
 

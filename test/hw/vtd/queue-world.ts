@@ -2,7 +2,7 @@
 import { DID, PASID, SOURCE, World, type WorldOptions } from './world.js';
 
 export class QueueWorld extends World {
-  readonly queue = this.table();
+  queue = this.table();
   /** Bytes of a descriptor. */
   readonly step: number;
   tail = 0;
@@ -11,6 +11,12 @@ export class QueueWorld extends World {
     super(options);
     this.step = is256 ? 32 : 16;
     this.unit.write64(0x90, this.queue | (is256 ? 0x800n : 0n));
+  }
+
+  /** Puts the queue elsewhere, before it is started: in memory whose changes nobody counts. */
+  moveQueue(hpa: bigint): void {
+    this.queue = hpa;
+    this.unit.write64(0x90, hpa | (this.step === 32 ? 0x800n : 0n));
   }
 
   override start(ttm = 1, root = this.root): void {
