@@ -9,13 +9,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEngine, type RunningEngine } from '#ioasis/host/engine.js';
 import { Random } from '../differential/random.js';
+import { readArguments } from '../lib/arguments.js';
 import { runWithPackages } from '../lib/debian.js';
 import { Guest, type Place, type Scene } from './guest.js';
 import { guestKernel, guestProgram } from './kernel.js';
 
 const DEVICE = '0000:00:05.0';
 const DISK_BYTES = 2 * 2 ** 30;
-const isShort = process.argv.includes('--short');
+const { short: isShort } = readArguments({ short: { type: 'boolean', default: false } }).values;
 /** Of the first scene: files, and MiB in each. */
 const WHOLE = isShort ? { files: 4, blocks: 16 } : { files: 16, blocks: 64 };
 const KILLS = isShort ? 2 : 6;
