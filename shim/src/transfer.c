@@ -124,11 +124,12 @@ static long serve_read(int fd, const struct ioasis_answer *verb)
 	return sent == -EFAULT ? answer(fd, sent, 0, NULL, 0, -1) : sent;
 }
 
+/* Whatever the kernel says of it: some files travel in no socket, an io_uring for one. */
 static long serve_take(int fd, const struct ioasis_answer *verb)
 {
 	long sent = hidden_has(verb->fd) || verb->fd < 0 ? -EBADF : answer(fd, 0, 0, NULL, 0, verb->fd);
 
-	return sent == -EBADF ? answer(fd, sent, 0, NULL, 0, -1) : sent;
+	return sent < 0 ? answer(fd, sent, 0, NULL, 0, -1) : sent;
 }
 
 static long serve_map(int fd, struct call *call, const struct received *in)
