@@ -94,6 +94,12 @@ int main(void)
 	REFUSED(ioctl(fd, COPY, &f), EFAULT);
 	f.d = 1ull << 63;
 	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	/* Where the kernel looks at the address before it takes anything out of a socket. */
+	f.d = 1ull << 56;
+	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	f.d = (1ull << 47) - 4096 - 5;
+	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	check_add(fd, 1);
 
 	vectors(give(fd, 2), map + 4 * page);
 	REFUSED(ioctl(fd, 0x3bff, &f), ENOTTY);
