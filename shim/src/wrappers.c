@@ -446,13 +446,18 @@ long do_close(int fd)
 
 long do_dup3(int from, int to, int flags)
 {
+	bool was_ours;
 	long result;
 
 	if (hidden_has(from))
 		return -EBADF;
-	if (from != to && hidden_has(to))
+	was_ours = from != to && hidden_has(to);
+	if (was_ours)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
+	/* Nothing came in its place. */
+	if (was_ours && result < 0)
+		sys1(SYS_close, to);
 	tokens_closed();
 	/* A child of vfork has our streams, and descriptors of its own. */
 	if (to <= 2 && channel_in_own_process())
