@@ -95,6 +95,10 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_munmap((void *)a, (size_t)b));
 	case SYS_mprotect:
 		RETURN(long, do_mprotect((void *)a, (size_t)b, (int)c));
+	case SYS_madvise:
+		RETURN(long, do_madvise((void *)a, (size_t)b, (int)c));
+	case SYS_mremap:
+		RETURN(long, do_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e));
 	case SYS_fcntl:
 		RETURN(long, do_fcntl((int)a, (int)b, c));
 	case SYS_dup:
