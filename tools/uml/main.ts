@@ -84,31 +84,30 @@ async function killScenes(world: World): Promise<string[]> {
 async function run(): Promise<number> {
   const kernel = guestKernel();
   const folder = mkdtempSync(join(tmpdir(), 'ioasis-uml-'));
-  try {
-    const world: World = {
-      kernel,
-      program: guestProgram(),
-      device: DEVICE,
-      disk: join(folder, 'disk'),
-      mountPoint: join(folder, 'mounted'),
-    };
-    mkdirSync(world.mountPoint);
-    writeFileSync(world.disk, '');
-    truncateSync(world.disk, DISK_BYTES);
-    const megabytes = WHOLE.files * WHOLE.blocks;
-    console.log(`${kernel}, with a disk behind ${DEVICE}`);
-    const begun = performance.now();
-    const problems = await play(world, { scene: 'whole', ...WHOLE }, `intact ${megabytes}`);
-    const seconds = Math.round((performance.now() - begun) / 1000);
-    console.log(
-      `  mkfs, ${megabytes} MiB written, synced, mounted again, read: ${seconds} s, ${problems.length} problems`,
-    );
-    if (problems.length === 0) problems.push(...(await killScenes(world)));
-    for (const problem of problems) console.log(problem);
-    return problems.length === 0 ? 0 : 1;
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  // Neither the guest nor the disk stays when somebody has had enough.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+  process.once('exit', () => rmSync(folder, { recursive: true }));
+  const world: World = {
+    kernel,
+    program: guestProgram(),
+    device: DEVICE,
+    disk: join(folder, 'disk'),
+    mountPoint: join(folder, 'mounted'),
+  };
+  mkdirSync(world.mountPoint);
+  writeFileSync(world.disk, '');
+  truncateSync(world.disk, DISK_BYTES);
+  const megabytes = WHOLE.files * WHOLE.blocks;
+  console.log(`${kernel}, with a disk behind ${DEVICE}`);
+  const begun = performance.now();
+  const problems = await play(world, { scene: 'whole', ...WHOLE }, `intact ${megabytes}`);
+  const seconds = Math.round((performance.now() - begun) / 1000);
+  console.log(
+    `  mkfs, ${megabytes} MiB written, synced, mounted again, read: ${seconds} s, ${problems.length} problems`,
+  );
+  if (problems.length === 0) problems.push(...(await killScenes(world)));
+  for (const problem of problems) console.log(problem);
+  return problems.length === 0 ? 0 : 1;
 }
 
 await runWithPackages(run);
