@@ -15,7 +15,10 @@ export function misused(message: string): never {
 }
 
 /** Options by name, and what is none if the tool takes that. */
-export function readArguments<const T extends Options>(options: T, takesOthers = false) {
+export function readArguments<const T extends Options>(
+  options: T,
+  takesOthers = false,
+): ReturnType<typeof parseArgs<{ options: T; allowPositionals: boolean }>> {
   try {
     return parseArgs({ options, allowPositionals: takesOthers });
   } catch (error) {
