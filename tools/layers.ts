@@ -3,7 +3,7 @@
  * Type-only imports keep to the table too: what a folder knows is what its reader has to know. They may form
  * cycles (a device names its group, a group its devices), and so may `import()`: only what is loaded together counts.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { filesBelow, importsOf } from './lib/imports.js';
 import { repoRoot } from './lib/repo.js';
@@ -76,7 +76,7 @@ function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | nu
   return null;
 }
 
-/** Checks the TypeScript files below `src`; returns one line for each thing that is wrong. */
+/** Checks the TypeScript files below `src`, and the table; returns one line for each thing that is wrong. */
 export function checkLayers(src: string, table: LayerTable): string[] {
   const problems: string[] = [];
   const graph = new Map<string, string[]>();
@@ -91,6 +91,8 @@ export function checkLayers(src: string, table: LayerTable): string[] {
     }
     graph.set(file, targets);
   }
+  for (const name of [...Object.keys(table.layers), ...Object.keys(table.files)])
+    if (!existsSync(join(src, name))) problems.push(`docs/layers.json: ${name} is not in src/`);
   const cycle = findCycle(graph);
   if (cycle !== null) problems.push(`cycle: ${cycle.map((file) => `src/${file}`).join(' -> ')}`);
   return problems;

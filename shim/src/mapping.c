@@ -127,21 +127,32 @@ long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int fl
 	return result;
 }
 
-/* Addresses from `at` are not what they were. A mapping of which a middle part goes becomes two. */
-void mapping_cut(const void *at, size_t length)
-{
-	uintptr_t start = (uintptr_t)at, last = start + whole_pages(length) - 1;
-	uint64_t news[MAPPINGS];
-	bool opened[MAPPINGS];
-	unsigned long signals;
-	int count = 0;
+/* What the daemon is to hear of mappings once the list is unlocked. */
+struct news {
+	int count;
+	struct {
+		uint64_t id;
+		bool opened;
+	} of[MAPPINGS + 8];
+};
 
-	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
-	mapping_dropped(at, length);
-	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
+static void note(struct news *news, uint64_t id, bool opened)
+{
+	if (news->count == sizeof(news->of) / sizeof(news->of[0]))
 		return;
-	signals = lock_mappings();
-	for (int i = 0; i < MAPPINGS && count < MAPPINGS; i++) {
+	news->of[news->count].id = id;
+	news->of[news->count++].opened = opened;
+}
+
+static void tell_all(const struct news *news)
+{
+	for (int i = 0; i < news->count; i++)
+		tell(news->of[i].id, news->of[i].opened);
+}
+
+static void cut(uintptr_t start, uintptr_t last, struct news *news)
+{
+	for (int i = 0; i < MAPPINGS; i++) {
 		struct mapping *m = &mappings[i];
 
 		if (!m->id || m->last < start || m->start > last)
@@ -150,45 +161,35 @@ void mapping_cut(const void *at, size_t length)
 			struct mapping rest = *m;
 
 			rest.start = last + 1;
-			if (remember(rest)) {
-				news[count] = m->id;
-				opened[count++] = true;
-			}
+			if (remember(rest))
+				note(news, m->id, true);
 			m->last = start - 1;
 		} else if (m->start < start) {
 			m->last = start - 1;
 		} else if (m->last > last) {
 			m->start = last + 1;
 		} else {
-			news[count] = m->id;
-			opened[count++] = false;
+			note(news, m->id, false);
 			forget(m);
 		}
 	}
-	unlock_mappings(signals);
-	for (int i = 0; i < count; i++)
-		tell(news[i], opened[i]);
 }
 
-void mapping_moved(const void *from, size_t length, const void *to, size_t new_length)
+/* Addresses from `at` are not what they were. A mapping of which a middle part goes becomes two. */
+void mapping_cut(const void *at, size_t length)
 {
+	uintptr_t start = (uintptr_t)at;
+	struct news news = { 0 };
 	unsigned long signals;
 
 	atomic_fetch_add_explicit(&memory_epoch, 1, memory_order_relaxed);
-	mapping_dropped(from, length);
+	mapping_dropped(at, length);
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0)
 		return;
 	signals = lock_mappings();
-	for (int i = 0; i < MAPPINGS; i++) {
-		struct mapping *m = &mappings[i];
-
-		if (m->id && m->start == (uintptr_t)from && length) {
-			m->base += (uintptr_t)to - m->start;
-			m->start = (uintptr_t)to;
-			m->last = (uintptr_t)to + whole_pages(new_length) - 1;
-		}
-	}
+	cut(start, start + whole_pages(length) - 1, &news);
 	unlock_mappings(signals);
+	tell_all(&news);
 }
 
 /* The child has every mapping once more. */
@@ -200,15 +201,22 @@ void mapping_forked(void)
 			tell(mappings[i].id, true);
 }
 
-static struct mapping *registers_at(uintptr_t at)
+static struct mapping *mapping_at(uintptr_t at)
 {
 	for (int i = 0; i < MAPPINGS; i++) {
 		struct mapping *m = &mappings[i];
 
-		if (m->id && m->registers && m->start <= at && at <= m->last)
+		if (m->id && m->start <= at && at <= m->last)
 			return m;
 	}
 	return NULL;
+}
+
+static struct mapping *registers_at(uintptr_t at)
+{
+	struct mapping *found = mapping_at(at);
+
+	return found && found->registers ? found : NULL;
 }
 
 /* Whether stores at `at` are to be sent on, and where they go. */
@@ -247,10 +255,10 @@ static struct mapping *first_registers(uintptr_t start, uintptr_t last)
 	return first;
 }
 
-/* Makes a mapping of registers that goes across `border` two, the second from there on; its id, 0 for none, or -ENOMEM. */
-static int64_t split_at(uintptr_t border)
+/* Makes `whole`, a mapping or none, two if it goes across `border`, the second from there on; 0 or -ENOMEM. */
+static long split_at(struct mapping *whole, uintptr_t border, struct news *news)
 {
-	struct mapping *whole = registers_at(border), rest;
+	struct mapping rest;
 
 	if (!whole || whole->start == border)
 		return 0;
@@ -259,7 +267,8 @@ static int64_t split_at(uintptr_t border)
 	if (!remember(rest))
 		return -ENOMEM;
 	whole->last = border - 1;
-	return (int64_t)whole->id;
+	note(news, whole->id, true);
+	return 0;
 }
 
 /* mprotect, piece by piece from below as the kernel does it: nobody but us writes registers, whatever the program may. */
@@ -287,20 +296,76 @@ static long protect(uintptr_t start, uintptr_t last, int prot)
 long mapping_protect(void *at, size_t length, int prot)
 {
 	uintptr_t start = (uintptr_t)at, last = start + whole_pages(length) - 1;
+	struct news news = { 0 };
 	unsigned long signals;
-	int64_t news[2];
 	long result;
 
 	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0 || start & 4095 ||
 	    whole_pages(length) == 0 || last < start)
 		return sys3(SYS_mprotect, at, length, prot);
 	signals = lock_mappings();
-	news[0] = split_at(start);
-	news[1] = news[0] < 0 ? 0 : split_at(last + 1);
-	result = news[0] < 0 || news[1] < 0 ? -ENOMEM : protect(start, last, prot);
+	result = split_at(registers_at(start), start, &news);
+	if (result == 0)
+		result = split_at(registers_at(last + 1), last + 1, &news);
+	if (result == 0)
+		result = protect(start, last, prot);
 	unlock_mappings(signals);
-	for (int i = 0; i < 2; i++)
-		if (news[i] > 0)
-			tell((uint64_t)news[i], true);
+	tell_all(&news);
+	return result;
+}
+
+/* What a device hands out stays as long as it is and leaves nothing behind (VM_DONTEXPAND): -errno, or 0. */
+static long remap_refused(uintptr_t from, size_t length, size_t new_length, int flags)
+{
+	if (!mapping_at(from) || new_length == 0)
+		return 0;
+	if (flags & MREMAP_DONTUNMAP)
+		return -EINVAL;
+	return whole_pages(new_length) > whole_pages(length) ? -EFAULT : 0;
+}
+
+/* Mappings, whole ones, go along with what was moved. */
+static void move(uintptr_t from, size_t length, uintptr_t to)
+{
+	for (int i = 0; i < MAPPINGS; i++) {
+		struct mapping *m = &mappings[i];
+
+		if (!m->id || m->start < from || m->start - from >= length)
+			continue;
+		m->start += to - from;
+		m->last += to - from;
+		m->base += to - from;
+	}
+}
+
+/* mremap(2), or -errno. Nobody looks for a mapping while it is neither here nor there. */
+long mapping_remap(void *at, size_t length, size_t new_length, int flags, void *to)
+{
+	uintptr_t from = (uintptr_t)at;
+	size_t old = whole_pages(length), new = whole_pages(new_length);
+	struct news news = { 0 };
+	unsigned long signals;
+	long result;
+
+	if (atomic_load_explicit(&mapping_count, memory_order_relaxed) == 0 || from & 4095 || from + old < from)
+		return sys5(SYS_mremap, at, length, new_length, flags, to);
+	signals = lock_mappings();
+	result = remap_refused(from, length, new_length, flags);
+	if (result == 0)
+		result = split_at(mapping_at(from), from, &news);
+	if (result == 0)
+		result = split_at(mapping_at(from + old), from + old, &news);
+	if (result == 0)
+		result = sys5(SYS_mremap, at, length, new_length, flags, to);
+	if (result >= 0 || result < -4095) {
+		if (new < old)
+			cut(from + new, from + old - 1, &news);
+		/* What lay there is gone. */
+		if ((uintptr_t)result != from)
+			cut((uintptr_t)result, (uintptr_t)result + new - 1, &news);
+		move(from, old, (uintptr_t)result);
+	}
+	unlock_mappings(signals);
+	tell_all(&news);
 	return result;
 }

@@ -168,11 +168,11 @@ extern bool memory_is_held;
 long map_token(int fd, uint64_t inode, void *at, size_t length, int prot, int flags, uint64_t offset);
 void mapping_dropped(const void *at, size_t length);
 void mapping_cut(const void *at, size_t length);
-void mapping_moved(const void *from, size_t length, const void *to, size_t new_length);
 void mapping_forked(void);
 struct trapped;
 bool mapping_trapped(uintptr_t at, struct trapped *trapped);
 long mapping_protect(void *at, size_t length, int prot);
+long mapping_remap(void *from, size_t length, size_t new_length, int flags, void *to);
 
 /* trap.c: false where stores cannot be caught. */
 struct sigaction;

@@ -4,6 +4,9 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -59,6 +62,31 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_transfer(IOASIS_OP_READ, nr, (int)a, (void *)b, (size_t)c, d));
 	case SYS_pwrite64:
 		RETURN(long, do_transfer(IOASIS_OP_WRITE, nr, (int)a, (void *)b, (size_t)c, d));
+	case SYS_readv:
+		return readv((int)a, (const struct iovec *)b, (int)c);
+	case SYS_writev:
+		return writev((int)a, (const struct iovec *)b, (int)c);
+	case SYS_preadv:
+		return preadv((int)a, (const struct iovec *)b, (int)c, d);
+	case SYS_pwritev:
+		return pwritev((int)a, (const struct iovec *)b, (int)c, d);
+	/* The second half of a position, e, is only used where words are short. */
+	case SYS_preadv2:
+		return preadv2((int)a, (const struct iovec *)b, (int)c, d, (int)f);
+	case SYS_pwritev2:
+		return pwritev2((int)a, (const struct iovec *)b, (int)c, d, (int)f);
+	case SYS_splice:
+		return splice((int)a, (void *)b, (int)c, (void *)d, (size_t)e, (unsigned)f);
+	case SYS_tee:
+		return tee((int)a, (int)b, (size_t)c, (unsigned)d);
+	case SYS_vmsplice:
+		return vmsplice((int)a, (const struct iovec *)b, (size_t)c, (unsigned)d);
+	case SYS_sendfile:
+		return sendfile((int)a, (int)b, (void *)c, (size_t)d);
+	case SYS_fallocate:
+		return fallocate((int)a, (int)b, c, d);
+	case SYS_epoll_ctl:
+		return epoll_ctl((int)a, (int)b, (int)c, (void *)d);
 	case SYS_lseek:
 		RETURN(long, do_lseek((int)a, b, (int)c));
 	case SYS_mmap:
@@ -67,8 +95,14 @@ EXPORT long syscall(long nr, ...)
 		RETURN(long, do_munmap((void *)a, (size_t)b));
 	case SYS_mprotect:
 		RETURN(long, do_mprotect((void *)a, (size_t)b, (int)c));
+	case SYS_madvise:
+		RETURN(long, do_madvise((void *)a, (size_t)b, (int)c));
+	case SYS_mremap:
+		RETURN(long, do_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e));
 	case SYS_fcntl:
 		RETURN(long, do_fcntl((int)a, (int)b, c));
+	case SYS_dup:
+		return dup((int)a);
 	case SYS_close:
 		RETURN(long, do_close((int)a));
 	case SYS_dup3:

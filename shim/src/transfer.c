@@ -102,19 +102,32 @@ static long receive(int fd, struct received *in, void *tail, size_t tail_max)
 	return got;
 }
 
-/* The bytes of a WRITE come as a message of their own, so that the kernel puts them where they belong. */
+static long take_message(int fd, struct msghdr *message)
+{
+	long got;
+
+	do
+		got = sys3(SYS_recvmsg, fd, message, 0);
+	while (got == -EINTR || got == -EAGAIN);
+	return got;
+}
+
+/*
+ * The bytes of a WRITE come as a message of their own, so that the kernel puts them where they belong. It takes the
+ * message and then meets a hole; but for what no program can have an address of it does not even take it.
+ */
 static long serve_write(int fd, const struct ioasis_answer *verb)
 {
 	struct iovec iov = { (void *)(uintptr_t)verb->value, verb->count };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-	long got;
+	long got = take_message(fd, &message);
 
-	do
-		got = sys3(SYS_recvmsg, fd, &message, 0);
-	while (got == -EINTR || got == -EAGAIN);
-	if (got < 0 && got != -EFAULT)
-		return got;
-	return answer(fd, got, 0, NULL, 0, -1);
+	if (got == -EFAULT && sys3(SYS_recvmsg, fd, &message, MSG_PEEK | MSG_DONTWAIT) == -EFAULT) {
+		message.msg_iovlen = 0;
+		if (take_message(fd, &message) < 0)
+			return -EPIPE;
+	}
+	return got < 0 && got != -EFAULT ? got : answer(fd, got, 0, NULL, 0, -1);
 }
 
 static long serve_read(int fd, const struct ioasis_answer *verb)
@@ -124,11 +137,12 @@ static long serve_read(int fd, const struct ioasis_answer *verb)
 	return sent == -EFAULT ? answer(fd, sent, 0, NULL, 0, -1) : sent;
 }
 
+/* Whatever the kernel says of it: some files travel in no socket, an io_uring for one. */
 static long serve_take(int fd, const struct ioasis_answer *verb)
 {
 	long sent = hidden_has(verb->fd) || verb->fd < 0 ? -EBADF : answer(fd, 0, 0, NULL, 0, verb->fd);
 
-	return sent == -EBADF ? answer(fd, sent, 0, NULL, 0, -1) : sent;
+	return sent < 0 ? answer(fd, sent, 0, NULL, 0, -1) : sent;
 }
 
 static long serve_map(int fd, struct call *call, const struct received *in)

@@ -1,4 +1,4 @@
-/* The functions of libc that take a descriptor: a token's calls go to the daemon, all others where they went. */
+/* The functions of libc that take a descriptor: a token's calls go to the daemon, all others where they went. See memory.c. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>
@@ -17,6 +17,8 @@
 #define IOCTL_TYPE(cmd) ((cmd) >> 8 & 0xff)
 /* No address below this is ever mapped, so such an argument is a number. */
 #define LOWEST_ADDRESS 4096
+/* And none above this, with tables of five levels. */
+#define HIGHEST_ADDRESS (1ul << 56)
 #define NO_OFFSET UINT64_MAX
 
 /* These belong to the file system layer, not to a driver, and a pipe does them as well as any file. */
@@ -104,22 +106,39 @@ bool can_read_word(const void *at)
 	return at && sys4(SYS_rt_sigprocmask, ~0, at, NULL, 8) != -EFAULT;
 }
 
-/* A file with plain read and write gets a vector piece by piece, until one comes up short. */
-static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov, int pieces, uint64_t offset)
+/* Nothing is moved before all of a vector is in order (import_iovec): -errno, or 0 if it has no bytes. */
+static long vector_check(const struct iovec *iov, int pieces)
 {
-	long total = 0;
+	size_t any = 0;
 
 	if (pieces < 0 || pieces > IOV_MAX)
 		return -EINVAL;
-	/* Whether there is such an operation at all is asked first. */
-	if (pieces == 0 && (token_kind(fd, &inode) & 15) == IOASIS_POLL_NONE)
-		return token_transfer(op, fd, inode, NULL, 0, offset);
 	for (int i = 0; i < pieces; i++) {
-		long moved;
-
 		if (!can_read_word(&iov[i].iov_base) || !can_read_word(&iov[i].iov_len))
-			return total ? total : -EFAULT;
-		moved = token_transfer(op, fd, inode, iov[i].iov_base, iov[i].iov_len,
+			return -EFAULT;
+		if (iov[i].iov_len > SSIZE_MAX)
+			return -EINVAL;
+		if (iov[i].iov_len > HIGHEST_ADDRESS || (uintptr_t)iov[i].iov_base > HIGHEST_ADDRESS - iov[i].iov_len)
+			return -EFAULT;
+		any |= iov[i].iov_len;
+	}
+	return (long)any;
+}
+
+/* A file with plain read and write gets a vector piece by piece, until one comes up short. */
+static long token_vector(int op, int fd, uint64_t inode, const struct iovec *iov, int pieces, uint64_t offset, int flags)
+{
+	long total = 0, any = vector_check(iov, pieces);
+	bool unknown = flags & ~RWF_HIPRI;
+
+	if (any <= 0 || unknown) {
+		/* Whether there is such an operation at all is asked first. */
+		long asked = token_transfer(op, fd, inode, NULL, 0, offset);
+
+		return asked < 0 ? asked : any <= 0 ? any : -EOPNOTSUPP;
+	}
+	for (int i = 0; i < pieces; i++) {
+		long moved = token_transfer(op, fd, inode, iov[i].iov_base, iov[i].iov_len,
 					    offset == NO_OFFSET ? offset : offset + (uint64_t)total);
 
 		if (moved < 0)
@@ -156,12 +175,14 @@ long do_transfer(int op, long nr, int fd, void *buf, size_t count, int64_t offse
 	return sys4(nr, fd, buf, count, offset);
 }
 
-/* For one of ours. */
-static long do_vector(int op, int fd, const struct iovec *iov, int pieces, uint64_t offset)
+/* For one of ours. The offset -1 is none. */
+static long do_vector(int op, int fd, const struct iovec *iov, int pieces, int64_t offset, int flags)
 {
 	uint64_t inode;
 
-	return is_token(fd, &inode) ? token_vector(op, fd, inode, iov, pieces, offset) : -EBADF;
+	if (offset < -1)
+		return -EINVAL;
+	return is_token(fd, &inode) ? token_vector(op, fd, inode, iov, pieces, (uint64_t)offset, flags) : -EBADF;
 }
 
 EXPORT int ioctl(int fd, unsigned long cmd, ...)
@@ -237,42 +258,42 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int pieces)
 {
 	if (!ours(fd))
 		return NEXT(readv)(fd, iov, pieces);
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, NO_OFFSET));
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, -1, 0));
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int pieces)
 {
 	if (!ours(fd))
 		return NEXT(writev)(fd, iov, pieces);
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, NO_OFFSET));
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, -1, 0));
 }
 
 EXPORT ssize_t preadv(int fd, const struct iovec *iov, int pieces, off_t offset)
 {
 	if (!ours(fd))
 		return NEXT(preadv)(fd, iov, pieces, offset);
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, (uint64_t)offset));
+	RETURN(ssize_t, offset < 0 ? -EINVAL : do_vector(IOASIS_OP_READ, fd, iov, pieces, offset, 0));
 }
 
 EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int pieces, off_t offset)
 {
 	if (!ours(fd))
 		return NEXT(pwritev)(fd, iov, pieces, offset);
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, (uint64_t)offset));
+	RETURN(ssize_t, offset < 0 ? -EINVAL : do_vector(IOASIS_OP_WRITE, fd, iov, pieces, offset, 0));
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
 {
 	if (!ours(fd))
 		return NEXT(preadv2)(fd, iov, pieces, offset, flags);
-	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, (uint64_t)offset));
+	RETURN(ssize_t, do_vector(IOASIS_OP_READ, fd, iov, pieces, offset, flags));
 }
 
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int pieces, off_t offset, int flags)
 {
 	if (!ours(fd))
 		return NEXT(pwritev2)(fd, iov, pieces, offset, flags);
-	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, (uint64_t)offset));
+	RETURN(ssize_t, do_vector(IOASIS_OP_WRITE, fd, iov, pieces, offset, flags));
 }
 
 ALIAS("preadv") ssize_t preadv64(int fd, const struct iovec *iov, int pieces, off64_t offset);
@@ -280,18 +301,29 @@ ALIAS("pwritev") ssize_t pwritev64(int fd, const struct iovec *iov, int pieces, 
 ALIAS("preadv2") ssize_t preadv64v2(int fd, const struct iovec *iov, int pieces, off64_t offset, int flags);
 ALIAS("pwritev2") ssize_t pwritev64v2(int fd, const struct iovec *iov, int pieces, off64_t offset, int flags);
 
-/* Moving bytes inside the kernel would move the byte that only says "readable". */
+/* Moving bytes inside the kernel would move the byte that only says "readable": -errno, or 0 if none of them is ours. */
+static long unmovable(int in, int out, size_t count)
+{
+	if (count == 0 || !(ours(in) || ours(out)))
+		return 0;
+	return do_fcntl(in, F_GETFD, 0) < 0 || do_fcntl(out, F_GETFD, 0) < 0 ? -EBADF : -EINVAL;
+}
+
 EXPORT ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t count, unsigned flags)
 {
-	if (ours(in) || ours(out))
-		RETURN(ssize_t, -EINVAL);
+	long refused = unmovable(in, out, count);
+
+	if (refused)
+		RETURN(ssize_t, refused);
 	return NEXT(splice)(in, in_at, out, out_at, count, flags);
 }
 
 EXPORT ssize_t tee(int in, int out, size_t count, unsigned flags)
 {
-	if (ours(in) || ours(out))
-		RETURN(ssize_t, -EINVAL);
+	long refused = unmovable(in, out, count);
+
+	if (refused)
+		RETURN(ssize_t, refused);
 	return NEXT(tee)(in, out, count, flags);
 }
 
@@ -304,8 +336,10 @@ EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t pieces, unsigned
 
 EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t count)
 {
-	if (ours(in) || ours(out))
-		RETURN(ssize_t, -EINVAL);
+	long refused = unmovable(in, out, count);
+
+	if (refused)
+		RETURN(ssize_t, refused);
 	return NEXT(sendfile)(out, in, at, count);
 }
 
@@ -318,6 +352,8 @@ long do_lseek(int fd, int64_t offset, int whence)
 
 	if (!OURS(fd, &call.request.token))
 		return sys3(SYS_lseek, fd, offset, whence);
+	if (whence < SEEK_SET || whence > SEEK_HOLE)
+		return -EINVAL;
 	call.request.offset = (uint64_t)offset;
 	return channel_call(&call);
 }
@@ -410,13 +446,18 @@ long do_close(int fd)
 
 long do_dup3(int from, int to, int flags)
 {
+	bool was_ours;
 	long result;
 
 	if (hidden_has(from))
 		return -EBADF;
-	if (from != to && hidden_has(to))
+	was_ours = from != to && hidden_has(to);
+	if (was_ours)
 		channel_move_away(to);
 	result = sys3(SYS_dup3, from, to, flags);
+	/* Nothing came in its place. */
+	if (was_ours && result < 0)
+		sys1(SYS_close, to);
 	tokens_closed();
 	/* A child of vfork has our streams, and descriptors of its own. */
 	if (to <= 2 && channel_in_own_process())
@@ -511,92 +552,4 @@ EXPORT int pidfd_getfd(int process, int fd, unsigned flags)
 {
 	tokens_possible = shim.tree_length > 0;
 	RETURN(int, sys3(SYS_pidfd_getfd, process, fd, flags));
-}
-
-long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset)
-{
-	uint64_t inode;
-	long result;
-
-	if (!(flags & MAP_ANONYMOUS) && OURS(fd, &inode)) {
-		bool reserve = flags & MAP_FIXED_NOREPLACE;
-
-		if (length == 0 || offset & 4095 || ((flags & MAP_FIXED) && (uintptr_t)at & 4095))
-			return -EINVAL;
-		/* Linux looks for the place before it asks the file. */
-		if (reserve) {
-			result = sys6(SYS_mmap, (long)at, (long)length, PROT_NONE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-			if (result < 0 && result > -4096)
-				return result;
-			flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
-		}
-		result = map_token(fd, inode, at, length, prot, flags, (uint64_t)offset);
-		if (reserve && result < 0 && result > -4096)
-			sys2(SYS_munmap, (long)at, (long)length);
-		return result;
-	}
-	result = sys6(SYS_mmap, (long)at, (long)length, prot, flags, fd, offset);
-	if ((flags & MAP_FIXED) && result >= 0)
-		mapping_cut(at, length);
-	return result;
-}
-
-EXPORT void *mmap(void *at, size_t length, int prot, int flags, int fd, off_t offset)
-{
-	RETURN(void *, do_mmap(at, length, prot, flags, fd, offset));
-}
-
-ALIAS("mmap") void *mmap64(void *at, size_t length, int prot, int flags, int fd, off64_t offset);
-
-long do_munmap(void *at, size_t length)
-{
-	long result = sys2(SYS_munmap, at, length);
-
-	if (result == 0)
-		mapping_cut(at, length);
-	return result;
-}
-
-EXPORT int munmap(void *at, size_t length)
-{
-	RETURN(int, do_munmap(at, length));
-}
-
-long do_mprotect(void *at, size_t length, int prot)
-{
-	long result = mapping_protect(at, length, prot);
-
-	memory_epoch++;
-	return result;
-}
-
-EXPORT int mprotect(void *at, size_t length, int prot)
-{
-	RETURN(int, do_mprotect(at, length, prot));
-}
-
-/* Pages that are thrown away are other pages when they come back. */
-EXPORT int madvise(void *at, size_t length, int advice)
-{
-	long result = sys3(SYS_madvise, at, length, advice);
-
-	if (result == 0 && (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE))
-		mapping_dropped(at, length);
-	RETURN(int, result);
-}
-
-EXPORT void *mremap(void *from, size_t length, size_t new_length, int flags, ...)
-{
-	va_list list;
-	void *to;
-	long result;
-
-	va_start(list, flags);
-	to = va_arg(list, void *);
-	va_end(list);
-	result = sys5(SYS_mremap, from, length, new_length, flags, to);
-	if (result >= 0 || result < -4095)
-		mapping_moved(from, length, (void *)result, new_length);
-	RETURN(void *, result);
 }

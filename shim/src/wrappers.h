@@ -23,6 +23,8 @@ long do_close_range(unsigned first, unsigned last, unsigned flags);
 long do_mmap(void *at, size_t length, int prot, int flags, int fd, int64_t offset);
 long do_mprotect(void *at, size_t length, int prot);
 long do_munmap(void *at, size_t length);
+long do_madvise(void *at, size_t length, int advice);
+long do_mremap(void *from, size_t length, size_t new_length, int flags, void *to);
 long do_capset(void *header, const void *data);
 long do_prlimit(int pid, int resource, const void *limit, void *old);
 

@@ -117,10 +117,11 @@ function newWorker(): Worker {
 
 /** Starts an engine; resolves when it is ready, or with `early` when clients can connect. */
 export async function startEngine(options: EngineOptions): Promise<RunningEngine> {
+  const place = findPlace(options);
+  // From here on it keeps the process alive.
   const worker = prepared ?? newWorker();
   prepared = null;
   worker.ref();
-  const place = findPlace(options);
   const workerOptions: WorkerOptions = {
     socket: place.socket,
     config: options.config,

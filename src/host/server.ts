@@ -5,7 +5,7 @@
  * for longer than a slice before clients are looked at; with nothing to do the thread sleeps.
  */
 import type { UserAccount } from '../mem/client.js';
-import type { ForeignFile, OpenFile } from '../mem/task.js';
+import { unknownFile, type ForeignFile, type OpenFile } from '../mem/task.js';
 import { KVM_CREATE_VM } from '../wire/uapi/kvm.js';
 import type { MemoryMode } from './address-space.js';
 import { FileBackings } from './backing.js';
@@ -188,6 +188,8 @@ export class Server implements Descriptors, Registry, CounterWatcher {
 
   find(call: Call, fd: number): OpenFile | ForeignFile | null {
     const taken = fd === (fd | 0) ? call.link.take(fd) : -1;
+    // It is open, but does not travel.
+    if (taken === -sys.Errno.EINVAL) return unknownFile;
     if (taken < 0) return null;
     const status = sys.fstat(taken);
     const token = status === null ? undefined : (this.#tokenAt(status) ?? this.#machines.find(taken));

@@ -47,6 +47,7 @@ export class WritableSysFile extends PositionedFile {
   }
 
   override writeAt(offset: bigint | null, at: bigint, count: number, task: Task): number {
+    if (count === 0) return 0;
     const bytes = new Uint8Array(Math.min(count, PAGE));
     if (!task.mm.read(at, bytes)) return refuse(BAD_ADDRESS, { at });
     const from = offset === null ? this.position : Number(offset);

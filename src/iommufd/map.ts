@@ -1,6 +1,6 @@
 /** From a pointer or a descriptor to a page array, and from there into an address space. */
 import { refuse } from '../base/errno.js';
-import type { ForeignFile } from '../mem/task.js';
+import { unknownFile, type ForeignFile } from '../mem/task.js';
 import { IOMMU_WRITE } from '../hw/unit.js';
 import type { Call } from './call.js';
 import type { AccountMode } from './context.js';
@@ -37,7 +37,7 @@ export function mapFilePages(call: Call, table: IoPagetable, fd: number, request
   if (file === null) refuse(rules.map_file_fd, { fd });
   if (file instanceof DmaBuf) mapDmaBuf(call, table, file, request);
   // A file of our own that is not memory: refused when its pages are wanted, as any other file.
-  else mapForeign(call, table, file.isEngineFile ? notMemory : file, request);
+  else mapForeign(call, table, file.isEngineFile ? unknownFile : file, request);
 }
 
 function mapForeign(call: Call, table: IoPagetable, file: ForeignFile, request: MapRequest): void {
@@ -90,11 +90,3 @@ function mapPages(call: Call, table: IoPagetable, pages: Pages, request: MapRequ
   const slice = { pages, startByte: pageOffset(request.address), length: request.length };
   table.map(call, [slice], request);
 }
-
-const notMemory: ForeignFile = {
-  isEngineFile: false,
-  kind: 'other',
-  size: () => 0n,
-  backing: { id: 0, read: () => false, write: () => false },
-  release: () => {},
-};

@@ -118,3 +118,12 @@ export interface ForeignFile {
   /** Every {@link Task.fileOf} that returned this holds the file open until this is called once. */
   release(): void;
 }
+
+/** One of which nothing is known, and that is nothing of what anybody wants. */
+export const unknownFile: ForeignFile = {
+  isEngineFile: false,
+  kind: 'other',
+  size: () => 0n,
+  backing: { id: 0, read: () => false, write: () => false },
+  release: () => {},
+};

@@ -138,6 +138,16 @@ describe.runIf(hasCompiler)('a traced run', () => {
     expect(stderr).toMatch(/= -1 EFAULT \(Bad address\) .*\(INJECTED: \w+\)$/m);
   });
 
+  test.each([
+    ['daemon', ['daemon', '--socket'], {}, 'has to be ours alone (mode 0700)'],
+    ['run', ['run', '--', 'true'], { XDG_RUNTIME_DIR: '', TMPDIR: '/nonexistent' }, 'ENOENT'],
+  ])('%s says where no socket can be, and ends', { timeout: 90_000 }, (_, args, env, message) => {
+    const place = join(dir, 'public');
+    mkdirSync(place, { recursive: true, mode: 0o755 });
+    const whole = args.at(-1) === '--socket' ? [...args, join(place, 'socket')] : args;
+    expect(runCli(whole, env)).toMatchObject({ status: 125, stderr: expect.stringContaining(message) });
+  });
+
   describe('on a daemon', () => {
     test('shares its engine; the daemon traces and goes away cleanly', async () => {
       const place = join(dir, 'private');

@@ -105,6 +105,15 @@ describe('a planted import is found', () => {
   });
 });
 
+test('a row for what is not there is found', () => {
+  const layers = { ...table.layers, web: { imports: [] } };
+  const files = { ...table.files, 'host/gone.ts': { packages: [] } };
+  expect(checkLayers(copy, { layers, files })).toEqual([
+    'docs/layers.json: web is not in src/',
+    'docs/layers.json: host/gone.ts is not in src/',
+  ]);
+});
+
 describe('what the table allows passes', () => {
   const allowed: ReadonlyArray<readonly [file: string, source: string]> = [
     ['iommufd/planted.ts', "import type { Unit } from '../hw/planted.js';\n"],

@@ -6,6 +6,7 @@
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { misused, readArguments } from '../lib/arguments.js';
 import { PackageGone } from '../lib/debian.js';
 import { runProgram } from '../lib/process.js';
 import { repoRoot } from '../lib/repo.js';
@@ -29,10 +30,17 @@ interface Expected {
 /** On Linux in an emulated guest the longest suite takes 8 seconds. */
 const timeoutMs = 10 * 60_000;
 const sweptSuite = 'iommufd_fail_nth';
-/** Of all programs only those of one folder. */
-const only = (folder: 'iommufd' | 'vfio'): boolean => process.argv.includes(`--only=${folder}`);
-/** Copy storms move 64 GiB in each IOMMU mode; in one is enough to see them work. */
-const oneStorm = process.argv.includes('--one-storm');
+const { values } = readArguments({
+  // Of all programs only those of one folder.
+  only: { type: 'string' },
+  // Copy storms move 64 GiB in each IOMMU mode; in one is enough to see them work.
+  'one-storm': { type: 'boolean', default: false },
+  write: { type: 'boolean', default: false },
+});
+const only = (folder: 'iommufd' | 'vfio'): boolean => values.only === folder;
+const oneStorm = values['one-storm'];
+if (values.only !== undefined && !only('iommufd') && !only('vfio'))
+  misused(`--only: "${values.only}" is neither iommufd nor vfio`);
 const readmePath = join(repoRoot, 'README.md');
 
 const expected = JSON.parse(
@@ -103,7 +111,7 @@ function checkReadme(
   full: boolean,
 ): string | null {
   const readme = readFileSync(readmePath, 'utf8');
-  if (process.argv.includes('--write')) {
+  if (values.write) {
     if (!everything) return 'not written: the table in README.md has every suite and user';
     writeFileSync(readmePath, replaceTable(readme, table));
     return null;

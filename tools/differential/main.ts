@@ -3,7 +3,7 @@
  * anything does. `--twice` compares Linux with itself: what differs then is not the program's to know.
  */
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readArguments, readCount } from '../lib/arguments.js';
 import { runWithPackages } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 import { differences, differingOps, sameBrief, type Difference } from './compare.js';
@@ -115,27 +115,25 @@ async function record(seed: number, ops: number): Promise<void> {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      ops: { type: 'string', default: '100000' },
-      seed: { type: 'string', default: '1' },
-      first: { type: 'string', default: '0' },
-      minimise: { type: 'boolean', default: false },
-      record: { type: 'boolean', default: false },
-      twice: { type: 'boolean', default: false },
-      coverage: { type: 'boolean', default: false },
-    },
+  const { values } = readArguments({
+    ops: { type: 'string', default: '100000' },
+    seed: { type: 'string', default: '1' },
+    first: { type: 'string', default: '0' },
+    minimise: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
+    twice: { type: 'boolean', default: false },
+    coverage: { type: 'boolean', default: false },
   });
-  const seed = Number(values.seed);
+  const seed = readCount('--seed', values.seed);
   if (values.record) {
     await record(seed, 20_000);
     return 0;
   }
   const coverage: Coverage = new Map();
   const settings: Settings = {
-    ops: Number(values.ops),
+    ops: readCount('--ops', values.ops),
     seed,
-    first: Number(values.first),
+    first: readCount('--first', values.first),
     minimise: values.minimise,
     other: values.twice ? linuxAgain : ioasis,
     kinds: new Map(),

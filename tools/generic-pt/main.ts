@@ -6,6 +6,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { misused, readArguments, readCount } from '../lib/arguments.js';
 import { linuxSource, runWithPackages } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 import { Random } from '../differential/random.js';
@@ -74,7 +75,9 @@ function firstDifference(kind: TableKind, program: string, commands: readonly st
 }
 
 function main(): number {
-  const seed = Number(process.argv[2] ?? Date.now() % 1_000_000);
+  const [given, ...more] = readArguments({}, true).positionals;
+  if (more.length > 0) misused(`one seed at a time: ${more.join(' ')}`);
+  const seed = given === undefined ? Date.now() % 1_000_000 : readCount('the seed', given);
   const random = new Random(seed, 0);
   prepare();
   let wrong = 0;

@@ -11,7 +11,7 @@ import { repoRoot } from '../lib/repo.js';
 
 /** In the order of loading, as modules.dep has them. */
 const MODULES = ['virt/lib/irqbypass.ko', 'arch/x86/kvm/kvm.ko', 'arch/x86/kvm/kvm-amd.ko'];
-const APPLETS = ['sh', 'mount', 'mkdir', 'insmod', 'ls', 'cat', 'stty', 'dmesg', 'poweroff'];
+const APPLETS = ['sh', 'mount', 'mkdir', 'insmod', 'ls', 'cat', 'stty', 'dmesg', 'grep', 'poweroff'];
 /** What ioasis needs to run, of this checkout. */
 const OURS = [
   'package.json',
@@ -95,7 +95,7 @@ export async function playInGuest(
   const kernel = debianKernel();
   const archive = new Archive();
   archive.copy('/bin/busybox', 'bin/busybox');
-  for (const name of [...APPLETS, 'grep']) archive.add(`bin/${name}`, LINK, Buffer.from('busybox'));
+  for (const name of APPLETS) archive.add(`bin/${name}`, LINK, Buffer.from('busybox'));
   for (const module of MODULES) {
     const plain = execFileSync('xz', ['-dc', join(kernel, 'kernel', `${module}.xz`)], { maxBuffer: 1 << 26 });
     archive.add(`modules/${basename(module)}`, FILE, plain);

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { printHeader } from '../../src/wire/header.js';
+import { readArguments } from '../lib/arguments.js';
 import { runWithPackages } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 import { playInGuest, type Scene } from './guest.js';
@@ -30,6 +31,7 @@ function compile(source: string): string {
   return program;
 }
 
+readArguments({});
 await runWithPackages(async () => {
   mkdirSync(work, { recursive: true });
   writeFileSync(join(work, 'ioasis.h'), printHeader());

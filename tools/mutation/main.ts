@@ -7,9 +7,9 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Random } from '../differential/random.js';
+import { readArguments, readCount } from '../lib/arguments.js';
 import { repoRoot } from '../lib/repo.js';
 import { Instrumenter, type Mutant } from './instrument.js';
 import type { KnownTest, WorkerInput, WorkerReport } from './worker.js';
@@ -147,20 +147,20 @@ function print(mutants: readonly Mutant[], killers: ReadonlyMap<number, string |
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      sample: { type: 'string' },
-      seed: { type: 'string', default: '1' },
-      file: { type: 'string', default: '' },
-    },
+  const { values } = readArguments({
+    sample: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    file: { type: 'string', default: '' },
   });
+  const seed = readCount('--seed', values.seed);
+  const sample = values.sample === undefined ? Infinity : readCount('--sample', values.sample);
   compile();
   const tests = testFiles();
   const all = instrumentAll();
   const wanted = all.filter(({ file }) => file.includes(values.file));
-  const random = new Random(Number(values.seed), 0);
+  const random = new Random(seed, 0);
   const shuffled = wanted.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
-  const chosen = shuffled.slice(0, Number(values.sample ?? wanted.length)).map(({ mutant }) => mutant);
+  const chosen = shuffled.slice(0, sample).map(({ mutant }) => mutant);
   process.stderr.write(`${chosen.length} of ${wanted.length} mutants\n`);
   const mutants = chosen.toSorted((a, b) => a.id - b.id);
   const unknown = { harness: join(tools, 'harness.js'), tests, count: all.length, known: [] };

@@ -3,6 +3,7 @@
  * sides; what became of each access has to be the same, or a row of differences.ts has to say why it is not. Exit code 1
  * on a difference without a reason, 2 if QEMU cannot be had. `npm run second -- SEED...` repeats runs.
  */
+import { readArguments, readCount } from '../lib/arguments.js';
 import { runWithPackages } from '../lib/debian.js';
 import { Random } from '../differential/random.js';
 import { CACHED, differences } from './differences.js';
@@ -163,7 +164,7 @@ function print(
 }
 
 async function main(): Promise<number> {
-  const given = process.argv.slice(2).map(Number);
+  const given = readArguments({}, true).positionals.map((text) => readCount('a seed', text));
   const seeds = given.length > 0 ? given : SEEDS;
   const seen = new Set<string>();
   let wrong = 0;

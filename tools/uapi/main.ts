@@ -5,6 +5,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readArguments } from '../lib/arguments.js';
 import { linuxIncludes, linuxSource, linuxVersion, runWithPackages } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 import { compare, type Comparison } from './compare.js';
@@ -77,6 +78,8 @@ function report({ rows, constants, constantDifferences }: Comparison, linux: str
   return `${out.join('\n')}\n`;
 }
 
+const { values } = readArguments({ write: { type: 'boolean', default: false } });
+
 await runWithPackages(() => {
   const include = linuxIncludes();
   const source = linuxSource();
@@ -87,5 +90,5 @@ await runWithPackages(() => {
     ),
   );
   const answers = ask(chapters, { include, source, folder: join(repoRoot, '.cache/uapi') });
-  return process.argv.includes('--write') ? write(chapters, answers) : check(chapters, answers);
+  return values.write ? write(chapters, answers) : check(chapters, answers);
 });

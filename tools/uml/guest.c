@@ -1,7 +1,8 @@
 /*
  * The first program of the guest. It puts a file system on the NVMe namespace that the guest's stock driver has found,
  * and looks whether what was written is there. What it is to do comes in its environment, from the kernel's command
- * line: scene=whole|write|check, at=a folder to mount on, files and megabytes; what came of it goes to the console.
+ * line: scene=whole|write|check, at=a folder to mount on, files from number first on, of so many blocks; what came of it
+ * goes to the console.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,7 +73,7 @@ static void run(const char *program, char *const args[])
 		execv(program, args);
 		_exit(127);
 	}
-	need(waitpid(child, &status, 0) == child && status == 0, program);
+	need(child > 0 && waitpid(child, &status, 0) == child && status == 0, program);
 }
 
 /* Nothing is left to be initialised later: all of it goes through the controller now. */
@@ -184,6 +185,5 @@ int main(void)
 		write_on(number("first"), number("files"), number("blocks"));
 	else
 		check(number("files"), number("blocks"));
-	say("done", 0);
 	end();
 }

@@ -31,6 +31,7 @@ export class Guest {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
   readonly #onWord: (word: Word) => void;
+  readonly #patience: NodeJS.Timeout;
   /** The last lines of its console, for whoever has to know why. */
   readonly console: string[] = [];
 
@@ -51,14 +52,23 @@ export class Guest {
       env: { ...process.env, ...engine.env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
-      timeout: PATIENCE_MS,
     });
+    this.#patience = setTimeout(() => this.kill(), PATIENCE_MS);
+    const killed = (): void => this.kill();
+    process.once('exit', killed);
     for (const stream of [this.#child.stdout!, this.#child.stderr!])
       createInterface({ input: stream }).on('line', (line) => this.#hear(line));
-    this.#ended = new Promise((resolve) => this.#child.once('close', () => resolve()));
+    this.#ended = new Promise<void>((resolve, reject) => {
+      this.#child.once('error', reject);
+      this.#child.once('close', () => resolve());
+    }).finally(() => {
+      clearTimeout(this.#patience);
+      process.off('exit', killed);
+    });
   }
 
   #hear(line: string): void {
+    this.#patience.refresh();
     this.console.push(line);
     const word = /^guest: ([a-z]+) (\d+)/.exec(line);
     if (word !== null) this.#onWord({ what: word[1]!, number: Number(word[2]) });
@@ -70,7 +80,7 @@ export class Guest {
 
   /** kill -9: nothing of it does anything any more. */
   kill(): void {
-    if (this.#child.exitCode === null && this.#child.signalCode === null)
-      process.kill(-this.#child.pid!, 'SIGKILL');
+    const { exitCode, signalCode, pid } = this.#child;
+    if (exitCode === null && signalCode === null && pid !== undefined) process.kill(-pid, 'SIGKILL');
   }
 }

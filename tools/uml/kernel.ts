@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { fetchDebianSource, linuxVersion } from '../lib/debian.js';
+import { fetchDebianSource, linuxVersion, PackageGone } from '../lib/debian.js';
 import { repoRoot } from '../lib/repo.js';
 
 const here = join(repoRoot, 'tools/uml');
@@ -21,12 +21,14 @@ const name = `linux-source-${linuxVersion}`;
 /** A program that is Linux. IOASIS_UML names one that is there already; else it is built. Throws PackageGone. */
 export function guestKernel(): string {
   const given = process.env['IOASIS_UML'];
+  if (given !== undefined && !existsSync(given))
+    throw new PackageGone(`IOASIS_UML is ${given}, which is not there`);
   if (given !== undefined) return given;
   const kernel = join(work, 'linux');
   const wanted = readFileSync(join(here, 'config'), 'utf8');
   const made = join(work, 'config');
   // Written last: a build that was broken off is begun again.
-  if (existsSync(made) && readFileSync(made, 'utf8') === wanted) return kernel;
+  if (existsSync(kernel) && existsSync(made) && readFileSync(made, 'utf8') === wanted) return kernel;
   const root = fetchDebianSource([name]);
   const tree = join(work, name);
   rmSync(tree, { recursive: true, force: true });

@@ -9,13 +9,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEngine, type RunningEngine } from '#ioasis/host/engine.js';
 import { Random } from '../differential/random.js';
+import { readArguments } from '../lib/arguments.js';
 import { runWithPackages } from '../lib/debian.js';
 import { Guest, type Place, type Scene } from './guest.js';
 import { guestKernel, guestProgram } from './kernel.js';
 
 const DEVICE = '0000:00:05.0';
 const DISK_BYTES = 2 * 2 ** 30;
-const isShort = process.argv.includes('--short');
+const { short: isShort } = readArguments({ short: { type: 'boolean', default: false } }).values;
 /** Of the first scene: files, and MiB in each. */
 const WHOLE = isShort ? { files: 4, blocks: 16 } : { files: 16, blocks: 64 };
 const KILLS = isShort ? 2 : 6;
@@ -83,31 +84,30 @@ async function killScenes(world: World): Promise<string[]> {
 async function run(): Promise<number> {
   const kernel = guestKernel();
   const folder = mkdtempSync(join(tmpdir(), 'ioasis-uml-'));
-  try {
-    const world: World = {
-      kernel,
-      program: guestProgram(),
-      device: DEVICE,
-      disk: join(folder, 'disk'),
-      mountPoint: join(folder, 'mounted'),
-    };
-    mkdirSync(world.mountPoint);
-    writeFileSync(world.disk, '');
-    truncateSync(world.disk, DISK_BYTES);
-    const megabytes = WHOLE.files * WHOLE.blocks;
-    console.log(`${kernel}, with a disk behind ${DEVICE}`);
-    const begun = performance.now();
-    const problems = await play(world, { scene: 'whole', ...WHOLE }, `intact ${megabytes}`);
-    const seconds = Math.round((performance.now() - begun) / 1000);
-    console.log(
-      `  mkfs, ${megabytes} MiB written, synced, mounted again, read: ${seconds} s, ${problems.length} problems`,
-    );
-    if (problems.length === 0) problems.push(...(await killScenes(world)));
-    for (const problem of problems) console.log(problem);
-    return problems.length === 0 ? 0 : 1;
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  // Neither the guest nor the disk stays when somebody has had enough.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+  process.once('exit', () => rmSync(folder, { recursive: true }));
+  const world: World = {
+    kernel,
+    program: guestProgram(),
+    device: DEVICE,
+    disk: join(folder, 'disk'),
+    mountPoint: join(folder, 'mounted'),
+  };
+  mkdirSync(world.mountPoint);
+  writeFileSync(world.disk, '');
+  truncateSync(world.disk, DISK_BYTES);
+  const megabytes = WHOLE.files * WHOLE.blocks;
+  console.log(`${kernel}, with a disk behind ${DEVICE}`);
+  const begun = performance.now();
+  const problems = await play(world, { scene: 'whole', ...WHOLE }, `intact ${megabytes}`);
+  const seconds = Math.round((performance.now() - begun) / 1000);
+  console.log(
+    `  mkfs, ${megabytes} MiB written, synced, mounted again, read: ${seconds} s, ${problems.length} problems`,
+  );
+  if (problems.length === 0) problems.push(...(await killScenes(world)));
+  for (const problem of problems) console.log(problem);
+  return problems.length === 0 ? 0 : 1;
 }
 
 await runWithPackages(run);

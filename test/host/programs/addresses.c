@@ -1,5 +1,40 @@
 /* Good and bad pointers, in every place where a pointer can stand. */
 #include "fake.h"
+#include <limits.h>
+#include <sys/uio.h>
+
+/* A vector is looked at as a whole before the first of its pieces is: what is refused has touched nothing. */
+static void vectors(int queue, char *nowhere)
+{
+	static char first[4], second[4];
+	struct iovec pieces[2] = { { first, 4 }, { second, 4 } }, *edge = (struct iovec *)(nowhere - sizeof(*edge));
+	void *const wild = (void *)(1L << 62);
+	volatile int too_many = IOV_MAX + 1;
+
+	CHECK(readv(queue, pieces, 2) == 8 && first[0] == 0x52 && second[3] == 0x52);
+	memset(first, 0, sizeof(first));
+	*edge = pieces[0];
+	REFUSED(readv(queue, edge, 2), EFAULT);
+	pieces[1].iov_len = SIZE_MAX;
+	REFUSED(readv(queue, pieces, 2), EINVAL);
+	pieces[1] = (struct iovec){ wild, 4 };
+	REFUSED(readv(queue, pieces, 2), EFAULT);
+	REFUSED(readv(queue, pieces, too_many), EINVAL);
+	REFUSED(preadv(queue, pieces, 1, -1), EINVAL);
+	REFUSED(preadv2(queue, pieces, 1, -2, 0), EINVAL);
+	REFUSED(preadv2(queue, pieces, 1, -1, RWF_NOWAIT), EOPNOTSUPP);
+	CHECK(first[0] == 0);
+	CHECK(preadv2(queue, pieces, 0, -1, RWF_NOWAIT) == 0);
+	CHECK(preadv2(queue, pieces, 1, -1, RWF_HIPRI) == 4 && first[0] == 0x52);
+	/* What a file meets on its way is its own business: the pieces before are done. */
+	pieces[1].iov_base = nowhere;
+	CHECK(readv(queue, pieces, 2) == 4);
+	memset(first, 0x57, sizeof(first));
+	pieces[1] = (struct iovec){ first, SIZE_MAX };
+	REFUSED(writev(queue, pieces, 2), EINVAL);
+	REFUSED(pwritev(queue, pieces, 1, -1), EINVAL);
+	CHECK(writev(queue, pieces, 1) == 4);
+}
 
 int main(void)
 {
@@ -59,7 +94,14 @@ int main(void)
 	REFUSED(ioctl(fd, COPY, &f), EFAULT);
 	f.d = 1ull << 63;
 	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	/* Where the kernel looks at the address before it takes anything out of a socket. */
+	f.d = 1ull << 56;
+	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	f.d = (1ull << 47) - 4096 - 5;
+	REFUSED(ioctl(fd, COPY, &f), EFAULT);
+	check_add(fd, 1);
 
+	vectors(give(fd, 2), map + 4 * page);
 	REFUSED(ioctl(fd, 0x3bff, &f), ENOTTY);
 	REFUSED(ioctl(fd, FIONREAD, &f), ENOTTY);
 	CHECK(ioctl(fd, FIONCLEX) == 0);

@@ -98,6 +98,7 @@ static void descriptor(void)
 	char buf[64], link[64];
 	char *volatile nowhere = (char *)1;
 	ssize_t length;
+	int ends[2];
 
 	CHECK(fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && minor(status.st_rdev) == 125);
 	CHECK(statx(fd, "", AT_EMPTY_PATH, STATX_ALL, &extended) == 0 && S_ISCHR(extended.stx_mode));
@@ -111,11 +112,13 @@ static void descriptor(void)
 	REFUSED(lseek(fd, 0, SEEK_SET), ESPIPE);
 	REFUSED(ftruncate(fd, 0), EINVAL);
 	REFUSED(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), EPERM);
+	REFUSED(syscall(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event), EPERM);
 	REFUSED(mmap(NULL, 8192, PROT_READ, MAP_SHARED, fd, 0), ENXIO);
 	CHECK((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR);
 	CHECK((fcntl(read_only, F_GETFL) & (O_ACCMODE | O_NONBLOCK)) == (O_RDONLY | O_NONBLOCK));
 	CHECK(!isatty(fd));
 
+	CHECK(pipe(ends) == 0);
 	fd = give(fd, 2);
 	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
 	CHECK(fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == 0);
@@ -130,6 +133,15 @@ static void descriptor(void)
 	memset(buf, 0x57, sizeof(buf));
 	CHECK(write(fd, buf, 64) == 64);
 	CHECK(writev(fd, iov, 2) == 7);
+	CHECK(syscall(SYS_writev, fd, iov, 2) == 7 && syscall(SYS_pwritev2, fd, iov, 2, -1L, 0, 0) == 7);
+	CHECK(syscall(SYS_readv, fd, iov, 2) == 7 && syscall(SYS_preadv2, fd, iov, 2, -1L, 0, 0) == 7);
+	REFUSED(syscall(SYS_preadv, fd, iov, 2, 0, 0), ESPIPE);
+	REFUSED(syscall(SYS_pwritev, fd, iov, 2, 0, 0), ESPIPE);
+	REFUSED(syscall(SYS_vmsplice, fd, iov, 2, 0), EBADF);
+	REFUSED(syscall(SYS_splice, fd, NULL, ends[1], NULL, 1, 0), EINVAL);
+	REFUSED(syscall(SYS_tee, fd, ends[1], 1, 0), EINVAL);
+	REFUSED(syscall(SYS_sendfile, ends[1], fd, NULL, 1), EINVAL);
+	REFUSED(syscall(SYS_fallocate, fd, 0, 0, 4096), ENODEV);
 	REFUSED(read(fd, nowhere, 40), EFAULT);
 	REFUSED(write(fd, nowhere, 40), EFAULT);
 	REFUSED(pread(fd, buf, 40, 0), ESPIPE);

@@ -79,6 +79,13 @@ static void shared_pages(int fd)
 	CHECK(munmap(page, 4096) == 0 && look(fd).b == 1);
 	CHECK(mmap(other, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == other);
 	CHECK(look(fd).b == 0);
+	/* One that is moved over another is the one that is left. */
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	other = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(look(fd).b == 2 && mremap(page, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, other) == other);
+	other[0] = 19;
+	CHECK(look(fd).b == 1 && look(fd).e == 19);
+	CHECK(munmap(other, 4096) == 0 && look(fd).b == 0);
 	/* A mapping keeps its file open. */
 	CHECK((second = open("/dev/iommu", O_RDWR)) >= 0);
 	CHECK((page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, second, 0)) != MAP_FAILED);

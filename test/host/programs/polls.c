@@ -1,5 +1,6 @@
 /* poll, select and epoll on the engine's files, and what a call gives and takes. */
 #include "fake.h"
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -79,7 +80,8 @@ static void gives(int fd)
 static void takes(int fd)
 {
 	struct fake f = { sizeof(f), 0, 0, 0, 0, 0 };
-	int memfd = memfd_create("x", 0), pipes[2];
+	struct io_uring_params parameters = { 0 };
+	int memfd = memfd_create("x", 0), ring = (int)syscall(SYS_io_uring_setup, 1, &parameters), pipes[2];
 
 	CHECK(pipe(pipes) == 0);
 	f.b = (uint64_t)fd;
@@ -91,6 +93,9 @@ static void takes(int fd)
 	CHECK(ioctl(fd, TAKE, &f) == 0 && f.e == 0xff);
 	f = (struct fake){ sizeof(f), 0, (uint64_t)pipes[0], 0, 0, 0 };
 	CHECK(ioctl(fd, TAKE, &f) == 0 && f.a == 4);
+	/* No socket carries this one, and the thread's own does not end over it. */
+	f.b = (uint64_t)ring;
+	CHECK(ring >= 0 && ioctl(fd, TAKE, &f) == 0 && f.a == 4);
 	f.b = 1 << 20;
 	REFUSED(ioctl(fd, TAKE, &f), EBADF);
 	f.b = (uint64_t)-1;

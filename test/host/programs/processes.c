@@ -129,6 +129,12 @@ static void duplicates(int fd)
 	for (int i = 11; i < 1024; i++)
 		CHECK(close(i) == -1);
 	check_add(10, 6);
+	/* What comes of nothing leaves nothing, and our connection is where nobody sees it. */
+	for (int to = 11; to < 1200; to++) {
+		REFUSED(dup2(5000, to), EBADF);
+		REFUSED(fcntl(to, F_GETFD), EBADF);
+	}
+	check_add(10, 7);
 }
 
 static void send_fd(int socket, int fd)

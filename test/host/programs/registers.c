@@ -295,6 +295,39 @@ static void check_mapping(int fd, volatile uint32_t *registers)
 	CHECK(munmap((void *)moved, LENGTH) == 0);
 }
 
+/* A mapping of a device does not grow (VM_DONTEXPAND); a part of it that goes elsewhere takes its registers along. */
+static void check_moves(int fd)
+{
+	volatile uint32_t *all = map(fd, NULL, PROT_READ | PROT_WRITE, 0), *other = map(fd, NULL, PROT_READ, 0), *part;
+	void *second = (void *)(all + 1024), *const failed = MAP_FAILED;
+	void *place = mmap(NULL, LENGTH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(mremap((void *)all, LENGTH, 2 * LENGTH, MREMAP_MAYMOVE) == failed && errno == EFAULT);
+	CHECK(mremap((void *)all, 4096, LENGTH, MREMAP_MAYMOVE) == failed && errno == EFAULT);
+	CHECK(mremap((void *)all, 0, LENGTH, MREMAP_MAYMOVE) == failed && errno == EFAULT);
+	CHECK(mremap((void *)all, LENGTH, LENGTH, MREMAP_MAYMOVE | MREMAP_DONTUNMAP) == failed && errno == EINVAL);
+	CHECK(mremap((void *)all, LENGTH, 0, MREMAP_MAYMOVE) == failed && errno == EINVAL);
+	CHECK((void *)syscall(SYS_mremap, second, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place);
+	part = place;
+	part[5] = 99;
+	CHECK(all[OFFSET] == 4096 + 20 && part[5] == 99);
+	all[6] = 1;
+	CHECK(all[OFFSET] == 24);
+	check_fault_at(all + 1024 + 5);
+	/* Over what could only be read. */
+	CHECK(mremap(place, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, other) == other);
+	other[7] = 98;
+	CHECK(all[OFFSET] == 4096 + 28);
+	check_fault_at(other + 1024 + 7);
+	CHECK(munmap((void *)other, LENGTH) == 0 && munmap((void *)all, 4096) == 0);
+	all = map(fd, NULL, PROT_READ | PROT_WRITE, 0);
+	CHECK(mremap((void *)all, LENGTH, 4096, 0) == all);
+	check_fault_at(all + 1024 + 5);
+	all[8] = 2;
+	CHECK(all[OFFSET] == 32);
+	CHECK(munmap((void *)all, 4096) == 0);
+}
+
 int main(void)
 {
 	int fd = fake_open();
@@ -310,5 +343,6 @@ int main(void)
 	check_handlers(registers);
 	check_blocked(registers);
 	check_mapping(fd, registers);
+	check_moves(fd);
 	return 0;
 }

@@ -119,6 +119,8 @@ static void read_and_written(void)
 	CHECK(fflush(stream) == EOF && errno == EINVAL);
 	fclose(stream);
 	CHECK((stream = fopen(in(dir, "numa_node"), "w")) && fputs("0\n", stream) >= 0 && fclose(stream) == 0);
+	/* No bytes are not given to anybody. */
+	CHECK((fd = open(in(dir, "numa_node"), O_WRONLY)) >= 0 && write(fd, line, 0) == 0 && close(fd) == 0);
 	CHECK((fd = open(in(dir, "numa_node"), O_RDONLY)) >= 0 && read(fd, line, 9) == 2 && line[0] == '0');
 }
 

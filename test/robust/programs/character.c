@@ -32,7 +32,7 @@ static void descriptor(int fd)
 	REFUSED(fallocate(fd, 0, 0, 4096), ENODEV);
 	CHECK(posix_fallocate(fd, 0, 4096) == ENODEV);
 	REFUSED(fallocate(fd, 0, 0, 0), EINVAL);
-	REFUSED(readv(fd, wild, 2), EFAULT);
+	REFUSED(readv(fd, wild, 2), EINVAL);
 	REFUSED(preadv(fd, pieces, 2, 0), EINVAL);
 	REFUSED(open(wild, O_RDWR), EFAULT);
 	REFUSED(fsync(fd), EINVAL);
@@ -42,7 +42,13 @@ static void descriptor(int fd)
 	REFUSED(fcntl(fd, F_GETPIPE_SZ), EBADF);
 	REFUSED(fcntl(fd, F_SETPIPE_SZ, 8192), EBADF);
 	REFUSED(splice(fd, NULL, ends[1], NULL, 10, 0), EINVAL);
+	REFUSED(splice(fd, NULL, negative, NULL, 10, 0), EBADF);
+	CHECK(splice(fd, NULL, ends[1], NULL, 0, 0) == 0);
+	REFUSED(tee(ends[0], fd, 10, 0), EINVAL);
+	REFUSED(tee(fd, negative, 10, 0), EBADF);
 	REFUSED(sendfile(ends[1], fd, NULL, 10), EINVAL);
+	REFUSED(sendfile(negative, fd, NULL, 10), EBADF);
+	REFUSED(lseek(fd, 0, 77), EINVAL);
 	REFUSED(ioctl(fd, FIOASYNC, &on), ENOTTY);
 	CHECK(ioctl(fd, FIONBIO, &on) == 0 && (fcntl(fd, F_GETFL) & O_NONBLOCK));
 	CHECK(mapped(0, MAP_SHARED, fd, 0, 0) == failed && errno == EINVAL);
