@@ -7,7 +7,6 @@ import {
   findRules,
   uapi,
   type AddressSpaceProvider,
-  type Machine,
   type MachineEvent,
   type ProvidedFault,
 } from '../../src/index.js';
@@ -15,7 +14,7 @@ import { planMachine } from '../../src/machine/plan.js';
 import { profiles } from '../../src/topology/profiles.js';
 import { parseTopology } from '../../src/topology/read.js';
 import { eventText } from '../../src/inspect/event-text.js';
-import { scene } from './vtd-machine.js';
+import { invalidateAll, scene } from './vtd-machine.js';
 
 const topologyOf = (name: string): ReturnType<typeof parseTopology> =>
   parseTopology(profiles().find((profile) => profile.name === name)!.text, name);
@@ -207,15 +206,6 @@ describe('a field of a register', () => {
 
 /** Bytes of an entry. */
 const sizes: Readonly<Record<string, number>> = { 'root table': 16, 'context table': 32, 'PASID table': 64 };
-
-/** As whoever has changed a table by hand has to do. */
-function invalidateAll(machine: Machine): void {
-  const { commands, queue } = machine.engine.built.units[0]!.driver;
-  commands.contexts();
-  commands.pasidCaches();
-  commands.iotlbs();
-  queue.sync();
-}
 
 describe('the tables decide', () => {
   const iova = 0x4000_0000n;
