@@ -10,6 +10,7 @@ import {
   type MachineEvent,
   type ProvidedFault,
 } from '../../src/index.js';
+import { debugFile } from '../../src/machine/inspect/files.js';
 import { planMachine } from '../../src/machine/plan.js';
 import { profiles } from '../../src/topology/profiles.js';
 import { parseTopology } from '../../src/topology/read.js';
@@ -342,6 +343,20 @@ describe('the tables decide', () => {
       /^\[stale\] 0000:00:01\.0 at 0x40000000: vtd0 still uses 0x[0-9a-f]+, the table says nothing is there; missing: .+/,
     );
   });
+});
+
+test('a flood of faults leaves a log of bounded length, which says what it has lost', () => {
+  const { machine } = scene({ topology: {} });
+  const { dma } = machine.device('0000:00:01.0');
+  const log = (): string[] => debugFile(machine.engine, 'dmesg')!.trimEnd().split('\n');
+  dma.submit({ kind: 'read', iova: 0x5000n, length: 1 });
+  const [first] = log();
+  expect(first).toMatch(/^DMAR: /);
+  for (let fault = 0; fault < 3000; fault += 1) dma.submit({ kind: 'read', iova: 0x5000n, length: 1 });
+  const lines = log();
+  expect(lines[0]).toBe(`${machine.events.count - 4096} older events are lost`);
+  expect(machine.events.count).toBe(6002);
+  expect(lines).toHaveLength(4097);
 });
 
 /** An address space of one page, which is there once somebody says so. */
