@@ -13,7 +13,10 @@ import { repoRoot } from '../lib/repo.js';
 import { Instrumenter, type Mutant } from './instrument.js';
 import type { WorkerInput, WorkerReport } from './worker.js';
 
-/** What is mutated: the walk, what leads to it, what is cached, what is kept of that for the next request, and what empties caches. */
+/**
+ * What is mutated: the walk, what leads to it, what is cached, what is kept of that for the next request, and what empties
+ * caches; then the driver's part of that: what a guest says, and which commands it becomes.
+ */
 const TARGETS = [
   ...['walk', 'context', 'translate', 'iotlb', 'paging-cache', 'pending', 'spaces', 'caches', 'queue'].map(
     (name) => `src/hw/vtd/${name}.js`,
@@ -21,8 +24,9 @@ const TARGETS = [
   ...['run-hits', 'remembered-runs', 'last-space'].map((name) => `src/hw/vtd/${name}.js`),
   ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
   'src/pt/walk.js',
+  ...['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
 ];
-const TESTS = 'test/hw/vtd';
+const TESTS = ['test/hw/vtd', 'test/hw/vtd/driver'];
 const work = join(repoRoot, '.cache/mutation');
 const tools = join(repoRoot, '.cache/js/tools/mutation');
 /** Long enough for anything but a loop that does not end. */
@@ -34,7 +38,7 @@ function compile(): void {
   mkdirSync(work, { recursive: true });
   const config = join(work, 'tsconfig.json');
   const options = { rootDir: repoRoot, outDir: work, noEmit: false, declaration: false, sourceMap: false };
-  const include = ['src', TESTS].map((folder) => join(repoRoot, folder));
+  const include = ['src', ...TESTS].map((folder) => join(repoRoot, folder));
   writeFileSync(
     config,
     JSON.stringify({ extends: join(repoRoot, 'tsconfig.test.json'), compilerOptions: options, include }),
@@ -45,12 +49,14 @@ function compile(): void {
 
 /** Compiled test files, with the harness in place of vitest. */
 function testFiles(): string[] {
-  const files = readdirSync(join(work, TESTS)).filter((name) => name.endsWith('.test.js'));
-  return files.map((name) => {
-    const path = join(work, TESTS, name);
-    writeFileSync(path, readFileSync(path, 'utf8').replaceAll(`'vitest'`, `'${tools}/harness.js'`));
-    return path;
-  });
+  const files = TESTS.flatMap((folder) => readdirSync(join(work, folder)).map((name) => join(folder, name)));
+  return files
+    .filter((name) => name.endsWith('.test.js'))
+    .map((name) => {
+      const path = join(work, name);
+      writeFileSync(path, readFileSync(path, 'utf8').replaceAll(`'vitest'`, `'${tools}/harness.js'`));
+      return path;
+    });
 }
 
 function instrumentAll(): Mutant[] {
@@ -99,6 +105,8 @@ function runWorker(
       if ('failed' in report) {
         patience = Math.max(LEAST_MS, PATIENCE * report.milliseconds);
         if (report.failed.length > 0) process.stderr.write(`not used: ${report.failed.join('; ')}\n`);
+      } else if ('spoiled' in report) {
+        if (report.spoiled.length > 0) reject(new Error(`spoiled by a mutant: ${report.spoiled.join('; ')}`));
       } else {
         judged(report);
       }

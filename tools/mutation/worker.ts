@@ -7,10 +7,11 @@ export interface WorkerInput {
   readonly mutants: readonly number[];
 }
 
-/** `mutant` 0 is the code as it is: which tests fail then, and how long they take. */
+/** `mutant` 0 is the code as it is: which tests fail then, and how long they take; and which fail after all mutants. */
 export type WorkerReport =
   | { readonly mutant: 0; readonly failed: readonly string[]; readonly milliseconds: number }
-  | { readonly mutant: number; readonly killer: string | null };
+  | { readonly mutant: number; readonly killer: string | null }
+  | { readonly spoiled: readonly string[] };
 
 const { harness, tests, mutants } = workerData as WorkerInput;
 const state = { id: 0 };
@@ -19,8 +20,11 @@ Object.assign(globalThis, { mutant: state });
 type Declared = Awaited<ReturnType<typeof load>>;
 
 async function load(): Promise<{ title: string; run: () => unknown }[]> {
-  for (const file of tests) await import(file);
-  const { declared } = (await import(harness)) as typeof import('./harness.js');
+  const { declared, endFile } = (await import(harness)) as typeof import('./harness.js');
+  for (const file of tests) {
+    await import(file);
+    endFile();
+  }
   return [...declared()];
 }
 
@@ -61,6 +65,10 @@ async function main(): Promise<void> {
     state.id = 0;
     report({ mutant: id, killer });
   }
+  // A mutant that had left something behind would have made those after it look noticed.
+  const spoiled: string[] = [];
+  for (const test of usable) if (await fails(test)) spoiled.push(test.title);
+  report({ spoiled });
 }
 
 await main();
