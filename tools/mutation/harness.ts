@@ -62,7 +62,10 @@ function each(declare: (title: string, body: () => void) => void) {
 }
 
 export const describe = Object.assign(describeOne, { each: each(describeOne) });
-export const test = Object.assign(testOne, { each: each(testOne) });
+export const test = Object.assign(testOne, {
+  each: each(testOne),
+  runIf: (isWanted: boolean) => (isWanted ? testOne : () => {}),
+});
 export const it = test;
 export const beforeEach = (hook: () => unknown): void => void hooks.push(hook);
 export const afterEach = (hook: () => unknown): void => void endings.push(hook);

@@ -1,6 +1,6 @@
 /**
  * Puts every mutant of a module into one copy of it, each behind a question that asks whether it is the one that is
- * switched on (`globalThis.mutant.id`), so that the module is loaded once for all of them. Works on compiled JavaScript.
+ * switched on (`globalThis.mutant`), so that the module is loaded once for all of them. Works on compiled JavaScript.
  */
 import { parseAst } from 'vite';
 
@@ -71,7 +71,7 @@ export class Instrumenter {
     /** Another expression in place of this one. */
     const replace = (node: Node, other: string, what: string): void => {
       const id = add(node, what);
-      edits.push({ ...node, before: `(mutant.id === ${id} ? (${other}) : (`, after: '))' });
+      edits.push({ ...node, before: `(mutant(${id}) ? (${other}) : (`, after: '))' });
     };
     const operator = (node: Node): void => {
       const swap = SWAPS[node['operator'] as string];
@@ -105,7 +105,7 @@ export class Instrumenter {
         }
         if (node.type === 'ExpressionStatement') {
           const id = add(node, `without: ${short(text(node))}`);
-          edits.push({ ...node, before: `{ if (mutant.id !== ${id}) {`, after: '}}' });
+          edits.push({ ...node, before: `{ if (!mutant(${id})) {`, after: '}}' });
         }
       }
       for (const value of Object.values(node)) {
@@ -115,7 +115,7 @@ export class Instrumenter {
       }
     };
     visit(parseAst(source) as unknown as Node, null, false);
-    return `const mutant = globalThis.mutant;\n${apply(source, edits)}`;
+    return `const { mutant } = globalThis;\n${apply(source, edits)}`;
   }
 }
 

@@ -5,33 +5,32 @@
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Random } from '../differential/random.js';
 import { repoRoot } from '../lib/repo.js';
 import { Instrumenter, type Mutant } from './instrument.js';
-import type { WorkerInput, WorkerReport } from './worker.js';
+import type { KnownTest, WorkerInput, WorkerReport } from './worker.js';
 
-/**
- * What is mutated: the walk, what leads to it, what is cached, what is kept of that for the next request, and what empties
- * caches; then the driver's part of that: what a guest says, and which commands it becomes.
- */
-const TARGETS = [
-  ...['walk', 'context', 'translate', 'iotlb', 'paging-cache', 'pending', 'spaces', 'caches', 'queue'].map(
-    (name) => `src/hw/vtd/${name}.js`,
-  ),
-  ...['run-hits', 'remembered-runs', 'last-space'].map((name) => `src/hw/vtd/${name}.js`),
-  ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
-  'src/pt/walk.js',
-  ...['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
-];
-const TESTS = ['test/hw/vtd', 'test/hw/vtd/driver'];
+/** What is mutated, in parts that are judged each for itself. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  walk: ['src/hw/vtd/walk.js', 'src/hw/vtd/pending.js', 'src/hw/vtd/context.js', 'src/pt/walk.js'],
+  invalidation: ['src/hw/vtd/queue.js', 'src/hw/vtd/caches.js'],
+  caches: ['iotlb', 'paging-cache', 'spaces', 'translate'].map((name) => `src/hw/vtd/${name}.js`),
+  'invalidation by the driver': ['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
+  'kept for the next request': [
+    ...['run-hits', 'remembered-runs', 'last-space'].map((name) => `src/hw/vtd/${name}.js`),
+    ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
+  ],
+};
+/** Folders of the tests that judge. */
+const TESTS = ['test/hw/vtd', 'test/hw/vtd/driver', 'test/pt', 'test/bus'];
 const work = join(repoRoot, '.cache/mutation');
 const tools = join(repoRoot, '.cache/js/tools/mutation');
-/** Long enough for anything but a loop that does not end. */
-const PATIENCE = 2;
-const LEAST_MS = 20_000;
+/** How often somebody looks whether a test has had its time. */
+const LOOK_MS = 250;
 
 function compile(): void {
   rmSync(work, { recursive: true, force: true });
@@ -47,90 +46,105 @@ function compile(): void {
   cpSync(join(repoRoot, 'package.json'), join(work, 'package.json'));
 }
 
-/** Compiled test files, with the harness in place of vitest. */
+/** Compiled test files of those folders, with the harness in place of vitest there and in what they share. */
 function testFiles(): string[] {
-  const files = TESTS.flatMap((folder) => readdirSync(join(work, folder)).map((name) => join(folder, name)));
-  return files
-    .filter((name) => name.endsWith('.test.js'))
-    .map((name) => {
-      const path = join(work, name);
+  const paths: string[] = [];
+  for (const folder of TESTS) {
+    for (const file of readdirSync(join(work, folder), { encoding: 'utf8', recursive: true })) {
+      if (!file.endsWith('.js')) continue;
+      const path = join(work, folder, file);
       writeFileSync(path, readFileSync(path, 'utf8').replaceAll(`'vitest'`, `'${tools}/harness.js'`));
-      return path;
-    });
+      if (file.endsWith('.test.js') && !file.includes('/')) paths.push(path);
+    }
+  }
+  return paths;
 }
 
 function instrumentAll(): Mutant[] {
   const instrumenter = new Instrumenter();
-  for (const file of TARGETS) {
+  for (const file of Object.values(PARTS).flat()) {
     const path = join(work, file);
     writeFileSync(path, instrumenter.instrument(file, readFileSync(path, 'utf8')));
   }
   return instrumenter.mutants;
 }
 
-/** Hands all of `mutants` to one worker after another: one that hangs is ended, and its mutant counts as noticed. */
+/** Hands `mutants` to one worker after another: one that hangs is ended, and its mutant counts as noticed. */
 async function judge(
   mutants: readonly Mutant[],
-  tests: readonly string[],
-): Promise<Map<number, string | null>> {
-  const killers = new Map<number, string | null>();
+  input: Omit<WorkerInput, 'mutants' | 'deadline'>,
+  killers: Killers,
+) {
   const left = mutants.map(({ id }) => id);
   while (left.length > 0) {
-    const input: WorkerInput = { harness: join(tools, 'harness.js'), tests, mutants: left };
-    const hung = await runWorker(input, (report) => {
+    const hung = await runWorker({ ...input, mutants: left }, (report) => {
+      if ('spoiled' in report) {
+        if (report.spoiled.length > 0) throw new Error(`spoiled by a mutant: ${report.spoiled.join('; ')}`);
+        return;
+      }
+      if ('known' in report) return;
       left.shift();
       killers.set(report.mutant, report.killer);
-      if (killers.size % 10 === 0) process.stderr.write(`${killers.size} done\n`);
+      if (killers.size % 20 === 0) process.stderr.write(`${killers.size} done\n`);
     });
     if (hung) killers.set(left.shift()!, 'does not end');
   }
-  return killers;
+}
+
+/** By mutant, which test noticed it. */
+type Killers = Map<number, string | null>;
+
+/** What the tests do on the code as it is. */
+async function learn(input: Omit<WorkerInput, 'mutants' | 'deadline'>): Promise<readonly KnownTest[]> {
+  let known: readonly KnownTest[] = [];
+  await runWorker({ ...input, mutants: [] }, (report) => {
+    if (!('known' in report)) return;
+    known = report.known;
+    if (report.failed.length > 0) process.stderr.write(`not used: ${report.failed.join('; ')}\n`);
+  });
+  return known;
 }
 
 /** True: it did not end with one mutant. */
 function runWorker(
-  input: WorkerInput,
-  judged: (report: Extract<WorkerReport, { killer: unknown }>) => void,
+  input: Omit<WorkerInput, 'deadline'>,
+  listener: (report: WorkerReport) => void,
 ): Promise<boolean> {
   const env = { ...process.env, IOASIS_HOSTILE: '20000', IOASIS_ORACLE: '20000' };
-  const worker = new Worker(join(tools, 'worker.js'), { workerData: input, stdout: true, env });
-  let patience = 10 * 60_000;
+  const deadline = new Float64Array(new SharedArrayBuffer(8)).fill(Infinity);
+  const workerData = { ...input, deadline } satisfies WorkerInput;
+  const worker = new Worker(join(tools, 'worker.js'), { workerData, stdout: true, env });
   return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined;
-    const wait = (): void => {
-      clearTimeout(timer);
-      timer = setTimeout(() => void worker.terminate().then(() => resolve(true)), patience);
-    };
-    worker.on('message', (report: WorkerReport) => {
-      if ('failed' in report) {
-        patience = Math.max(LEAST_MS, PATIENCE * report.milliseconds);
-        if (report.failed.length > 0) process.stderr.write(`not used: ${report.failed.join('; ')}\n`);
-      } else if ('spoiled' in report) {
-        if (report.spoiled.length > 0) reject(new Error(`spoiled by a mutant: ${report.spoiled.join('; ')}`));
-      } else {
-        judged(report);
-      }
-      wait();
-    });
+    const timer = setInterval(() => {
+      if (Date.now() < deadline[0]!) return;
+      void worker.terminate().then(() => resolve(true));
+    }, LOOK_MS);
+    worker.on('message', listener);
     worker.once('error', reject);
     worker.once('exit', () => {
-      clearTimeout(timer);
+      clearInterval(timer);
       resolve(false);
     });
-    wait();
   });
 }
 
 function print(mutants: readonly Mutant[], killers: ReadonlyMap<number, string | null>): void {
   const lines: string[] = [];
-  for (const file of [...TARGETS, null]) {
-    const own = mutants.filter((mutant) => file === null || mutant.file === file);
+  const score = (name: string, own: readonly Mutant[]): void => {
     const noticed = own.filter(({ id }) => killers.get(id) !== null).length;
-    if (own.length === 0) continue;
-    lines.push(
-      `${file ?? 'all'}: ${noticed} of ${own.length}, ${((100 * noticed) / own.length).toFixed(1)} %`,
-    );
+    if (own.length === 0) return;
+    lines.push(`${name}: ${noticed} of ${own.length}, ${((100 * noticed) / own.length).toFixed(1)} %`);
+  };
+  for (const [part, files] of Object.entries(PARTS)) {
+    const own = mutants.filter(({ file }) => files.includes(file));
+    score(part, own);
+    for (const file of files)
+      score(
+        `  ${file}`,
+        own.filter((mutant) => mutant.file === file),
+      );
   }
+  score('all', mutants);
   for (const { id, file, line, what } of mutants) {
     if (killers.get(id) === null) lines.push(`survived: ${file}:${line} ${what}`);
   }
@@ -147,13 +161,20 @@ async function main(): Promise<void> {
   });
   compile();
   const tests = testFiles();
-  const all = instrumentAll().filter(({ file }) => file.includes(values.file));
+  const all = instrumentAll();
+  const wanted = all.filter(({ file }) => file.includes(values.file));
   const random = new Random(Number(values.seed), 0);
-  const shuffled = all.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
-  const chosen = shuffled.slice(0, Number(values.sample ?? all.length)).map(({ mutant }) => mutant);
-  process.stderr.write(`${chosen.length} of ${all.length} mutants\n`);
+  const shuffled = wanted.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
+  const chosen = shuffled.slice(0, Number(values.sample ?? wanted.length)).map(({ mutant }) => mutant);
+  process.stderr.write(`${chosen.length} of ${wanted.length} mutants\n`);
   const mutants = chosen.toSorted((a, b) => a.id - b.id);
-  print(mutants, await judge(mutants, tests));
+  const unknown = { harness: join(tools, 'harness.js'), tests, count: all.length, known: [] };
+  const input = { ...unknown, known: await learn(unknown) };
+  const killers: Killers = new Map();
+  const jobs = availableParallelism();
+  const shares = Array.from({ length: jobs }, (_, job) => mutants.filter((_mutant, at) => at % jobs === job));
+  await Promise.all(shares.map((share) => judge(share, input, killers)));
+  print(mutants, killers);
 }
 
 await main();

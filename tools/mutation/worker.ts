@@ -1,25 +1,56 @@
-/** Runs the tests once for each mutant that it is given, and says which one failed first, or that none did. */
+/**
+ * Runs the tests once for each mutant that it is given, and says which one failed first, or that none did. Without mutants
+ * it runs them on the code as it is, and says what each costs and which mutants it meets: no other can fail it.
+ */
 import { parentPort, workerData } from 'node:worker_threads';
+
+/** A test on the code as it is. */
+export interface KnownTest {
+  readonly title: string;
+  readonly milliseconds: number;
+  /** By mutant: 1 if it was asked for. */
+  readonly met: Uint8Array;
+}
 
 export interface WorkerInput {
   readonly harness: string;
   readonly tests: readonly string[];
+  /** Of all mutants. */
+  readonly count: number;
+  /** Empty: the code as it is. */
   readonly mutants: readonly number[];
+  readonly known: readonly KnownTest[];
+  /** When the test that runs should have ended, by `Date.now()`: one that does not end is somebody else's to end. */
+  readonly deadline: Float64Array;
 }
 
-/** `mutant` 0 is the code as it is: which tests fail then, and how long they take; and which fail after all mutants. */
 export type WorkerReport =
-  | { readonly mutant: 0; readonly failed: readonly string[]; readonly milliseconds: number }
+  | { readonly known: readonly KnownTest[]; readonly failed: readonly string[] }
   | { readonly mutant: number; readonly killer: string | null }
+  /** After all mutants: what fails on the code as it is. */
   | { readonly spoiled: readonly string[] };
 
-const { harness, tests, mutants } = workerData as WorkerInput;
-const state = { id: 0 };
-Object.assign(globalThis, { mutant: state });
+const { harness, tests, count, mutants, known, deadline } = workerData as WorkerInput;
+/** A test may take so many times as long as it did, and so many milliseconds more. */
+const PATIENCE = 10;
+const LEAST_MS = 3000;
+const FIRST_MS = 5 * 60_000;
 
-type Declared = Awaited<ReturnType<typeof load>>;
+let current = 0;
+const met = new Uint8Array(count + 1);
+Object.assign(globalThis, {
+  mutant: (id: number): boolean => {
+    met[id] = 1;
+    return id === current;
+  },
+});
 
-async function load(): Promise<{ title: string; run: () => unknown }[]> {
+interface Declared {
+  readonly title: string;
+  readonly run: () => unknown;
+}
+
+async function load(): Promise<Declared[]> {
   const { declared, endFile } = (await import(harness)) as typeof import('./harness.js');
   for (const file of tests) {
     await import(file);
@@ -28,7 +59,8 @@ async function load(): Promise<{ title: string; run: () => unknown }[]> {
   return [...declared()];
 }
 
-async function fails(test: Declared[number]): Promise<boolean> {
+async function fails(test: Declared, patience: number): Promise<boolean> {
+  deadline[0] = Date.now() + patience;
   try {
     await test.run();
     return false;
@@ -43,31 +75,45 @@ function report(message: WorkerReport): void {
   parentPort!.postMessage(message);
 }
 
+/** The second turn counts: in the first one code is compiled. */
+async function learn(all: readonly Declared[]): Promise<void> {
+  const failed: string[] = [];
+  const found: KnownTest[] = [];
+  for (const turn of [1, 2]) {
+    for (const test of all) {
+      met.fill(0);
+      const start = performance.now();
+      const isFailed = await fails(test, FIRST_MS);
+      if (turn === 1) continue;
+      if (isFailed) failed.push(test.title);
+      else found.push({ title: test.title, milliseconds: performance.now() - start, met: met.slice() });
+    }
+  }
+  report({ known: found, failed });
+}
+
 async function main(): Promise<void> {
   const all = await load();
-  const times = new Map<Declared[number], number>();
-  const failed: string[] = [];
-  for (const test of all) {
-    const start = performance.now();
-    if (await fails(test)) failed.push(test.title);
-    else times.set(test, performance.now() - start);
-  }
-  const usable = [...times.keys()].toSorted((a, b) => times.get(a)! - times.get(b)!);
-  report({ mutant: 0, failed, milliseconds: [...times.values()].reduce((sum, time) => sum + time, 0) });
+  if (mutants.length === 0) return learn(all);
+  const byTitle = new Map(all.map((test) => [test.title, test]));
+  // Quick ones first; whoever noticed a mutant is asked first for the next, which is often its neighbour.
+  const order = known.toSorted((a, b) => a.milliseconds - b.milliseconds);
   for (const id of mutants) {
-    state.id = id;
+    current = id;
     let killer: string | null = null;
-    for (const test of usable) {
-      if (!(await fails(test))) continue;
+    for (const [at, test] of order.entries()) {
+      if (test.met[id] === 0) continue;
+      if (!(await fails(byTitle.get(test.title)!, LEAST_MS + PATIENCE * test.milliseconds))) continue;
       killer = test.title;
+      order.unshift(...order.splice(at, 1));
       break;
     }
-    state.id = 0;
+    current = 0;
     report({ mutant: id, killer });
   }
   // A mutant that had left something behind would have made those after it look noticed.
   const spoiled: string[] = [];
-  for (const test of usable) if (await fails(test)) spoiled.push(test.title);
+  for (const { title } of known) if (await fails(byTitle.get(title)!, FIRST_MS)) spoiled.push(title);
   report({ spoiled });
 }
 

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
 import type { AddressSpaceProvider } from '../../../src/mem/providers.js';
 import { RunList } from '../../../src/mem/runs.js';
-import { FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
-import { PASID, READ, SOURCE, World, WRITE } from './world.js';
+import { ALL_FLAGS, FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
+import { EXEC, PASID, READ, SOURCE, World, WRITE } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
@@ -142,6 +142,99 @@ describe('translation', () => {
       expect(ask(0xfedf_8000, 0x8000, READ)).toEqual([true, 0x8000]);
     }
     expect(new Set(world.faults().map((fault) => fault.reason))).toEqual(new Set([0x87]));
+  });
+
+  test.each([
+    ['pass-through', 7, (w: World, entry: bigint) => pasidEntry(w, entry, 4n)],
+    [
+      'a second stage that may be read',
+      READ | EXEC,
+      (w: World, entry: bigint) => {
+        const second = w.table();
+        mapPage(w, second, IOVA, IOVA | 1n, SECOND);
+        pasidEntry(w, entry, 2n, { second });
+      },
+    ],
+    [
+      'a second stage that may be written',
+      WRITE,
+      (w: World, entry: bigint) => {
+        const second = w.table();
+        mapPage(w, second, IOVA, IOVA | 2n, SECOND);
+        pasidEntry(w, entry, 2n, { second });
+      },
+    ],
+    [
+      'a first stage without execution',
+      READ | WRITE,
+      (w: World, entry: bigint) => {
+        const first = w.table();
+        mapPage(w, first, IOVA, IOVA | FS_LEAF | (1n << 63n));
+        pasidEntry(w, entry, 1n, { first });
+      },
+    ],
+  ])('a translation request is told what %s permits, cached or not', (_, permitted, build) => {
+    const world = new World();
+    build(world, context(world).entry);
+    world.start();
+    for (let turn = 0; turn < 3; turn += 1) {
+      world.ask(IOVA, { at: 1, access: READ | WRITE | EXEC });
+      expect(world.request.permitted).toBe(permitted);
+    }
+  });
+
+  test('pass-through caches nothing', () => {
+    const world = new World();
+    pasidEntry(world, context(world).entry, 4n);
+    world.start();
+    expect(world.ask(IOVA)).toBe(IOVA);
+    expect(world.unit.statistics.iotlbEntries).toBe(0);
+  });
+
+  test('what a context entry says of a device is remembered for that device', () => {
+    const world = new World();
+    const devices = [
+      { source: SOURCE, flags: ALL_FLAGS, q1: 1n << 20n },
+      { source: SOURCE + 1, flags: ALL_FLAGS & ~4n, q1: 0n },
+    ];
+    const first = world.table();
+    mapPage(world, first, IOVA, HPA | (FS_LEAF & ~4n));
+    for (const { source, flags, q1 } of devices) {
+      const space = context(world, { source, flags, pasid: 0 });
+      world.put(space.context + 8n, q1);
+      pasidEntry(world, space.entry, 1n, { first });
+    }
+    world.start();
+    for (let turn = 0; turn < 4; turn += 1) {
+      // DTE says who may ask for translations, RID_PRIV whose requests are privileged.
+      expect(world.ask(IOVA, { source: SOURCE, pasid: NO_PASID })).toBe(HPA);
+      expect(world.ask(IOVA, { source: SOURCE + 1, pasid: NO_PASID })).toBe(null);
+      expect(world.ask(IOVA, { source: SOURCE, pasid: NO_PASID, at: 1 })).toBe(HPA);
+      expect(world.ask(IOVA, { source: SOURCE + 1, pasid: NO_PASID, at: 1 })).toBe(null);
+    }
+    expect(new Set(world.faults().map(({ source }) => source))).toEqual(new Set([SOURCE + 1]));
+  });
+
+  test('an owner is asked for what the device wants to do', () => {
+    const world = new World();
+    const asked: number[] = [];
+    const owner: AddressSpaceProvider = {
+      name: 'owner',
+      onInvalidate: null,
+      translate: (hi, lo, access, page) => {
+        asked.push(access);
+        Object.assign(page, { hpaHi: hi, hpaLo: lo & ~0xfff, sizeLg2: 12, permitted: access });
+        return true;
+      },
+    };
+    const first = BigInt(world.memory.providers.add(owner)) << 12n;
+    pasidEntry(world, context(world).entry, 1n, { first });
+    world.start();
+    for (const access of [READ, WRITE, READ | WRITE, EXEC])
+      world.ask(IOVA + BigInt(access << 12), { access });
+    // Of a translation request, so that the answer says whether it may be written too.
+    for (const access of [WRITE, READ | WRITE]) world.ask(IOVA, { access, at: 1 });
+    expect(asked).toEqual([READ, WRITE, READ | WRITE, EXEC, WRITE, READ]);
   });
 
   test.each([
