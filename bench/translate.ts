@@ -221,6 +221,23 @@ function hits(pages: number): number {
   });
 }
 
+/** Each request from another PASID than the last, so that the unit cannot go on with the space that it had. */
+function hitsInTurns(pages: number, pasids: number): number {
+  const scene = new Scene(pages, pasids);
+  const { request } = scene;
+  const order = randomPages(pages);
+  for (let i = 0; i < pages * pasids; i += 1) {
+    request.pasid = PASID + (i % pasids);
+    scene.ask(Math.floor(i / pasids));
+  }
+  return time((first) => {
+    for (let i = first; i < first + OPERATIONS; i += 1) {
+      request.pasid = PASID + (i % pasids);
+      scene.ask(order[i & 0xffff]!);
+    }
+  });
+}
+
 /** Root, context, PASID directory, PASID entry, 4 * 5 + 4 entries: all from memory. */
 const cold = (pages: number): number => walks(new Scene(pages), pages, 0);
 
@@ -275,9 +292,12 @@ function checkedHits(pages: number): number {
   });
 }
 
-/** ns of one domain-selective IOTLB invalidation with `pages` of that domain cached, 2,000 of another beside them. */
+/** ns of one PASID-selective IOTLB invalidation with `pages` of that PASID cached, 2,000 of another beside them. */
 function invalidation(pages: number): number {
   const scene = new Scene(4000, 2);
+  scene.request.pasid = PASID + 1;
+  for (let page = 0; page < 2000; page += 1) scene.ask(page);
+  scene.request.pasid = PASID;
   const times: number[] = [];
   for (let round = 0; round < 400; round += 1) {
     for (let page = 0; page < pages; page += 1) scene.ask(page);
@@ -305,6 +325,7 @@ export async function run(): Promise<void> {
   for (const pages of [1, 64, 1000, 2000]) limited(`IOTLB hit, ${pages} random pages`, hits(pages), 15, asNs);
   for (const pages of [3500, 16_384, 32_768])
     limited(`IOTLB hit, ${pages} random pages`, hits(pages), 25, asNs);
+  figure('IOTLB hit, 500 random pages of each of 4 PASIDs in turn', asNs(hitsInTurns(500, 4)));
   limited('walk with nothing cached, 16 MiB mapped', cold(4096), 250, asNs);
   limited('walk with nothing cached, 1 GiB at random', cold(262_144), 550, asNs);
   figure('IOTLB miss at random in 1 GiB (a quarter are hits)', asNs(misses(262_144)));

@@ -294,6 +294,7 @@ static void show_device(const char *path)
 	show_stages(&spaces[0]);
 	printf("4. The device reads where the guest's table has nothing.\n");
 	show_page_requests(spaces, 1);
+	/* Linux' vfio-platform attaches no PASIDs. */
 	if (device.is_pci) {
 		for (unsigned i = 0; i < 2; i++) {
 			printf("Under PASID %u:\n", 17 + i);

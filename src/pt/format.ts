@@ -38,7 +38,7 @@ export interface PageTableFormat {
   readonly hasDynamicTop: boolean;
   /** Whether an address's top bit extends upwards; what ioasis maps is the lower half. */
   readonly isSignExtended: boolean;
-  /** Bits that a device's access sets in every entry on the way, the leaf included, where its unit is told to. */
+  /** Bits that a device's access sets in the leaf, and in every entry on the way where those have them, if its unit is told to. */
   readonly accessedHi: number;
   readonly accessedLo: number;
   /** Bits that a device's write sets in a leaf. */

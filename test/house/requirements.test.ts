@@ -147,3 +147,23 @@ test('R14, R15, R17: a page request reaches the owner of the table that faulted,
     addr: 0xdeadb000n,
   });
 });
+
+test('R44: a guest with a PASID table of its own has one binding for all PASIDs of a device', () => {
+  const { iommufd, client, dev_id, queue } = kinds();
+  const record = uapi.iommu_hwpt_pgfault;
+  for (const pasid of [1, 77, 0xffff]) {
+    // None of them was ever attached: the nested table at the requester id is what the guest has bound.
+    const request = { op: selftest.IOMMU_TEST_OP_TRIGGER_IOPF, dev_id, pasid, grpid: 3, perm: 1, addr: page };
+    command(iommufd, selftest.iommu_test_cmd_trigger_iopf, request);
+    const fault = record.decode(client.read(queue.out_fault_fd, record.size));
+    expect(fault).toMatchObject({
+      flags: uapi.IOMMU_PGFAULT_FLAGS_PASID_VALID | 2,
+      dev_id,
+      pasid,
+      addr: page,
+    });
+    const answer = new Uint8Array(uapi.iommu_hwpt_page_response.size);
+    uapi.iommu_hwpt_page_response.encode({ cookie: fault.cookie, code: 0 }, answer);
+    expect(client.write(queue.out_fault_fd, answer)).toBe(answer.length);
+  }
+});

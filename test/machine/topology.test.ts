@@ -7,15 +7,15 @@ import {
   findRules,
   uapi,
   type AddressSpaceProvider,
-  type Machine,
   type MachineEvent,
   type ProvidedFault,
 } from '../../src/index.js';
+import { debugFile } from '../../src/machine/inspect/files.js';
 import { planMachine } from '../../src/machine/plan.js';
 import { profiles } from '../../src/topology/profiles.js';
 import { parseTopology } from '../../src/topology/read.js';
 import { eventText } from '../../src/inspect/event-text.js';
-import { scene } from './vtd-machine.js';
+import { invalidateAll, scene } from './vtd-machine.js';
 
 const topologyOf = (name: string): ReturnType<typeof parseTopology> =>
   parseTopology(profiles().find((profile) => profile.name === name)!.text, name);
@@ -208,15 +208,6 @@ describe('a field of a register', () => {
 /** Bytes of an entry. */
 const sizes: Readonly<Record<string, number>> = { 'root table': 16, 'context table': 32, 'PASID table': 64 };
 
-/** As whoever has changed a table by hand has to do. */
-function invalidateAll(machine: Machine): void {
-  const { commands, queue } = machine.engine.built.units[0]!.driver;
-  commands.contexts();
-  commands.pasidCaches();
-  commands.iotlbs();
-  queue.sync();
-}
-
 describe('the tables decide', () => {
   const iova = 0x4000_0000n;
 
@@ -377,6 +368,20 @@ describe('the tables decide', () => {
       /^\[stale\] 0000:00:01\.0 at 0x40000000: vtd0 still uses 0x[0-9a-f]+, the table says nothing is there; missing: .+/,
     );
   });
+});
+
+test('a flood of faults leaves a log of bounded length, which says what it has lost', () => {
+  const { machine } = scene({ topology: {} });
+  const { dma } = machine.device('0000:00:01.0');
+  const log = (): string[] => debugFile(machine.engine, 'dmesg')!.trimEnd().split('\n');
+  dma.submit({ kind: 'read', iova: 0x5000n, length: 1 });
+  const [first] = log();
+  expect(first).toMatch(/^DMAR: /);
+  for (let fault = 0; fault < 3000; fault += 1) dma.submit({ kind: 'read', iova: 0x5000n, length: 1 });
+  const lines = log();
+  expect(lines[0]).toBe(`${machine.events.count - 4096} older events are lost`);
+  expect(machine.events.count).toBe(6002);
+  expect(lines).toHaveLength(4097);
 });
 
 /** An address space of one page, which is there once somebody says so. */

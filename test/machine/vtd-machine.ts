@@ -59,3 +59,12 @@ export function scene(config: Partial<EngineConfig>): Scene {
     },
   };
 }
+
+/** As whoever has changed a table by hand has to do. */
+export function invalidateAll(machine: Machine): void {
+  const { commands, queue } = machine.engine.built.units[0]!.driver;
+  commands.contexts();
+  commands.pasidCaches();
+  commands.iotlbs();
+  queue.sync();
+}

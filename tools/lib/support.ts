@@ -49,7 +49,9 @@ function table(specification: Specification): string {
       files.push(`\`${file}\``);
     }
   }
-  const there = [...cited].filter(([, files]) => files.length > 0).toSorted(([a], [b]) => byNumber(a, b));
+  const silent = [...cited].flatMap(([number, files]) => (files.length > 0 ? [] : [number]));
+  if (silent.length > 0) throw new Error(`docs/specs.json names ${silent.join(', ')}, which nothing cites`);
+  const there = [...cited].toSorted(([a], [b]) => byNumber(a, b));
   const rows = there.map(([number, files]) => `| ${number} | ${sections[number]} | ${files.join(', ')} |`);
   const missing = Object.entries(absent)
     .toSorted(([a], [b]) => byNumber(a, b))
@@ -74,5 +76,5 @@ export function supportPage(): string {
     '# What of each specification is there\n\nWritten by `npm run support` from the sections that comments cite and from' +
     ' [specs.json](specs.json); a test compares.\nSpecifications without a list of sections there are not on this page. The numbers are those of the version named, as far as\n' +
     'they could be checked: specs.json says which.\n';
-  return `${[head, ...known.map(table)].join('\n')}\n`;
+  return `${head}\n${known.map(table).join('\n\n')}\n`;
 }

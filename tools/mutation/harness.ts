@@ -19,6 +19,7 @@ interface Test {
 const tests: Test[] = [];
 let titles: string[] = [];
 let hooks: (() => unknown)[] = [];
+let endings: (() => unknown)[] = [];
 
 export const { expect } = chai;
 
@@ -28,22 +29,24 @@ export function declared(): readonly Test[] {
 }
 
 function describeOne(title: string, body: () => void): void {
-  const [outerTitles, outerHooks] = [titles, hooks];
+  const [outerTitles, outerHooks, outerEndings] = [titles, hooks, endings];
   titles = [...titles, title];
   hooks = [...hooks];
+  endings = [...endings];
   body();
-  [titles, hooks] = [outerTitles, outerHooks];
+  [titles, hooks, endings] = [outerTitles, outerHooks, outerEndings];
 }
 
 /** `test(title, body)` and `test(title, options, body)`. */
 function testOne(title: string, ...rest: readonly unknown[]): void {
   const body = rest.findLast((value) => typeof value === 'function') as () => unknown;
-  const own = hooks;
+  const [before, after] = [hooks, endings];
   tests.push({
     title: [...titles, title].join(' > '),
     run: async () => {
-      for (const hook of own) await hook();
+      for (const hook of before) await hook();
       await body();
+      for (const hook of after) await hook();
     },
   });
 }
@@ -65,3 +68,9 @@ export const test = Object.assign(testOne, {
 });
 export const it = test;
 export const beforeEach = (hook: () => unknown): void => void hooks.push(hook);
+export const afterEach = (hook: () => unknown): void => void endings.push(hook);
+/** The hooks of one file are not those of the next. */
+export function endFile(): void {
+  hooks = [];
+  endings = [];
+}

@@ -19,13 +19,14 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   walk: ['src/hw/vtd/walk.js', 'src/hw/vtd/pending.js', 'src/hw/vtd/context.js', 'src/pt/walk.js'],
   invalidation: ['src/hw/vtd/queue.js', 'src/hw/vtd/caches.js'],
   caches: ['iotlb', 'paging-cache', 'spaces', 'translate'].map((name) => `src/hw/vtd/${name}.js`),
+  'invalidation by the driver': ['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
   'kept for the next request': [
     ...['run-hits', 'remembered-runs', 'last-space'].map((name) => `src/hw/vtd/${name}.js`),
     ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
   ],
 };
 /** Folders of the tests that judge. */
-const TESTS = ['test/hw/vtd', 'test/pt', 'test/bus'];
+const TESTS = ['test/hw/vtd', 'test/hw/vtd/driver', 'test/pt', 'test/bus'];
 const work = join(repoRoot, '.cache/mutation');
 const tools = join(repoRoot, '.cache/js/tools/mutation');
 /** How often somebody looks whether a test has had its time. */
@@ -77,6 +78,10 @@ async function judge(
   const left = mutants.map(({ id }) => id);
   while (left.length > 0) {
     const hung = await runWorker({ ...input, mutants: left }, (report) => {
+      if ('spoiled' in report) {
+        if (report.spoiled.length > 0) throw new Error(`spoiled by a mutant: ${report.spoiled.join('; ')}`);
+        return;
+      }
       if ('known' in report) return;
       left.shift();
       killers.set(report.mutant, report.killer);

@@ -26,7 +26,9 @@ export interface WorkerInput {
 
 export type WorkerReport =
   | { readonly known: readonly KnownTest[]; readonly failed: readonly string[] }
-  | { readonly mutant: number; readonly killer: string | null };
+  | { readonly mutant: number; readonly killer: string | null }
+  /** After all mutants: what fails on the code as it is. */
+  | { readonly spoiled: readonly string[] };
 
 const { harness, tests, count, mutants, known, deadline } = workerData as WorkerInput;
 /** A test may take so many times as long as it did, and so many milliseconds more. */
@@ -49,8 +51,11 @@ interface Declared {
 }
 
 async function load(): Promise<Declared[]> {
-  for (const file of tests) await import(file);
-  const { declared } = (await import(harness)) as typeof import('./harness.js');
+  const { declared, endFile } = (await import(harness)) as typeof import('./harness.js');
+  for (const file of tests) {
+    await import(file);
+    endFile();
+  }
   return [...declared()];
 }
 
@@ -106,6 +111,10 @@ async function main(): Promise<void> {
     current = 0;
     report({ mutant: id, killer });
   }
+  // A mutant that had left something behind would have made those after it look noticed.
+  const spoiled: string[] = [];
+  for (const { title } of known) if (await fails(byTitle.get(title)!, FIRST_MS)) spoiled.push(title);
+  report({ spoiled });
 }
 
 await main();

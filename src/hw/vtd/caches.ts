@@ -44,7 +44,7 @@ export class Caches {
     this.paging.flushAll();
   }
 
-  /** Context-cache invalidate. False: no such granularity. */
+  /** Section 6.5.2.1, context-cache invalidate. False: no such granularity. */
   invalidateContexts(granularity: number, did: number, source: number, functionMask: number): boolean {
     this.#last.forget();
     if (granularity === GLOBAL) this.contexts.flushAll();
@@ -54,7 +54,7 @@ export class Caches {
     return true;
   }
 
-  /** PASID-cache invalidate. */
+  /** Section 6.5.2.2, PASID-cache invalidate. */
   invalidatePasids(granularity: number, did: number, pasid: number): boolean {
     const { spaces } = this.contexts;
     this.#last.forget();
@@ -89,7 +89,7 @@ export class Caches {
     return true;
   }
 
-  /** PASID-based IOTLB invalidate: of any number of pages, whatever MAMV says (section 11.4.2). */
+  /** Section 6.5.2.4, PASID-based IOTLB invalidate: of any number of pages, whatever MAMV says (section 11.4.2). */
   invalidatePasidIotlb(
     granularity: number,
     did: number,

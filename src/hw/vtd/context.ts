@@ -293,7 +293,7 @@ export class Contexts {
     return pasid;
   }
 
-  /** Finds the scalable context entry of a device, in the cache or in memory. */
+  /** Sections 9.2 and 9.4: finds the scalable context entry of a device, in the cache or in memory. */
   #loadContext(source: number): boolean {
     if (this.#usesCaches && this.#recallContext(source)) return true;
     if (this.#ttm !== TTM_SCALABLE || (this.#rootHi & this.#beyondHaw) !== 0) {
@@ -404,7 +404,7 @@ export class Contexts {
     return !isThere || differs;
   }
 
-  /** Reads directory and PASID entry of the context that is loaded. */
+  /** Sections 9.5 and 9.6: reads directory and PASID entry of the context that is loaded. */
   #loadPasid(source: number, pasid: number): number {
     const memory = this.#memory;
     const base = this.contextLo & ADDRESS_LO;

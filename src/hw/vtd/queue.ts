@@ -185,6 +185,7 @@ export class InvalidationQueue {
         return this.#deviceTlb(w[0]! >>> 16, pasid, w, PASID_DTLB_S);
       },
     };
+    // Section 6.5.2.7: no interrupt entry is ever cached.
     rows[qi.QI_INTERRUPT_ENTRY] = { reserved: [0x07ff_f1e0, -1 << 16, -1, -1], run: () => DONE };
     rows[qi.QI_WAIT] = { reserved: [0xffff_f100 | 0, 0, 3, 0], run: (w) => this.#wait(w) };
     rows[qi.QI_PAGE_GROUP_RESPONSE] = {

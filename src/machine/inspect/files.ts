@@ -3,18 +3,23 @@
  * made when it is opened, and only read.
  *
  *     dump                        JSON, see dump.ts
- *     dmesg                       the log, a line each
+ *     dmesg                       the log, a line each; first of all how much of it is lost
  *     walk/DEVICE[:PASID],IOVA    JSON, see report.ts
  */
-import type { MachineEvent } from '../../base/events.js';
+import type { Events, MachineEvent } from '../../base/events.js';
 import type { Engine } from '../engine.js';
 import { dumpOf, walkOf } from './dump.js';
 
 /** The text of the file `name`; null: there is none. */
 export function debugFile(engine: Engine, name: string): string | null {
   if (name === 'dump') return `${JSON.stringify(dumpOf(engine))}\n`;
-  if (name === 'dmesg') return engine.events.recent.map(logLine).join('');
+  if (name === 'dmesg') return logOf(engine.events);
   return name.startsWith('walk/') ? walkFile(engine, name.slice('walk/'.length)) : null;
+}
+
+function logOf({ count, recent }: Events): string {
+  const lost = count - recent.length;
+  return (lost === 0 ? '' : `${lost} older events are lost\n`) + recent.map(logLine).join('');
 }
 
 function logLine(event: MachineEvent): string {

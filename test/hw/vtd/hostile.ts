@@ -31,12 +31,16 @@ const NOWHERE = 0x40_0000_0000n;
 /** Where nested tables put the guest's data page. */
 const GUEST_PAGE = 0x4_8000_0000n;
 const RESULT = 0x9_8765_4000n;
+/** PGTT: a first stage on a second one. */
+export const NESTED = 3;
 
 /** One world, filled anew for each case; its unit drops every cache at SRTP. */
 export class HostileWorld extends World {
   readonly #pool = this.table(POOL_LG2);
   #next = 0n;
   #written: bigint[] = [];
+  /** PGTT of the space that was built last. */
+  kind = 0;
   /** Entries that the request will meet. */
   path: bigint[] = [];
   /** Addresses that tables are found at. */
@@ -72,7 +76,8 @@ export class HostileWorld extends World {
     const { random } = this;
     const pasid = random.chance(20) ? -1 : random.chance(97) ? random.below(1 << 13) : random.below(1 << 20);
     const access = random.pick([1, 1, 1, 2, 3, 4, 5, 9, 10]);
-    const kind = random.pick([1, 1, 2, 2, 3, 3, 3, 4]);
+    const kind = random.pick([1, 1, 2, 2, NESTED, NESTED, NESTED, 4]);
+    this.kind = kind;
     const five = random.chance(30);
     const iova = this.#address(kind, five);
     const contexts = this.frame();

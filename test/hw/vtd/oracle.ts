@@ -1,7 +1,8 @@
 /**
- * A flat address space beside two that are translated: one by second-stage tables, one by a guest's first stage on top
- * of second-stage tables. The oracle knows for each page which frame it is and what may be done with it, and for each
- * frame its bytes. Every mapped frame lies between two that nobody maps.
+ * A flat address space beside three that are translated: two by second-stage tables, under the same PASID of two devices,
+ * and one by a guest's first stage on top of second-stage tables. The oracle knows for each page which frame it is and
+ * what may be done with it, and for each frame its bytes. Every mapped frame lies between two that nobody maps, and the
+ * first and the last lie in different windows.
  */
 import { DmaPort, type Resolver } from '../../../src/bus/dma-port.js';
 import { SparsePages } from '../../../src/machine/local-memory.js';
@@ -13,6 +14,9 @@ import { CAP, READ, SOURCE, WRITE } from './world.js';
 export const PAGES = 1024;
 const FRAMES = 1024;
 const PAGE = 4096;
+const MEMORY_BYTES = 2 * FRAMES * PAGE + PAGE;
+/** Where that lies in its file: a window ends in the middle of it, between a frame and a canary. */
+const MEMORY_AT = 2 ** 30 - (FRAMES + 1) * PAGE;
 const CANARY = 0xca;
 /** The pages lie on both sides of a GiB. */
 const START_LO = 0x3fe0_0000;
@@ -27,6 +31,8 @@ const TABLES = 16;
 const QUEUE = 1;
 /** How many accesses are made to one buffer. */
 const STAYS = 8;
+/** A second device. */
+const OTHER = 0x101;
 /** First-stage leaf: P, US, A, D. */
 const LEAF = 1n | 4n | 32n | 64n;
 
@@ -63,7 +69,7 @@ abstract class Space {
     readonly name: string,
     readonly world: QueueWorld,
     readonly frameAt: (frame: number) => bigint,
-    pasid: number,
+    { source = SOURCE, pasid }: { readonly source?: number; readonly pasid: number },
   ) {
     const { unit } = world;
     const resolver: Resolver = {
@@ -73,7 +79,7 @@ abstract class Space {
         return unit.translateRuns(request, length, runs);
       },
     };
-    this.port = new DmaPort(SOURCE, resolver, world.memory);
+    this.port = new DmaPort(source, resolver, world.memory);
     this.port.pasid = pasid;
   }
 
@@ -82,12 +88,13 @@ abstract class Space {
 }
 
 class Direct extends Space {
-  readonly #did = 5n;
+  readonly #did: bigint;
 
-  constructor(world: QueueWorld, frameAt: (frame: number) => bigint) {
-    super('direct', world, frameAt, 3);
+  constructor(world: QueueWorld, frameAt: (frame: number) => bigint, source: number, did: bigint) {
+    super(`direct, device ${source}`, world, frameAt, { source, pasid: 3 });
+    this.#did = did;
     const root = world.table();
-    pasidEntry(world, context(world, { pasid: 3 }).entry, 2n, { did: this.#did, second: root });
+    pasidEntry(world, context(world, { source, pasid: 3 }).entry, 2n, { did, second: root });
     for (let page = 0; page < PAGES; page += 1) {
       this.entries.push(mapPage(world, root, START + BigInt(page * PAGE), 0n, SECOND).at(-1)!);
     }
@@ -106,7 +113,7 @@ class Nested extends Space {
   readonly #did = 6n;
 
   constructor(world: QueueWorld, frameAt: (frame: number) => bigint, tablesAt: bigint) {
-    super('nested', world, frameAt, 4);
+    super('nested', world, frameAt, { pasid: 4 });
     const parent = world.table();
     let next = GUEST_TABLES;
     const guestTable = (): { gpa: bigint; hpa: bigint } => {
@@ -152,9 +159,9 @@ class Nested extends Space {
 export class Oracle {
   readonly counts: Counts = { accesses: 0, held: 0, moved: 0, refused: 0, changes: 0, unsettled: 0, old: 0 };
   readonly #world = new QueueWorld({ cap: CAP });
-  readonly #backing = new SparsePages((2 * FRAMES + 1 + TABLES + QUEUE) * PAGE);
+  readonly #backing = new SparsePages(MEMORY_AT + MEMORY_BYTES + (TABLES + QUEUE) * PAGE);
   /** What the memory should hold, canaries and all. */
-  readonly #bytes = new Uint8Array(2 * FRAMES * PAGE + PAGE).fill(CANARY);
+  readonly #bytes = new Uint8Array(MEMORY_BYTES).fill(CANARY);
   readonly #spaces: readonly Space[];
   readonly #next: (below: number) => number;
   readonly #buffers = Array.from({ length: LONGEST + 1 }, (_, length) => new Uint8Array(length));
@@ -162,11 +169,17 @@ export class Oracle {
   constructor(seed: number) {
     this.#next = dice(seed);
     const world = this.#world;
-    this.#backing.write(0n, this.#bytes);
-    const [window] = world.memory.window(this.#backing, 0n, BigInt(this.#backing.size))!;
-    const frameAt = (frame: number): bigint => window!.hpa + BigInt((2 * frame + 1) * PAGE);
-    const tablesAt = window!.hpa + BigInt(this.#bytes.length);
-    this.#spaces = [new Direct(world, frameAt), new Nested(world, frameAt, tablesAt)];
+    const { memory } = world;
+    this.#backing.write(BigInt(MEMORY_AT), this.#bytes);
+    memory.window(this.#backing, BigInt(MEMORY_AT), BigInt(this.#backing.size - MEMORY_AT));
+    const frameAt = (frame: number): bigint =>
+      memory.hpaOf(this.#backing, BigInt(MEMORY_AT + (2 * frame + 1) * PAGE))!;
+    const tablesAt = memory.hpaOf(this.#backing, BigInt(MEMORY_AT + MEMORY_BYTES))!;
+    this.#spaces = [
+      new Direct(world, frameAt, SOURCE, 5n),
+      new Direct(world, frameAt, OTHER, 7n),
+      new Nested(world, frameAt, tablesAt),
+    ];
     world.moveQueue(tablesAt + BigInt(TABLES * PAGE));
     for (const space of this.#spaces) {
       for (let page = 0; page < PAGES; page += 1) if (this.#next(8) !== 0) this.#change(space, page);
@@ -178,7 +191,7 @@ export class Oracle {
   run(count: number): string | null {
     const next = this.#next;
     for (let left = count; left > 0; left -= 1) {
-      const space = this.#spaces[next(2)]!;
+      const space = this.#spaces[next(this.#spaces.length)]!;
       // Now and then what is in use.
       if (next(100) === 0) this.#turn(space, next(4) === 0 ? space.page : next(PAGES));
       const { asked } = space;
@@ -192,7 +205,7 @@ export class Oracle {
   /** Whether every byte of the memory, canaries first of all, is what it should be. */
   isIntact(): boolean {
     const now = new Uint8Array(this.#bytes.length);
-    this.#backing.read(0n, now);
+    this.#backing.read(BigInt(MEMORY_AT), now);
     return Buffer.compare(now, this.#bytes) === 0;
   }
 

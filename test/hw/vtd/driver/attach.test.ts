@@ -4,6 +4,8 @@ import { Bench } from './bench.js';
 import { CM, CAP, ECAP, ECAP_FSTS } from './fake.js';
 import type { VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
 import type { PagingDomain } from '../../../../src/hw/unit.js';
+import type { VtdNested } from '../../../../src/hw/vtd/driver/nested.js';
+import type { SecondStage } from '../../../../src/hw/vtd/driver/second-stage.js';
 
 const RID = 0x0310;
 const READ_WRITE = 3;
@@ -180,6 +182,10 @@ describe('a nested table', () => {
     expect(bench.word(q0! & ~0xfffn) & 3n).toBe(3n);
     device.group.detachPasid(3);
     expect(taken()).toEqual([pasidCache(2n, 3n), iotlb(2n), pasidDeviceTlb(0x310n, 3n)]);
+    const { nested: kept } = parent as SecondStage;
+    expect([kept.size, kept.has(nested as VtdNested)]).toEqual([1, true]);
+    nested.free();
+    expect(kept.size).toBe(0);
   });
 
   test('has WPE only beside SRE', () => {
