@@ -76,38 +76,41 @@ class FileView implements DirectView {
     return !this.#isOver && (this.#guard === null || this.#guard.marks[this.#range] === 0);
   }
 
-  gather(hpa: number, runs: RunList, into: Uint8Array, at: number): boolean {
+  gather(runs: RunList, into: Uint8Array, at: number): boolean {
     const mover = this.#mover;
     if (mover === null) return false;
-    this.#order(mover, sys.ORDER_FROM, hpa, runs);
+    this.#order(mover, sys.ORDER_FROM, runs);
     mover.order[sys.ORDER_AMOUNT] = runs.count;
     mover.order[sys.ORDER_AT] = at;
     return mover.gather(into) === 1;
   }
 
-  scatter(hpa: number, runs: RunList, from: Uint8Array, at: number): boolean {
+  scatter(runs: RunList, from: Uint8Array, at: number): boolean {
     const mover = this.#mover;
     if (mover === null) return false;
-    this.#order(mover, sys.ORDER_TO, hpa, runs);
+    this.#order(mover, sys.ORDER_TO, runs);
     mover.order[sys.ORDER_AMOUNT] = runs.count;
     mover.order[sys.ORDER_AT] = at;
     return mover.scatter(from) === 1;
   }
 
-  copyRuns(hpa: number, runs: RunList, target: DirectView, targetHpa: number, targetRuns: RunList): boolean {
+  copyRuns(runs: RunList, target: DirectView, targetRuns: RunList): boolean {
     const mover = this.#mover;
     if (mover === null || !(target instanceof FileView)) return false;
-    this.#order(mover, sys.ORDER_FROM, hpa, runs);
-    target.#order(mover, sys.ORDER_TO, targetHpa, targetRuns);
+    this.#order(mover, sys.ORDER_FROM, runs);
+    target.#order(mover, sys.ORDER_TO, targetRuns);
     mover.order[sys.ORDER_AMOUNT] = targetRuns.bytes;
     return mover.copy() === 1;
   }
 
-  /** Says which runs are at one side of the next move; `hpa` is that of the first byte here. */
-  #order({ order, addressOf }: sys.Guard, side: number, hpa: number, runs: RunList): void {
+  /**
+   * Says which runs are at one side of the next move. Doubles go into the order alone: one that is handed on may be an
+   * object each time.
+   */
+  #order({ order, addressOf }: sys.Guard, side: number, runs: RunList): void {
     if (runs.address === 0) runs.address = addressOf(runs.words);
     order[side + sys.SIDE_BASE] = this.#block.address;
-    order[side + sys.SIDE_HPA] = hpa;
+    order[side + sys.SIDE_HPA] = runs.words[0]! * 2 ** 32 + ((runs.words[1]! & -PIECE) >>> 0);
     order[side + sys.SIDE_LENGTH] = this.bytes.length;
     order[side + sys.SIDE_RUNS] = runs.address;
   }

@@ -18,12 +18,13 @@ export interface DirectView {
   /** False: what lies here is the backing's no more (its file was cut short, or the view was taken back). For ever. */
   readonly alive: boolean;
   /**
-   * Moves many runs at once, where the host can. The first byte of the view is at `hpa`; a run is three words (runs.ts).
+   * Moves many runs at once, where the host can. The first byte of the view is at the multiple of 1 GiB that is at or below
+   * the first of them; a run is three words (runs.ts).
    * False: some run is not of the view, and nothing is known of what was moved.
    */
-  gather?(hpa: number, runs: RunList, into: Uint8Array, at: number): boolean;
-  scatter?(hpa: number, runs: RunList, from: Uint8Array, at: number): boolean;
-  copyRuns?(hpa: number, runs: RunList, target: DirectView, targetHpa: number, targetRuns: RunList): boolean;
+  gather?(runs: RunList, into: Uint8Array, at: number): boolean;
+  scatter?(runs: RunList, from: Uint8Array, at: number): boolean;
+  copyRuns?(runs: RunList, target: DirectView, targetRuns: RunList): boolean;
 }
 
 /**

@@ -51,7 +51,6 @@ export class PhysicalMemory {
   readonly #copied = new Int32Array(BLOCK_WORDS);
   #found: DirectView | null = null;
   directAt = 0;
-  #viewHpa = 0;
   /** Whether the last {@link copy} that failed did so where it reads. */
   isSourceGone = false;
 
@@ -150,33 +149,30 @@ export class PhysicalMemory {
    */
   gather(runs: RunList, into: Uint8Array, at: number): boolean {
     const view = this.#viewOf(runs);
-    return view?.gather?.(this.#viewHpa, runs, into, at) === true && view.alive;
+    return view?.gather?.(runs, into, at) === true && view.alive;
   }
 
   /** The same for {@link writeAt}. */
   scatter(runs: RunList, from: Uint8Array, at: number): boolean {
     const view = this.#viewOf(runs);
-    return view?.scatter?.(this.#viewHpa, runs, from, at) === true && view.alive;
+    return view?.scatter?.(runs, from, at) === true && view.alive;
   }
 
   /** And for {@link copy}, of as many bytes as `target` has. */
   copyRuns(source: RunList, target: RunList): boolean {
     const to = this.#viewOf(target);
-    const toHpa = this.#viewHpa;
     const from = this.#viewOf(source);
     // To find one view of a file that has grown ends the other.
     if (from === null || to === null || !to.alive) return false;
-    return from.copyRuns?.(this.#viewHpa, source, to, toHpa, target) === true && from.alive && to.alive;
+    return from.copyRuns?.(source, to, target) === true && from.alive && to.alive;
   }
 
-  /** The view that the first run lies in, if its bytes are as far apart as their HPAs; {@link #viewHpa} is its first byte. */
+  /** The view that the first run lies in, if it begins where its GiB of HPA does. */
   #viewOf({ words }: RunList): DirectView | null {
     const hi = words[0]!;
     const lo = words[1]!;
     const view = this.direct(hi, lo);
-    if (view === null || this.directAt !== (lo & SLOT_MASK)) return null;
-    this.#viewHpa = hi * 2 ** 32 + ((lo >>> 0) - this.directAt);
-    return view;
+    return view === null || this.directAt !== (lo & SLOT_MASK) ? null : view;
   }
 
   /** Loads the 64-bit entry at an 8-byte aligned HPA into {@link loadedHi} and {@link loadedLo}. */

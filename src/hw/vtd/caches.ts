@@ -5,7 +5,7 @@
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
 import type { Iotlb } from './iotlb.js';
-import type { LastSpace } from './last-space.js';
+import type { LastSpaces } from './last-spaces.js';
 import type { PagingCache } from './paging-cache.js';
 
 /** Granularity of context-cache and IOTLB invalidation; of PASID-based IOTLB and PASID-cache invalidation. */
@@ -25,10 +25,10 @@ export class Caches {
   readonly contexts: Contexts;
   readonly iotlb: Iotlb;
   readonly paging: PagingCache;
-  readonly #last: LastSpace;
+  readonly #last: LastSpaces;
   readonly #can: Abilities;
 
-  constructor(contexts: Contexts, iotlb: Iotlb, paging: PagingCache, last: LastSpace, can: Abilities) {
+  constructor(contexts: Contexts, iotlb: Iotlb, paging: PagingCache, last: LastSpaces, can: Abilities) {
     this.contexts = contexts;
     this.iotlb = iotlb;
     this.paging = paging;

@@ -22,7 +22,7 @@ import { FaultRecords } from './faults.js';
 import { Interrupt } from './interrupt.js';
 import { Iotlb } from './iotlb.js';
 import { PageRequests } from './page-requests.js';
-import { LastSpace } from './last-space.js';
+import { LastSpaces } from './last-spaces.js';
 import { PagingCache } from './paging-cache.js';
 import { InvalidationQueue } from './queue.js';
 import { RegisterFile, type RegisterHook } from './register-file.js';
@@ -52,7 +52,7 @@ export class VtdHardware implements Translator, Mmio {
   readonly #pageRequests: PageRequests;
   readonly #queue: InvalidationQueue;
   readonly #caches: Caches;
-  readonly #last: LastSpace;
+  readonly #last: LastSpaces;
   readonly #staleness: Staleness;
   readonly #faults: FaultRecords;
   /** Fault event, invalidation completion, page requests. */
@@ -73,7 +73,7 @@ export class VtdHardware implements Translator, Mmio {
     const { tables, epoch } = memory;
     const iotlb = new Iotlb(epoch);
     const paging = new PagingCache();
-    const last = new LastSpace(epoch);
+    const last = new LastSpaces(epoch);
     this.#last = last;
     const walker = new Walker(memory, contexts.spaces, can, paging);
     this.#staleness = new Staleness({

@@ -1,12 +1,11 @@
 /**
  * Requests whose pages were all hits, and the runs that they gave: a buffer that a device uses again is not looked up page
- * by page. An answer is good for the same bytes, rights and address space and the same epoch, in which the pages would give
+ * by page. An answer is good for the same requester, PASID, bytes and rights and the same epoch, in which the pages would give
  * the same.
  */
 import type { Translation } from '../../bus/dma.js';
 import type { Epoch } from '../../mem/epoch.js';
 import { RUN, type RunList } from '../../mem/runs.js';
-import type { LastSpace } from './last-space.js';
 
 const { STRIDE } = RUN;
 
@@ -14,8 +13,8 @@ const { STRIDE } = RUN;
 const W_LO = 1;
 const W_LENGTH = 2;
 const W_ACCESS = 3;
-const W_TAG_HIGH = 4;
-const W_TAG_LOW = 5;
+const W_SOURCE = 4;
+const W_PASID = 5;
 const W_EPOCH = 6;
 const W_COUNT = 7;
 const W_RUNS = 8;
@@ -27,18 +26,15 @@ const ANSWERS_LG2 = 8;
 
 export class RememberedRuns {
   readonly #words = new Int32Array(1 << (ANSWERS_LG2 + WORDS_LG2));
-  readonly #last: LastSpace;
   readonly #epoch: Epoch;
 
-  constructor(last: LastSpace, epoch: Epoch) {
-    this.#last = last;
+  constructor(epoch: Epoch) {
     this.#epoch = epoch;
   }
 
-  /** Fills `runs`, which is empty, with the answer to `request` for `length` bytes by the last space; false: not known. */
-  recall({ hi, lo, access }: Translation, length: number, runs: RunList): boolean {
+  /** Fills `runs`, which is empty, with the answer to `request` for `length` bytes; false: not known. */
+  recall({ sourceId, pasid, hi, lo, access }: Translation, length: number, runs: RunList): boolean {
     const words = this.#words;
-    const last = this.#last;
     const at = placeOf(hi, lo);
     if (
       words[at | W_LO] !== lo ||
@@ -46,8 +42,8 @@ export class RememberedRuns {
       words[at | W_LENGTH] !== length ||
       words[at | W_ACCESS] !== access ||
       words[at | W_EPOCH] !== this.#epoch.count ||
-      words[at | W_TAG_LOW] !== last.tagLow ||
-      words[at | W_TAG_HIGH] !== last.tagHigh
+      words[at | W_PASID] !== pasid ||
+      words[at | W_SOURCE] !== sourceId
     ) {
       return false;
     }
@@ -62,7 +58,7 @@ export class RememberedRuns {
   }
 
   /** `runs`, all of them hits, were the answer. */
-  keep({ hi, lo, access }: Translation, length: number, runs: RunList): void {
+  keep({ sourceId, pasid, hi, lo, access }: Translation, length: number, runs: RunList): void {
     const { count } = runs;
     if (count < FEWEST || count > MOST) return;
     const words = this.#words;
@@ -71,8 +67,8 @@ export class RememberedRuns {
     words[at | W_LO] = lo;
     words[at | W_LENGTH] = length;
     words[at | W_ACCESS] = access;
-    words[at | W_TAG_HIGH] = this.#last.tagHigh;
-    words[at | W_TAG_LOW] = this.#last.tagLow;
+    words[at | W_SOURCE] = sourceId;
+    words[at | W_PASID] = pasid;
     words[at | W_EPOCH] = this.#epoch.count;
     words[at | W_COUNT] = count;
     for (let word = 0; word < count * STRIDE; word += 1) words[at + W_RUNS + word] = runs.words[word]!;

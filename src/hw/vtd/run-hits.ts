@@ -9,7 +9,7 @@ import type { Epoch } from '../../mem/epoch.js';
 import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
-import type { LastSpace } from './last-space.js';
+import { lastIndexOf, type LastSpace, type LastSpaces } from './last-spaces.js';
 import { RememberedRuns } from './remembered-runs.js';
 import * as bits from './structures.js';
 
@@ -35,28 +35,29 @@ const MOST_PAGES = ENTRIES;
 
 export class RunHits {
   readonly #iotlb: Iotlb;
-  readonly #last: LastSpace;
+  readonly #last: readonly LastSpace[];
   readonly #tables: TableStore;
   readonly #epoch: Epoch;
   readonly #remembered: RememberedRuns;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
-  constructor(iotlb: Iotlb, last: LastSpace, tables: TableStore, epoch: Epoch) {
+  constructor(iotlb: Iotlb, last: LastSpaces, tables: TableStore, epoch: Epoch) {
     this.#iotlb = iotlb;
-    this.#last = last;
+    this.#last = last.all;
     this.#tables = tables;
     this.#epoch = epoch;
-    this.#remembered = new RememberedRuns(last, epoch);
+    this.#remembered = new RememberedRuns(epoch);
   }
 
   /** Adds what hits, from the address of `request` on, to `runs`; how many bytes of `length` that is. */
   take(request: Translation, length: number, runs: RunList): number {
-    if (request.sourceId !== this.#last.source || request.pasid !== this.#last.pasid) return 0;
-    return this.#takePages(request, length, runs);
+    const last = this.#last[lastIndexOf(request.sourceId, request.pasid)]!;
+    if (request.sourceId !== last.source || request.pasid !== last.pasid) return 0;
+    return this.#takePages(last, request, length, runs);
   }
 
-  #takePages(request: Translation, length: number, runs: RunList): number {
-    const { hash, tagHigh, tagLow } = this.#last;
+  #takePages(last: LastSpace, request: Translation, length: number, runs: RunList): number {
+    const { hash, tagHigh, tagLow } = last;
     const { moves } = this.#tables;
     const { words: entries, front } = this.#iotlb;
     const epoch = this.#epoch.count;

@@ -11,8 +11,8 @@ import type { TableStore } from '../../mem/table-store.js';
 import type { Abilities } from './capabilities.js';
 import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
-import { ENTRY, entryLg2, frontOf, hashOf, type Iotlb } from './iotlb.js';
-import type { LastSpace } from './last-space.js';
+import { ENTRY, entryLg2, frontOf, type Iotlb } from './iotlb.js';
+import { lastIndexOf, type LastSpace, type LastSpaces } from './last-spaces.js';
 import { Reason, isRecoverable } from './reasons.js';
 import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
@@ -64,7 +64,7 @@ const PAGE_LG2 = 12;
 export interface RequestParts {
   readonly contexts: Contexts;
   readonly iotlb: Iotlb;
-  readonly last: LastSpace;
+  readonly last: LastSpaces;
   readonly walker: Walker;
   readonly staleness: Staleness;
   readonly faults: FaultRecords;
@@ -80,7 +80,8 @@ export class Requests {
   readonly #iotlb: Iotlb;
   readonly #entries: Int32Array;
   readonly #front: Uint16Array;
-  readonly #last: LastSpace;
+  readonly #last: LastSpaces;
+  readonly #lastSpaces: readonly LastSpace[];
   readonly #hits: RunHits;
   readonly #walker: Walker;
   readonly #staleness: Staleness;
@@ -95,6 +96,7 @@ export class Requests {
     this.#entries = parts.iotlb.words;
     this.#front = parts.iotlb.front;
     this.#last = parts.last;
+    this.#lastSpaces = parts.last.all;
     this.#hits = new RunHits(parts.iotlb, parts.last, parts.tables, parts.epoch);
     this.#walker = parts.walker;
     this.#staleness = parts.staleness;
@@ -110,12 +112,12 @@ export class Requests {
   }
 
   /**
-   * A hit by the space of the request before, and for what no more has to be looked at, is answered here. Entries are
+   * A hit by a space that was in use just before, and for what no more has to be looked at, is answered here. Entries are
    * aligned to their size: `|` is `+`, and needs no check for overflow.
    */
   translate(request: Translation): boolean {
     const { hi, lo } = request;
-    const last = this.#last;
+    const last = this.#lastSpaces[lastIndexOf(request.sourceId, request.pasid)]!;
     const frame = (hi << 20) | (lo >>> 12);
     const entries = this.#entries;
     const at = this.#front[frontOf(frame, last.hash)]! << STRIDE_LG2;
@@ -197,7 +199,14 @@ export class Requests {
     const isPriv =
       (request.access & DMA_PRIV) !== 0 ||
       (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
-    if (!isPriv && !this.#staleness.isChecking) this.#remember(request.sourceId, pasid, row);
+    if (!isPriv && !this.#staleness.isChecking) {
+      this.#last.remember(
+        request.sourceId,
+        pasid,
+        this.#spaces[row | S_TAG_HIGH]!,
+        this.#spaces[row | S_TAG_LOW]!,
+      );
+    }
     const spaces = this.#spaces;
     const entry = this.#iotlb.find(
       (hi << 20) | (lo >>> 12),
@@ -219,16 +228,6 @@ export class Requests {
     request.reason = 0;
     request.recoverable = false;
     return true;
-  }
-
-  #remember(source: number, pasid: number, row: number): void {
-    const last = this.#last;
-    const spaces = this.#spaces;
-    last.source = source;
-    last.pasid = pasid;
-    last.tagHigh = spaces[row | S_TAG_HIGH]!;
-    last.tagLow = spaces[row | S_TAG_LOW]!;
-    last.hash = hashOf(last.tagHigh, last.tagLow);
   }
 
   #miss(request: Translation, row: number, isPriv: boolean): boolean {
