@@ -40,7 +40,6 @@ const SWAPS: Readonly<Record<string, string>> = {
   '^': '&',
   '<<': '>>>',
   '>>>': '<<',
-  '>>': '>>>',
   '&&': '||',
   '||': '&&',
 };
@@ -83,6 +82,8 @@ export class Instrumenter {
       if (test.type !== 'BinaryExpression') replace(test, `!(${text(test)})`, `not: ${short(text(test))}`);
     };
     const visit = (node: Node, parent: Node | null, isInside: boolean): void => {
+      // How large an array is made: one more place is no mistake.
+      if (node.type === 'NewExpression' && /^\w+Array$/.test(text(node['callee'] as Node))) return;
       // What stands outside of functions is done once, before anything is switched on.
       const inside = isInside || /Function|MethodDefinition|PropertyDefinition/.test(node.type);
       if (isInside) {

@@ -1,7 +1,8 @@
 /**
  * `npm run mutation`: how many small mistakes in walk and invalidation the tests notice. Each mutant is one of them:
  * another operator, a condition turned round, a constant that is off by one or a bit, a statement left out. Prints the
- * score and who survived. `-- --sample N` takes N of them at random, `--seed S` others, `--file PART` those of some files.
+ * score and who survived. `-- --sample N` takes N of them at random, `--seed S` others, `--file NAME` those
+ * of one part, or of files with that in their names.
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -87,7 +88,7 @@ async function judge(
       killers.set(report.mutant, report.killer);
       if (killers.size % 20 === 0) process.stderr.write(`${killers.size} done\n`);
     });
-    if (hung) killers.set(left.shift()!, 'does not end');
+    if (hung && left.length > 0) killers.set(left.shift()!, 'does not end');
   }
 }
 
@@ -162,7 +163,7 @@ async function main(): Promise<void> {
   compile();
   const tests = testFiles();
   const all = instrumentAll();
-  const wanted = all.filter(({ file }) => file.includes(values.file));
+  const wanted = all.filter(({ file }) => PARTS[values.file]?.includes(file) ?? file.includes(values.file));
   const random = new Random(seed, 0);
   const shuffled = wanted.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
   const chosen = shuffled.slice(0, sample).map(({ mutant }) => mutant);

@@ -213,6 +213,25 @@ describe('device TLB', () => {
     expect(withPasid.device.told).toEqual([`drop pasid 9 ${expected}`]);
   });
 
+  test('of every size', () => {
+    for (let size = 13n; size <= 63n; size += 1n) {
+      const world = started();
+      const base = (0xa5a5_5a5a_a5a5_5a5an >> size) << size;
+      const ones = ((1n << (size - 1n)) - 1n) & ~0xfffn;
+      const expected = `0x${base.toString(16)} 2^${size}`;
+      world.submit(3n | (BigInt(SOURCE) << 32n), base | ones | 1n);
+      world.submit(8n | (BigInt(SOURCE) << 16n) | (9n << 32n), base | ones | (1n << 11n));
+      expect(world.device.told).toEqual([`drop pasid -1 ${expected}`, `drop pasid 9 ${expected}`]);
+    }
+  });
+
+  test('a device 0 that is not there does not answer either', () => {
+    const world = started();
+    world.submit(3n, 0n);
+    world.submit(5n | 0x20n | (1n << 32n), world.table());
+    expect(world.status & ITE).toBe(ITE);
+  });
+
   test('of every PASID, whatever the descriptor names', () => {
     const world = started();
     world.submit(8n | (BigInt(SOURCE) << 16n) | (9n << 32n), 0x1234_5000n | 1n);

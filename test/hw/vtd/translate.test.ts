@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
 import type { AddressSpaceProvider } from '../../../src/mem/providers.js';
 import { RunList } from '../../../src/mem/runs.js';
+import { FakeBacking } from '../../mem/fake-backing.js';
 import { ALL_FLAGS, FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
 import { EXEC, PASID, READ, SOURCE, World, WRITE } from './world.js';
 
@@ -180,6 +181,97 @@ describe('translation', () => {
     for (let turn = 0; turn < 3; turn += 1) {
       world.ask(IOVA, { at: 1, access: READ | WRITE | EXEC });
       expect(world.request.permitted).toBe(permitted);
+    }
+  });
+
+  test.each([
+    [1n, 3],
+    [2n, 4],
+    [3n, 5],
+  ])(
+    'a legacy context of AW %i has tables of %i levels, and its translations have its domain',
+    (aw, levels) => {
+      const world = new World();
+      const contexts = world.table();
+      world.put(world.root + 16n, contexts | 1n);
+      const dids = [1n, 0x8000n, 0xffffn];
+      for (const [index, did] of dids.entries()) {
+        const root = world.table();
+        const page = HPA + (BigInt(index) << 12n);
+        mapPage(world, root, 0x3_4567_8000n, page | SS_RW, { ...SECOND, levels });
+        world.put(contexts + BigInt(index) * 16n, root | 1n);
+        world.put(contexts + BigInt(index) * 16n + 8n, aw | (did << 8n));
+      }
+      world.start(0);
+      for (let turn = 0; turn < 2; turn += 1) {
+        for (const index of dids.keys()) {
+          const hpa = world.ask(0x3_4567_8000n, { source: SOURCE + index, pasid: NO_PASID });
+          expect(hpa).toBe(HPA + (BigInt(index) << 12n));
+        }
+      }
+      expect([...world.unit.cachedTranslations()].map(({ did }) => BigInt(did)).toSorted()).toEqual(dids);
+    },
+  );
+
+  test('tables may lie across a multiple of 4 GiB', () => {
+    const world = new World();
+    const [across] = world.memory.window(new FakeBacking(1), 0xffff_f000n, 0x2000n)!;
+    expect(across!.hpa & 0xffff_ffffn).toBe(0xffff_f000n);
+    const entries = [0x1f, 0x8000].map((pasid) => context(world, { pasid }));
+    // The directory, of which the second page begins behind the border, and both PASID tables as they are.
+    world.put(entries[0]!.context, across!.hpa | ALL_FLAGS | 1n);
+    for (const { directory } of entries) {
+      const at = across!.hpa + (directory & 0x1fffn);
+      world.put(at, world.get(directory));
+    }
+    for (const [index, { entry }] of entries.entries()) {
+      const first = world.table();
+      mapPage(world, first, IOVA, (HPA + (BigInt(index) << 12n)) | FS_LEAF);
+      pasidEntry(world, entry, 1n, { first });
+    }
+    world.start();
+    expect([0x1f, 0x8000].map((pasid) => world.ask(IOVA, { pasid }))).toEqual([HPA, HPA + 0x1000n]);
+  });
+
+  test('each PASID asks its own owner', () => {
+    const world = new World();
+    for (const pasid of [PASID, 4, 5]) {
+      const owner: AddressSpaceProvider = {
+        name: `owner ${pasid}`,
+        onInvalidate: null,
+        translate: (_hi, lo, access, page) => {
+          Object.assign(page, { hpaHi: pasid, hpaLo: lo & ~0xfff, sizeLg2: 12, permitted: access });
+          return true;
+        },
+      };
+      pasidEntry(world, context(world, { pasid }).entry, 1n, {
+        first: BigInt(world.memory.providers.add(owner)) << 12n,
+      });
+    }
+    world.start();
+    for (let turn = 0; turn < 2; turn += 1) {
+      for (const pasid of [PASID, 4, 5]) {
+        expect(world.ask(IOVA, { pasid })).toBe((BigInt(pasid) << 32n) | (IOVA & 0xffff_ffffn));
+      }
+    }
+  });
+
+  test('FPD of what is cached silences faults as FPD of what is read', () => {
+    const world = new World();
+    const devices = [SOURCE, SOURCE + 1, SOURCE + 2];
+    for (const [index, source] of devices.entries()) {
+      const first = world.table();
+      mapPage(world, first, IOVA, HPA | FS_LEAF);
+      const space = context(world, { source, flags: ALL_FLAGS | (index === 1 ? 2n : 0n) });
+      pasidEntry(world, space.entry, 1n, { first, did: BigInt(index + 1), flags: index === 2 ? 2n : 0n });
+    }
+    world.start();
+    for (let turn = 0; turn < 3; turn += 1) {
+      for (const source of devices) {
+        expect(world.ask(IOVA, { source })).toBe(HPA);
+        expect(world.ask(IOVA + 0x1000n, { source })).toBe(null);
+      }
+      expect(world.faults().map(({ source }) => source)).toEqual([SOURCE]);
     }
   });
 
