@@ -6,6 +6,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 /** A test on the code as it is. */
 export interface KnownTest {
+  /** Among all that are declared: two may have one title. */
+  readonly index: number;
   readonly title: string;
   readonly milliseconds: number;
   /** By mutant: 1 if it was asked for. */
@@ -80,13 +82,14 @@ async function learn(all: readonly Declared[]): Promise<void> {
   const failed: string[] = [];
   const found: KnownTest[] = [];
   for (const turn of [1, 2]) {
-    for (const test of all) {
+    for (const [index, test] of all.entries()) {
       met.fill(0);
       const start = performance.now();
       const isFailed = await fails(test, FIRST_MS);
       if (turn === 1) continue;
       if (isFailed) failed.push(test.title);
-      else found.push({ title: test.title, milliseconds: performance.now() - start, met: met.slice() });
+      else
+        found.push({ index, title: test.title, milliseconds: performance.now() - start, met: met.slice() });
     }
   }
   report({ known: found, failed });
@@ -95,7 +98,6 @@ async function learn(all: readonly Declared[]): Promise<void> {
 async function main(): Promise<void> {
   const all = await load();
   if (mutants.length === 0) return learn(all);
-  const byTitle = new Map(all.map((test) => [test.title, test]));
   // Quick ones first; whoever noticed a mutant is asked first for the next, which is often its neighbour.
   const order = known.toSorted((a, b) => a.milliseconds - b.milliseconds);
   for (const id of mutants) {
@@ -103,7 +105,7 @@ async function main(): Promise<void> {
     let killer: string | null = null;
     for (const [at, test] of order.entries()) {
       if (test.met[id] === 0) continue;
-      if (!(await fails(byTitle.get(test.title)!, LEAST_MS + PATIENCE * test.milliseconds))) continue;
+      if (!(await fails(all[test.index]!, LEAST_MS + PATIENCE * test.milliseconds))) continue;
       killer = test.title;
       order.unshift(...order.splice(at, 1));
       break;
@@ -113,10 +115,10 @@ async function main(): Promise<void> {
   }
   // A mutant that had left something behind would have made those after it look noticed.
   const spoiled: string[] = [];
-  for (const { title } of known) if (await fails(byTitle.get(title)!, FIRST_MS)) spoiled.push(title);
+  for (const { index, title } of known) if (await fails(all[index]!, FIRST_MS)) spoiled.push(title);
   report({ spoiled });
-  // What a test has left running is ended with us.
-  deadline[0] = 0;
 }
 
 await main();
+// What a test has left running is ended with us.
+deadline[0] = 0;
