@@ -59,14 +59,16 @@ export class DmaPort {
 
   /** Reads into all of `into`; false says that it stopped after {@link done} bytes. */
   read(hi: number, lo: number, into: Uint8Array): boolean {
+    return this.#readHeld(hi, lo, into) || this.#read(hi, lo, into);
+  }
+
+  #readHeld(hi: number, lo: number, into: Uint8Array): boolean {
     const { held } = this.#source;
     const { length } = into;
-    if (held.has(hi, lo, length, DMA_READ | this.attributes, this.pasid)) {
-      copyBytes(held.bytes, held.at, into, 0, length);
-      this.done = length;
-      if (held.alive) return true;
-    }
-    return this.#read(hi, lo, into);
+    if (!held.has(hi, lo, length, DMA_READ | this.attributes, this.pasid)) return false;
+    copyBytes(held.bytes, held.at, into, 0, length);
+    this.done = length;
+    return held.alive;
   }
 
   #read(hi: number, lo: number, into: Uint8Array): boolean {

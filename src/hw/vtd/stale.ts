@@ -34,6 +34,8 @@ export class Staleness {
   /** Silent walks, ever; for people. */
   walks = 0;
   readonly #parts: StaleParts;
+  /** Row of the space that the last silent walk was made by; -1: there is none now. */
+  #fresh = -1;
 
   constructor(parts: StaleParts) {
     this.#parts = parts;
@@ -84,21 +86,19 @@ export class Staleness {
     lo: number,
     isPriv: boolean,
   ): void {
-    const { iotlb, contexts, memory, walker } = this.#parts;
+    if (this.#isLive(entry)) return;
+    const { iotlb, contexts, walker } = this.#parts;
     const { words } = iotlb;
-    if (memory.isLive(words[entry + ENTRY.E_HPA_HI]!, words[entry + ENTRY.E_HPA_LO]!)) return;
-    this.walks += 1;
     const { spaces } = contexts;
     const isSecond = walker.passed.isSecondOld;
-    const fresh = contexts.findFresh(source, pasid);
-    const found = fresh >= 0 && walker.walk(fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
+    const found = this.#walkAfresh(source, pasid, hi, lo, isPriv);
     if (found && this.#agrees(entry, lo, isPriv)) {
       walker.passed.trust();
-      if (sameSpace(spaces.words, row, fresh)) spaces.seen[space.seenOf(row)] = this.#structures(row);
+      if (sameSpace(spaces.words, row, this.#fresh)) spaces.seen[space.seenOf(row)] = this.#structures(row);
       return;
     }
     words[entry + ENTRY.E_FLAGS] = words[entry + ENTRY.E_FLAGS]! | ENTRY.REPORTED;
-    this.#report(entry, row, fresh, found, isSecond, { source, pasid, hi, lo });
+    this.#report(entry, row, found, isSecond, { source, pasid, hi, lo });
   }
 
   /** A hit on an entry while tables have moved, or in checking mode. */
@@ -119,11 +119,8 @@ export class Staleness {
     const hasMoved = sum !== iotlb.sums[index];
     if (!hasMoved && !this.isChecking) return;
     iotlb.sums[index] = sum;
-    const { contexts, memory, walker } = this.#parts;
-    if (memory.isLive(words[entry + ENTRY.E_HPA_HI]!, words[entry + ENTRY.E_HPA_LO]!)) return;
-    this.walks += 1;
-    const fresh = contexts.findFresh(source, pasid);
-    const found = fresh >= 0 && walker.walk(fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
+    if (this.#isLive(entry)) return;
+    const found = this.#walkAfresh(source, pasid, hi, lo, isPriv);
     const flags = words[entry + ENTRY.E_FLAGS]!;
     if (found && this.#agrees(entry, lo, isPriv)) {
       words[entry + ENTRY.E_FLAGS] = flags & ~ENTRY.REPORTED;
@@ -132,7 +129,21 @@ export class Staleness {
     if (!hasMoved && (flags & ENTRY.REPORTED) !== 0) return;
     words[entry + ENTRY.E_FLAGS] = flags | ENTRY.REPORTED;
     const isSecond = this.#secondMoved(entry);
-    this.#report(entry, row, fresh, found, isSecond, { source, pasid, hi, lo });
+    this.#report(entry, row, found, isSecond, { source, pasid, hi, lo });
+  }
+
+  /** What lies there is found anew at each access. */
+  #isLive(entry: number): boolean {
+    const { words } = this.#parts.iotlb;
+    return this.#parts.memory.isLive(words[entry + ENTRY.E_HPA_HI]!, words[entry + ENTRY.E_HPA_LO]!);
+  }
+
+  /** From the root, past all caches: whether that led somewhere, which the walker says then. */
+  #walkAfresh(source: number, pasid: number, hi: number, lo: number, isPriv: boolean): boolean {
+    const { contexts, walker } = this.#parts;
+    this.walks += 1;
+    this.#fresh = contexts.findFresh(source, pasid);
+    return this.#fresh >= 0 && walker.walk(this.#fresh, hi, lo, isPriv ? DMA_PRIV : 0, 0);
   }
 
   #agrees(entry: number, lo: number, isPriv: boolean): boolean {
@@ -152,7 +163,6 @@ export class Staleness {
   #report(
     entry: number,
     row: number,
-    fresh: number,
     found: boolean,
     isSecond: boolean,
     at: { source: number; pasid: number; hi: number; lo: number },
@@ -167,18 +177,18 @@ export class Staleness {
       iova: joinWords(at.hi, at.lo),
       cached: joinWords(words[entry + ENTRY.E_HPA_HI]!, cachedLo(words, entry, at.lo)),
       current: found ? joinWords(walker.hpaHi, walker.hpaLo) : null,
-      missing: this.#missing(entry, row, fresh, isSecond, at.source),
+      missing: this.#missing(entry, row, isSecond, at.source),
     });
   }
 
   /** The commands that would have removed the entry; `isSecondOld`: the second stage has changed, or may have. */
-  #missing(entry: number, row: number, fresh: number, isSecondOld: boolean, source: number): string {
+  #missing(entry: number, row: number, isSecondOld: boolean, source: number): string {
     const { contexts } = this.#parts;
     const { words } = contexts.spaces;
     const did = words[row + space.S_DID]!;
     const pasid = words[row + space.S_KEY]!;
     const isLegacy = pasid === space.LEGACY_KEY;
-    if (fresh < 0 || !sameSpace(words, row, fresh)) {
+    if (this.#fresh < 0 || !sameSpace(words, row, this.#fresh)) {
       if (isLegacy)
         return `context-cache invalidate, source ${sourceName(source)}, then IOTLB invalidate, DID ${did}`;
       const first = contexts.isContextStale(source)

@@ -1,7 +1,7 @@
 /** Which bytes a request reaches through each kind of translation, cached and not. */
 import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
-import type { AddressSpaceProvider } from '../../../src/mem/providers.js';
+import type { AddressSpaceProvider, ProvidedPage } from '../../../src/mem/providers.js';
 import { RunList } from '../../../src/mem/runs.js';
 import { FakeBacking } from '../../mem/fake-backing.js';
 import { ALL_FLAGS, FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
@@ -9,6 +9,26 @@ import { EXEC, PASID, READ, SOURCE, World, WRITE } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
+
+/**
+ * Gives a PASID an address space whose owner finds every address where it is (or as `answer` says), and permits what it is
+ * asked for; returns what that was.
+ */
+function owned(world: World, pasid: number, answer: Partial<ProvidedPage> = {}): number[] {
+  const asked: number[] = [];
+  const owner: AddressSpaceProvider = {
+    name: `owner ${pasid}`,
+    onInvalidate: null,
+    translate: (hpaHi, lo, permitted, page) => {
+      asked.push(permitted);
+      Object.assign(page, { hpaHi, hpaLo: lo & ~0xfff, sizeLg2: 12, permitted, ...answer });
+      return true;
+    },
+  };
+  const first = BigInt(world.memory.providers.add(owner)) << 12n;
+  pasidEntry(world, context(world, { pasid }).entry, 1n, { first });
+  return asked;
+}
 
 describe('translation', () => {
   test('before TE is set every address is its own answer', () => {
@@ -236,17 +256,7 @@ describe('translation', () => {
   test('each PASID asks its own owner', () => {
     const world = new World();
     for (const pasid of [PASID, 4, 5]) {
-      const owner: AddressSpaceProvider = {
-        name: `owner ${pasid}`,
-        onInvalidate: null,
-        translate: (_hi, lo, access, page) => {
-          Object.assign(page, { hpaHi: pasid, hpaLo: lo & ~0xfff, sizeLg2: 12, permitted: access });
-          return true;
-        },
-      };
-      pasidEntry(world, context(world, { pasid }).entry, 1n, {
-        first: BigInt(world.memory.providers.add(owner)) << 12n,
-      });
+      owned(world, pasid, { hpaHi: pasid });
     }
     world.start();
     for (let turn = 0; turn < 2; turn += 1) {
@@ -309,18 +319,7 @@ describe('translation', () => {
 
   test('an owner is asked for what the device wants to do', () => {
     const world = new World();
-    const asked: number[] = [];
-    const owner: AddressSpaceProvider = {
-      name: 'owner',
-      onInvalidate: null,
-      translate: (hi, lo, access, page) => {
-        asked.push(access);
-        Object.assign(page, { hpaHi: hi, hpaLo: lo & ~0xfff, sizeLg2: 12, permitted: access });
-        return true;
-      },
-    };
-    const first = BigInt(world.memory.providers.add(owner)) << 12n;
-    pasidEntry(world, context(world).entry, 1n, { first });
+    const asked = owned(world, PASID);
     world.start();
     for (const access of [READ, WRITE, READ | WRITE, EXEC])
       world.ask(IOVA + BigInt(access << 12), { access });
@@ -336,25 +335,14 @@ describe('translation', () => {
     [40, 30],
   ])('an owner that answers for 2^%i bytes is asked once for 2^%i', (sizeLg2, known) => {
     const world = new World();
-    let calls = 0;
-    const owner: AddressSpaceProvider = {
-      name: 'owner',
-      onInvalidate: null,
-      translate: (hi, lo, access, page) => {
-        calls += 1;
-        Object.assign(page, { hpaHi: hi, hpaLo: lo & ~0xfff, sizeLg2, permitted: access });
-        return true;
-      },
-    };
-    const first = BigInt(world.memory.providers.add(owner)) << 12n;
-    pasidEntry(world, context(world).entry, 1n, { first });
+    const asked = owned(world, PASID, { sizeLg2 });
     world.start();
     const base = 0x12_4000_0000n;
     const size = 1n << BigInt(known);
     for (const at of [0x5000n, 0n, size - 1n, size - 0x1000n]) expect(world.ask(base + at)).toBe(base + at);
-    expect(calls).toBe(1);
+    expect(asked).toHaveLength(1);
     expect(world.ask(base + size)).toBe(base + size);
-    expect(calls).toBe(2);
+    expect(asked).toHaveLength(2);
   });
 
   test('switched off and on again, a unit answers as its tables say, whoever asked last', () => {
