@@ -8,6 +8,9 @@ export interface Mutant {
   readonly id: number;
   readonly file: string;
   readonly line: number;
+  /** The whole line, without what it is indented by. */
+  readonly code: string;
+  /** One line has no two that are called the same. */
   readonly what: string;
 }
 
@@ -60,10 +63,16 @@ export class Instrumenter {
           (at += line.length + 1) - line.length - 1
       )(0),
     );
+    const named = new Map<string, number>();
     const lineOf = (at: number): number => starts.findLastIndex((start) => start <= at) + 1;
     const add = (node: Node, what: string): number => {
       const id = this.mutants.length + 1;
-      this.mutants.push({ id, file, line: lineOf(node.start), what });
+      const line = lineOf(node.start);
+      const code = lines[line - 1]!.trim();
+      const called = `${line}: ${what}`;
+      const count = (named.get(called) ?? 0) + 1;
+      named.set(called, count);
+      this.mutants.push({ id, file, line, code, what: count === 1 ? what : `${what} (${count})` });
       return id;
     };
     const text = (node: Node): string => source.slice(node.start, node.end);

@@ -2,16 +2,18 @@
  * `npm run mutation`: how many small mistakes in walk and invalidation the tests notice. Each mutant is one of them:
  * another operator, a condition turned round, a constant that is off by one or a bit, a statement left out. Prints the
  * score and who survived. `-- --sample N` takes N of them at random, `--seed S` others, `--file NAME` those
- * of one part, or of files with that in their names.
+ * of one part, or of files with that in their names, `--again` those that survived the last time. Those that nobody can
+ * notice (equivalent.ts) are judged too when all are, and do not count.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { Random } from '../differential/random.js';
-import { readArguments, readCount } from '../lib/arguments.js';
+import { misused, readArguments, readCount } from '../lib/arguments.js';
 import { repoRoot } from '../lib/repo.js';
+import { equivalent } from './equivalent.js';
 import { Instrumenter, type Mutant } from './instrument.js';
 import type { KnownTest, WorkerInput, WorkerReport } from './worker.js';
 
@@ -29,6 +31,8 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
 /** Folders of the tests that judge. */
 const TESTS = ['test/hw/vtd', 'test/hw/vtd/driver', 'test/pt', 'test/bus'];
 const work = join(repoRoot, '.cache/mutation');
+/** Who survived the last time. */
+const survivorsFile = join(repoRoot, '.cache/mutation-survivors.json');
 const tools = join(repoRoot, '.cache/js/tools/mutation');
 /** How often somebody looks whether a test has had its time. */
 const LOOK_MS = 250;
@@ -129,27 +133,46 @@ function runWorker(
   });
 }
 
-function print(mutants: readonly Mutant[], killers: ReadonlyMap<number, string | null>): void {
+const named = ({ file, code, what }: Mutant): string => JSON.stringify({ file, code, what });
+
+/** Counts those that are not in `same`, and says which rows about those that are were wrong. */
+function print(mutants: readonly Mutant[], same: ReadonlySet<number>, killers: Killers): void {
   const lines: string[] = [];
-  const score = (name: string, own: readonly Mutant[]): void => {
-    const noticed = own.filter(({ id }) => killers.get(id) !== null).length;
+  const counted = mutants.filter(({ id }) => !same.has(id));
+  const isNoticed = ({ id }: Mutant): boolean => killers.get(id) !== null;
+  const score = (name: string, isOwn: (file: string) => boolean): void => {
+    const own = counted.filter(({ file }) => isOwn(file));
     if (own.length === 0) return;
-    lines.push(`${name}: ${noticed} of ${own.length}, ${((100 * noticed) / own.length).toFixed(1)} %`);
+    const [noticed, equal] = [own.filter(isNoticed).length, mutants.filter(({ file }) => isOwn(file)).length];
+    const besides = equal === own.length ? '' : `, besides ${equal - own.length} that are equivalent`;
+    lines.push(
+      `${name}: ${noticed} of ${own.length}, ${((100 * noticed) / own.length).toFixed(1)} %${besides}`,
+    );
   };
   for (const [part, files] of Object.entries(PARTS)) {
-    const own = mutants.filter(({ file }) => files.includes(file));
-    score(part, own);
-    for (const file of files)
-      score(
-        `  ${file}`,
-        own.filter((mutant) => mutant.file === file),
-      );
+    score(part, (file) => files.includes(file));
+    for (const file of files) score(`  ${file}`, (other) => other === file);
   }
-  score('all', mutants);
-  for (const { id, file, line, what } of mutants) {
-    if (killers.get(id) === null) lines.push(`survived: ${file}:${line} ${what}`);
+  score('all', () => true);
+  const left = counted.filter((mutant) => !isNoticed(mutant));
+  for (const { file, line, what, code } of left)
+    lines.push(`survived: ${file}:${line} ${what}\n            ${code}`);
+  for (const mutant of mutants) {
+    if (!same.has(mutant.id) || !isNoticed(mutant)) continue;
+    lines.push(
+      `not equivalent: ${mutant.file}:${mutant.line} ${mutant.what}, noticed by: ${killers.get(mutant.id)}`,
+    );
+    process.exitCode = 1;
   }
   process.stdout.write(`${lines.join('\n')}\n`);
+  writeFileSync(survivorsFile, JSON.stringify(left.map(named)));
+}
+
+/** Those that survived the last time and are still there. */
+function survivorsOf(mutants: readonly Mutant[]): Mutant[] {
+  if (!existsSync(survivorsFile)) return misused('--again: nothing was judged before');
+  const names = new Set(JSON.parse(readFileSync(survivorsFile, 'utf8')) as string[]);
+  return mutants.filter((mutant) => names.has(named(mutant)));
 }
 
 async function main(): Promise<void> {
@@ -157,13 +180,18 @@ async function main(): Promise<void> {
     sample: { type: 'string' },
     seed: { type: 'string', default: '1' },
     file: { type: 'string', default: '' },
+    again: { type: 'boolean', default: false },
   });
   const seed = readCount('--seed', values.seed);
   const sample = values.sample === undefined ? Infinity : readCount('--sample', values.sample);
   compile();
   const tests = testFiles();
   const all = instrumentAll();
-  const wanted = all.filter(({ file }) => PARTS[values.file]?.includes(file) ?? file.includes(values.file));
+  const same = equivalent(all);
+  const isWhole = sample === Infinity && !values.again;
+  const wanted = (values.again ? survivorsOf(all) : all)
+    .filter(({ file }) => PARTS[values.file]?.includes(file) ?? file.includes(values.file))
+    .filter(({ id }) => isWhole || !same.has(id));
   const random = new Random(seed, 0);
   const shuffled = wanted.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
   const chosen = shuffled.slice(0, sample).map(({ mutant }) => mutant);
@@ -175,7 +203,7 @@ async function main(): Promise<void> {
   const jobs = availableParallelism();
   const shares = Array.from({ length: jobs }, (_, job) => mutants.filter((_mutant, at) => at % jobs === job));
   await Promise.all(shares.map((share) => judge(share, input, killers)));
-  print(mutants, killers);
+  print(mutants, same, killers);
 }
 
 await main();
