@@ -1,7 +1,8 @@
 /**
  * The walk (chapters 3.6 to 3.8): first stage, second stage, or one through the other, over bytes of physical memory.
  * Entries may be anything and may change meanwhile: the level falls with every step, so a walk of L first-stage and K
- * second-stage levels loads at most L * (K + 1) + K entries; it ends in a translation or in one reason.
+ * second-stage levels loads at most L * (K + 1) + K entries; it ends in a translation or in one reason. The lowest table
+ * that the second stage has led it to serves it again, since a guest's tables mostly lie together.
  *
  * Accessed and dirty bits are set after the walk has succeeded, all of them or, if an entry is no longer what was read,
  * after another walk. Nothing here allocates; what a walk found lies in fields until the next.
@@ -99,6 +100,8 @@ const PROVIDER_HI_LIMIT = PROVIDER_HI * 2;
 const TRIES = 4;
 
 const AGAIN = -1;
+/** The high word of an address that is beyond every second stage. */
+const NOWHERE_HI = -1;
 
 export class Walker {
   /** Out: where the byte is, the block around it, and why there is none. */
@@ -150,7 +153,12 @@ export class Walker {
   #tHi = 0;
   #tLo = 0;
   #tWritable = 0;
-  #stepShift = 0;
+  /** A second-stage table that is known in this walk, and an address that its entries translate. */
+  #lowForHi = NOWHERE_HI;
+  #lowForLo = 0;
+  #lowHi = 0;
+  #lowLo = 0;
+  #lowPermitted = 0;
   /** Result of the first stage: address, block, path, where the leaf lies. */
   #fHi = 0;
   #fLo = 0;
@@ -188,6 +196,7 @@ export class Walker {
     if ((mode & WALK_CACHED) !== 0) this.#beginCached(row);
     for (let tries = 0; tries < TRIES; tries += 1) {
       this.#pending.clear();
+      this.#lowForHi = NOWHERE_HI;
       const reason = this.#stages(hi, lo);
       this.reason = reason === 0 ? this.#finish() : reason;
       if (this.reason !== AGAIN) {
@@ -546,13 +555,12 @@ export class Walker {
     if (isProvided(tableHi)) return this.#providedSecond(hi, lo, tableHi, tableLo);
     let shift = top;
     let permitted = SS_READ_WRITE;
-    const step = this.#stepSecond(hi, lo, top);
-    if (step >= 0) {
-      const cached = this.#cache.words;
-      tableHi = cached[step + R_HI]!;
-      tableLo = cached[step + R_LO]!;
-      permitted = cached[step + R_PERMITTED]!;
-      shift = this.#stepShift;
+    const start = this.#startSecond(hi, lo, top);
+    if (start >= 0) {
+      shift = start;
+      tableHi = this.#lowHi;
+      tableLo = this.#lowLo;
+      permitted = this.#lowPermitted;
     }
     this.#sPermitted = 0;
     for (;;) {
@@ -590,6 +598,7 @@ export class Walker {
       tableHi = entryHi & SS_ADDRESS_HI;
       tableLo = entry & ADDRESS_LO;
       shift -= 9;
+      if (shift === 12) this.#noteLow(hi, lo, tableHi, tableLo, permitted);
       if (shift <= 21) this.#rememberSecond(hi, lo, shift + 9, tableHi, tableLo, permitted);
     }
   }
@@ -613,17 +622,34 @@ export class Walker {
     return 0;
   }
 
-  /** The row of the lowest second-stage entry that is cached, or -1; {@link #stepShift} is that of the table below. */
-  #stepSecond(hi: number, lo: number, top: number): number {
+  /** Shift of the lowest second-stage table that is known, which {@link #lowHi} and what is beside it say; or -1. */
+  #startSecond(hi: number, lo: number, top: number): number {
+    if (hi === this.#lowForHi && (lo ^ this.#lowForLo) >>> 21 === 0) return 12;
     if ((this.#mode & WALK_CACHED) === 0) return -1;
+    const cache = this.#cache;
     for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
-      const step = this.#cache.find(STEP_SECOND, this.#did, 0, hi, lo, shift);
+      const step = cache.find(STEP_SECOND, this.#did, 0, hi, lo, shift);
       if (step < 0) continue;
       this.passed.addSecond(step);
-      this.#stepShift = shift - 9;
-      return step;
+      const { words } = cache;
+      this.#noteLow(
+        shift === 21 ? hi : NOWHERE_HI,
+        lo,
+        words[step + R_HI]!,
+        words[step + R_LO]!,
+        words[step + R_PERMITTED]!,
+      );
+      return shift - 9;
     }
     return -1;
+  }
+
+  #noteLow(forHi: number, forLo: number, hi: number, lo: number, permitted: number): void {
+    this.#lowForHi = forHi;
+    this.#lowForLo = forLo;
+    this.#lowHi = hi;
+    this.#lowLo = lo;
+    this.#lowPermitted = permitted;
   }
 
   #rememberSecond(
