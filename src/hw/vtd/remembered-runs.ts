@@ -20,7 +20,7 @@ const W_COUNT = 7;
 const W_RUNS = 8;
 const WORDS_LG2 = 6;
 /** 64 KiB and two pages, if none are adjacent. Less than that few is looked up as fast. */
-const MOST = ((1 << WORDS_LG2) - W_RUNS) / STRIDE;
+const MOST = Math.floor(((1 << WORDS_LG2) - W_RUNS) / STRIDE);
 const FEWEST = 4;
 const ANSWERS_LG2 = 8;
 

@@ -30,8 +30,6 @@ const ONE_PAGE = -1;
 const A_EPOCH = 1;
 const A_RIGHTS = 2;
 const ADJACENT_LG2 = 2;
-/** No more than an IOTLB has. */
-const MOST_PAGES = ENTRIES;
 
 export class RunHits {
   readonly #iotlb: Iotlb;
@@ -148,7 +146,7 @@ export class RunHits {
 
   #keep(row: number, pages: number, rights: number): void {
     const adjacent = this.#adjacent;
-    adjacent[row] = pages < MOST_PAGES ? pages : MOST_PAGES;
+    adjacent[row] = pages;
     adjacent[row | A_EPOCH] = this.#epoch.count;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
