@@ -39,9 +39,15 @@ const layouts: readonly Layout[] = [
     allowed: [0xffff_001f_000fn, ~0xffen],
   },
   { name: 'interrupt entry cache', type: 4n, valid: 4n, allowed: [0xffff_f800_001fn, 0n] },
-  { name: 'wait', type: 5n, valid: 5n | 0x40n, allowed: [0xffff_ffff_0000_007fn, ~3n] },
   {
-    name: 'wait of a unit that drains page requests',
+    name: 'wait of a unit that drains no page requests',
+    type: 5n,
+    valid: 5n | 0x40n,
+    allowed: [0xffff_ffff_0000_007fn, ~3n],
+    ecap: ECAP & ~PDS,
+  },
+  {
+    name: 'wait',
     type: 5n,
     valid: 5n | 0x40n,
     allowed: [0xffff_ffff_0000_00ffn, ~3n],
