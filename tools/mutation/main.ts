@@ -119,16 +119,18 @@ function runWorker(
   const deadline = new Float64Array(new SharedArrayBuffer(8)).fill(Infinity);
   const workerData = { ...input, deadline } satisfies WorkerInput;
   const worker = new Worker(join(tools, 'worker.js'), { workerData, stdout: true, env });
+  let isHung = false;
   return new Promise((resolve, reject) => {
     const timer = setInterval(() => {
       if (Date.now() < deadline[0]!) return;
-      void worker.terminate().then(() => resolve(true));
+      isHung = true;
+      void worker.terminate();
     }, LOOK_MS);
     worker.on('message', listener);
     worker.once('error', reject);
     worker.once('exit', () => {
       clearInterval(timer);
-      resolve(false);
+      resolve(isHung);
     });
   });
 }
