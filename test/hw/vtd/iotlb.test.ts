@@ -250,6 +250,29 @@ test('65,536 neighbouring pages have a place each; what comes then takes those o
   expect([iotlb.live, count(end, end + quarter - 1)]).toEqual([ENTRIES, quarter]);
 });
 
+/** By page, which a second stage of domain 5, or PASID 3 of that, has cached. */
+const flushes: [string, number, (iotlb: Iotlb, page: number) => void][] = [
+  ['everything', NESTED, (iotlb) => iotlb.flushAll()],
+  ['its domain', NESTED, (iotlb) => iotlb.flushDomain(5)],
+  ['its PASID', FIRST, (iotlb) => iotlb.flushPasid(5, 3)],
+  ['itself', FIRST, (iotlb, page) => iotlb.flushPasidPages(5, 3, 0, page << 12, 0)],
+  ['many pages', FIRST, (iotlb, page) => iotlb.flushPasidPages(5, 3, 0, page << 12, 20)],
+  ['itself, of a second stage', SECOND, (iotlb, page) => iotlb.flushDomainPages(5, 0, page << 12, 0)],
+  ['many pages of a second stage', SECOND, (iotlb, page) => iotlb.flushDomainPages(5, 0, page << 12, 20)],
+];
+
+test.each(flushes)('wherever a page has its place, it leaves with %s', (_, kind, flush) => {
+  const { iotlb } = new Twin();
+  const high = kind === SECOND ? 0 : tagHigh(3);
+  const tag = tagLow(5, kind, kind === SECOND ? 0 : 3);
+  // One of these has the first place of all.
+  for (let page = 0; page < ENTRIES / 4; page += 1) {
+    iotlb.insert(page, high, tag, 12);
+    flush(iotlb, page);
+    if (iotlb.live !== 0 || iotlb.find(page, high, tag) >= 0) expect([page, iotlb.live]).toEqual([page, 0]);
+  }
+});
+
 test.each([0, 0x1234_0000, 0xffff_0000 | 0])('pages of one block of 256 MiB never meet in front', (block) => {
   for (const hash of [0, 0x8001, 0xffff]) {
     const isTaken = new Uint8Array(1 << 16);
