@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
+import { Contexts } from '../../../src/hw/vtd/context.js';
 import { frontOf, hashOf, tagHigh, tagLow } from '../../../src/hw/vtd/iotlb.js';
 import { RunList } from '../../../src/mem/runs.js';
 import { dice } from '../../dice.js';
@@ -145,6 +146,40 @@ test('an answer says the same, however it is found; a write leaves its dirty bit
   }
   expect(hits).toBeGreaterThan(3000);
   expect(world.stale).toEqual([]);
+});
+
+/** How often a unit asks what a requester and PASID mean while `body` runs. */
+function asked(body: () => void): number {
+  const find = Contexts.prototype.find;
+  let count = 0;
+  Contexts.prototype.find = function counted(this: Contexts, ...who) {
+    count += 1;
+    return find.apply(this, who);
+  };
+  try {
+    body();
+  } finally {
+    Contexts.prototype.find = find;
+  }
+  return count;
+}
+
+test('a hit by a space that was in use just before needs no context', () => {
+  const world = new World();
+  const mapped = build(world).filter(({ row }) => row.what === 'all' || row.what === 'second stage');
+  world.start();
+  for (const { pasid, size } of mapped) {
+    for (const within of [0n, 0xfffn, (1n << BigInt(size)) - 1n, 0x12_3456n & ((1n << BigInt(size)) - 1n)]) {
+      for (const access of [READ, WRITE, ALL]) {
+        world.ask(BASE + within, { pasid, access });
+        const hit = asked(() => expect(world.ask(BASE + within, { pasid, access })).not.toBeNull());
+        expect([pasid, size, within, access, hit]).toEqual([pasid, size, within, access, 0]);
+      }
+    }
+    // Who is privileged, or wants to know more, is another matter.
+    for (const other of [{ access: READ | PRIV }, { at: QUESTION }, { at: TRANSLATED }])
+      expect(asked(() => world.ask(BASE, { pasid, ...other }))).toBe(1);
+  }
 });
 
 /** By page of an area with pages of every size and holes: where it lies, or null. */

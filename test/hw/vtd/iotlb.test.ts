@@ -176,6 +176,8 @@ describe.each([
       const { count } = epoch;
       const key = near(next, kinds);
       const what = next(24);
+      // What stands in front says where to look first, and may say anything.
+      if (next(4) === 0) twin.iotlb.front.fill(next(ENTRIES));
       const old = twin.find(key);
       if (what < 16) {
         twin.insert(key, sizes[next(sizes.length)]!);
@@ -250,6 +252,113 @@ test('65,536 neighbouring pages have a place each; what comes then takes those o
   expect([iotlb.live, count(end, end + quarter - 1)]).toEqual([ENTRIES, quarter]);
 });
 
+test.each([FIRST, SECOND])(
+  'a range of 2^am pages takes what differs below it, and nothing above: kind %i',
+  (kind) => {
+    const { iotlb } = new Twin();
+    const own: Key = { did: 5, kind, pasid: kind === SECOND ? 0 : 3, iova: BASE };
+    for (let am = 0; am < 64; am += 1) {
+      for (const size of [12, 21, 30]) {
+        for (let bit = 12; bit < 64; bit += 1) {
+          const key = { ...own, iova: BASE ^ (1n << BigInt(bit)) };
+          iotlb.insert(frameOf(key.iova), highOf(key), tagOf(key), size);
+          const [hi, lo] = [hi32(BASE), lo32(BASE & 0xffff_ffffn)];
+          if (kind === SECOND) iotlb.flushDomainPages(5, hi, lo, am);
+          else iotlb.flushPasidPages(5, 3, hi, lo, am);
+          const isReachable = bit < Math.max(size, 12 + am);
+          expect([am, size, bit, iotlb.live]).toEqual([am, size, bit, isReachable ? 0 : 1]);
+          iotlb.flushAll();
+        }
+      }
+    }
+  },
+);
+
+const bits = (count: number): number[] => Array.from({ length: count }, (_, bit) => 1 << bit);
+
+/** Two kinds of two pages for domains and PASIDs that differ in one bit from others; and their second stages. */
+function relatives(twin: Twin): void {
+  for (const did of [5, ...bits(16).map((bit) => 5 ^ bit)]) {
+    for (const pasid of did === 5 ? [3, ...bits(20).map((bit) => 3 ^ bit)] : [3]) {
+      twin.insert({ did, kind: FIRST, pasid, iova: BASE }, 12);
+      twin.insert({ did, kind: NESTED, pasid, iova: BASE ^ (1n << 21n) }, 12);
+    }
+    twin.insert({ did, kind: SECOND, pasid: 0, iova: BASE }, 12);
+  }
+}
+
+test('a flush of a PASID or a domain takes that, and no other that differs in a bit', () => {
+  const twin = new Twin();
+  relatives(twin);
+  for (const { did, pasid } of twin.kept.filter(({ kind }) => kind === NESTED)) {
+    twin.flushPasid({ did, kind: FIRST, pasid, iova: BASE });
+    expect([did, pasid, twin.iotlb.live]).toEqual([did, pasid, twin.kept.length]);
+  }
+  const own = { did: 5, kind: FIRST, pasid: 3, iova: BASE };
+  for (const flush of [
+    () => twin.flushPasidPages(own, 0),
+    () => twin.flushPasidPages(own, 20),
+    () => twin.flushDomainPages(own, 0),
+    () => twin.flushDomain(5),
+  ]) {
+    twin.flushAll();
+    relatives(twin);
+    flush();
+    twin.compare();
+  }
+});
+
+test('a flush of a PASID takes no other one, though they may be chained to each other', () => {
+  const { iotlb } = new Twin();
+  const flipped = [1, 0x800, 0x1000, 0x80000];
+  for (let n = 0; n < 1 << 16; n += 1) {
+    const pasid = (n << 4) | 2;
+    const other = pasid ^ flipped[n & 3]!;
+    for (const one of [pasid, other]) iotlb.insert(7, tagHigh(one), tagLow(n & 0xfff, NESTED, one), 12);
+    iotlb.flushPasid(n & 0xfff, pasid);
+    if (iotlb.live !== 1) expect([pasid, iotlb.live]).toEqual([pasid, 1]);
+    iotlb.flushAll();
+  }
+});
+
+test('pages of a second stage take those of first stages, whatever has come and gone', () => {
+  for (const stay of [1, 2, 5]) {
+    const twin = new Twin();
+    for (let page = 0n; page < 12n; page += 1n) {
+      const iova = BASE + (page << 12n);
+      twin.insert({ did: 6, kind: SECOND, pasid: 0, iova }, 12);
+      twin.insert({ did: 7, kind: FIRST, pasid: 3, iova }, 12);
+      if (page < BigInt(stay)) twin.insert({ did: 5, kind: NESTED, pasid: 3, iova }, 12);
+    }
+    twin.flushDomain(6);
+    twin.flushDomain(7);
+    expect(twin.iotlb.live).toBe(stay);
+    twin.flushDomainPages({ did: 5, kind: SECOND, pasid: 0, iova: 0n }, 0);
+    expect(twin.iotlb.live).toBe(0);
+  }
+});
+
+test('what is left is found, whichever sizes have come and gone', () => {
+  const sizes = [12, 16, 21, 30];
+  const stays = { did: 5, kind: SECOND, pasid: 0, iova: BASE };
+  const goes = { did: 6, kind: SECOND, pasid: 0, iova: BASE };
+  const twin = new Twin();
+  for (const size of sizes) {
+    for (const other of sizes) {
+      twin.insert(stays, size);
+      for (let times = 0; times < 3; times += 1) {
+        twin.insert(goes, other);
+        twin.flushDomain(6);
+        twin.iotlb.front.fill(0);
+        expect([size, other, twin.find(stays) >= 0]).toEqual([size, other, true]);
+      }
+      twin.iotlb.front.fill(0);
+      twin.flushDomainPages(stays, 0);
+      expect([size, other, twin.iotlb.live]).toEqual([size, other, 0]);
+    }
+  }
+});
+
 /** By page, which a second stage of domain 5, or PASID 3 of that, has cached. */
 const flushes: [string, number, (iotlb: Iotlb, page: number) => void][] = [
   ['everything', NESTED, (iotlb) => iotlb.flushAll()],
@@ -290,8 +399,6 @@ test('where a page is looked for depends on nothing of its address above the fra
   }
 });
 
-const bits = (count: number): number[] => Array.from({ length: count }, (_, bit) => 1 << bit);
-
 /** The same block of another domain or PASID, or elsewhere by a bit that its size does not hide. */
 const others: Key[] = (() => {
   const key = { did: 5, kind: FIRST, pasid: 3, iova: 0x12_4000_0000n };
@@ -303,6 +410,14 @@ const others: Key[] = (() => {
     { ...key, kind: SECOND, pasid: 0 },
   ];
 })();
+
+test('domains and PASIDs that differ in a bit are looked for in other places', () => {
+  const own = hashOf(tagHigh(3), tagLow(5, FIRST, 3));
+  for (const bit of bits(16))
+    expect([bit, hashOf(tagHigh(3), tagLow(5 ^ bit, FIRST, 3))]).not.toEqual([bit, own]);
+  for (const bit of bits(20))
+    expect([bit, hashOf(tagHigh(3 ^ bit), tagLow(5, FIRST, 3 ^ bit))]).not.toEqual([bit, own]);
+});
 
 test('what stands in front is compared as a whole', () => {
   const own = { did: 5, kind: FIRST, pasid: 3, iova: 0x12_4000_0000n };

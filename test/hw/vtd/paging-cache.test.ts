@@ -227,3 +227,90 @@ test('4,096 neighbouring blocks have a place each, and what comes then takes the
   for (let block = 0; block < 4200; block += 1) if (isThere(block)) left += 1;
   expect(left).toBe(4096);
 });
+
+test.each([
+  ['everything', (cache: PagingCache) => cache.flushAll()],
+  ['its domain', (cache: PagingCache) => cache.flushDomain(5)],
+  ['its PASID', (cache: PagingCache) => cache.flushPasid(5, 3)],
+  ['pages of its domain', (cache: PagingCache) => cache.flushDomainPages(5, 0, 0, 0, false)],
+])('wherever a row has its place, it leaves with %s', (_, flush) => {
+  const cache = new PagingCache();
+  // One of these has the first place of all.
+  for (let block = 0; block < 4096; block += 1) {
+    cache.insert(STEP_FIRST, 5, 3, block >>> 11, block << 21, 21);
+    flush(cache);
+    if (cache.live !== 0) expect([block, cache.live]).toEqual([block, 0]);
+  }
+});
+
+test.each([STEP_FIRST, STEP_SECOND, PAGE_SECOND])(
+  'a range of 2^am pages takes what differs below it, and nothing above: kind %i',
+  (kind) => {
+    const cache = new PagingCache();
+    const [hi, lo] = [hi32(BASE), low(BASE)];
+    for (let am = 0; am < 64; am += 1) {
+      for (const shift of kind === PAGE_SECOND ? [12] : [21, 30]) {
+        for (let bit = 12; bit < 64; bit += 1) {
+          const iova = BASE ^ (1n << BigInt(bit));
+          cache.insert(kind, 5, kind === STEP_FIRST ? 3 : 0, hi32(iova), low(iova), shift);
+          if (kind === STEP_FIRST) cache.flushPasidPages(5, 3, hi, lo, am);
+          else cache.flushDomainPages(5, hi, lo, am, true);
+          const isReachable = bit < Math.max(shift, 12 + am);
+          expect([am, shift, bit, cache.live]).toEqual([am, shift, bit, isReachable ? 0 : 1]);
+          cache.flushAll();
+        }
+      }
+    }
+  },
+);
+
+test('a flush of a PASID or a domain takes that, and no other that differs in a bit', () => {
+  const twin = new Twin();
+  const own = { kind: STEP_FIRST, did: 5, pasid: 3, iova: BASE, shift: 21 };
+  const relatives: Key[] = [
+    own,
+    { ...own, kind: STEP_SECOND, pasid: 0 },
+    { ...own, kind: PAGE_SECOND, pasid: 0, shift: 12 },
+    ...Array.from({ length: 16 }, (_, bit) => ({ ...own, did: own.did ^ (1 << bit) })),
+    ...Array.from({ length: 20 }, (_, bit) => ({ ...own, pasid: own.pasid ^ (1 << bit) })),
+  ];
+  for (const one of relatives) {
+    for (const flush of [
+      () => twin.flushPasid(one),
+      () => twin.flushPasidPages(one, 0),
+      () => twin.flushDomainPages(one, 0, false),
+      () => twin.flushDomain(one.did),
+    ]) {
+      for (const other of relatives) twin.insert(other);
+      flush();
+      expect([one, twin.cache.live]).toEqual([one, twin.kept.length]);
+    }
+    twin.compare();
+  }
+});
+
+test('a flush takes no other domain or PASID, though they may be chained to each other', () => {
+  const cache = new PagingCache();
+  for (let n = 0; n < 1 << 14; n += 1) {
+    const [did, pasid] = [n & 0xfff, (n << 4) | 2];
+    const flips: [number, number][] = [
+      [0, 1 << (n % 20)],
+      [1 << (n % 16), 0],
+    ];
+    for (const [didBit, pasidBit] of flips) {
+      for (const flush of [
+        () => cache.flushPasid(did, pasid),
+        () => cache.flushPasidPages(did, pasid, 0, 0, 60),
+        ...(didBit === 0
+          ? []
+          : [() => cache.flushDomain(did), () => cache.flushDomainPages(did, 0, 0, 60, true)]),
+      ]) {
+        cache.insert(STEP_FIRST, did, pasid, 0, 0, 21);
+        cache.insert(STEP_FIRST, did ^ didBit, pasid ^ pasidBit, 0, 0, 30);
+        flush();
+        if (cache.live !== 1) expect([did, pasid, didBit, pasidBit, cache.live]).toEqual([]);
+        cache.flushAll();
+      }
+    }
+  }
+});
