@@ -5,7 +5,8 @@
 import { describe, expect, test } from 'vitest';
 import { NO_PASID } from '../../../src/bus/dma.js';
 import { Contexts } from '../../../src/hw/vtd/context.js';
-import { frontOf, hashOf, tagHigh, tagLow } from '../../../src/hw/vtd/iotlb.js';
+import { Iotlb, frontOf, hashOf, tagHigh, tagLow } from '../../../src/hw/vtd/iotlb.js';
+import { Epoch } from '../../../src/mem/epoch.js';
 import { RunList } from '../../../src/mem/runs.js';
 import { dice } from '../../dice.js';
 import { iotlbInvalidate, QueueWorld } from './queue-world.js';
@@ -149,12 +150,14 @@ test('an answer says the same, however it is found; a write leaves its dirty bit
 });
 
 /** How often a unit asks what a requester and PASID mean while `body` runs. */
-function asked(body: () => void): number {
+function asked(body: () => void, listener: (row: number) => void = () => {}): number {
   const find = Contexts.prototype.find;
   let count = 0;
   Contexts.prototype.find = function counted(this: Contexts, ...who) {
     count += 1;
-    return find.apply(this, who);
+    const row = find.apply(this, who);
+    listener(row);
+    return row;
   };
   try {
     body();
@@ -249,6 +252,26 @@ test('runs over pages of every size are what page by page is, up to the first th
     else expect([step, runs.bytes]).toEqual([step, length]);
   }
   expect(Math.min(ends, full)).toBeGreaterThan(10);
+});
+
+test('runs end with the last byte, whatever of them is cached', () => {
+  const world = new QueueWorld();
+  const { start } = area(world);
+  world.start();
+  for (const length of [1, 2, 0x1000, 0x1001, 0x1002, 0x2001]) {
+    for (const cached of [[], [0], [1], [0, 1]]) {
+      world.submit(iotlbInvalidate(1n));
+      const from = start + 0x25_c000n;
+      for (const page of cached) world.ask(from + BigInt(page) * 0x1000n);
+      const { request } = world;
+      const runs = new RunList();
+      const iova = from + 0xfffn;
+      Object.assign(request, { sourceId: SOURCE, pasid: PASID, access: READ, addressType: 0 });
+      Object.assign(request, { hi: Number(iova >> 32n), lo: Number(iova & 0xffff_ffffn) | 0 });
+      expect(world.unit.translateRuns(request, length, runs)).toBe(true);
+      expect([length, cached, runs.bytes]).toEqual([length, cached, length]);
+    }
+  }
 });
 
 describe('a look that leaves nothing behind', () => {
@@ -464,22 +487,85 @@ describe('whose translation it is', () => {
   });
 
   test('nor for an address that differs in a bit', () => {
-    const world = new World();
+    const world = new QueueWorld();
     const first = world.table();
-    const iovas = [12, 20, 21, 29, 30, 31, 32, 40, 43, 44, 46, 47].map((bit) =>
-      bit === 47 ? BASE ^ ~((1n << 47n) - 1n) : BASE ^ (1n << BigInt(bit)),
-    );
-    for (const [index, iova] of [BASE, ...iovas].entries())
+    const others = Array.from({ length: 35 }, (_, bit) => BASE ^ (1n << BigInt(12 + bit)));
+    // Bits 47 to 63 are the same in every address.
+    others.push(BASE - (1n << 47n));
+    for (const [index, iova] of [BASE, ...others].entries())
       mapPage(world, first, iova, hpaOf(index) | FS_LEAF);
     pasidEntry(world, context(world).entry, 1n, { first });
     world.start();
-    for (let turn = 0; turn < 3; turn += 1) {
-      for (const [index, iova] of [BASE, ...iovas].entries()) {
-        for (let again = 0; again < 2; again += 1)
-          expect([iova, world.ask(iova + 7n)]).toEqual([iova, hpaOf(index) + 7n]);
+    for (const [index, iova] of others.entries()) {
+      world.submit(iotlbInvalidate(1n));
+      for (let turn = 0; turn < 3; turn += 1) {
+        for (let again = 0; again < 2; again += 1) {
+          expect([iova, world.ask(BASE + 7n)]).toEqual([iova, hpaOf(0) + 7n]);
+          expect([iova, world.ask(iova + 7n)]).toEqual([iova, hpaOf(index + 1) + 7n]);
+        }
       }
     }
   });
+
+  test('what is in the first place of all is found like any other', () => {
+    const { did, pasid, access } = { did: 5, pasid: PASID, access: READ | PRIV };
+    const world = new World();
+    const first = world.table();
+    // Of so many pages that follow one another each has another set.
+    let frame = Number(BASE >> 12n);
+    const iotlb = new Iotlb(new Epoch());
+    while (iotlb.insert(frame, tagHigh(pasid), tagLow(did, 1, pasid), 12) !== 0) {
+      iotlb.flushAll();
+      frame += 1;
+    }
+    const iova = BigInt(frame) << 12n;
+    mapPage(world, first, iova, hpaOf(0) | FS_LEAF);
+    pasidEntry(world, context(world).entry, 1n, { first, did: BigInt(did) });
+    world.start();
+    expect(world.ask(iova, { access })).toBe(hpaOf(0));
+    const { loads } = world.memory;
+    expect(world.ask(iova, { access })).toBe(hpaOf(0));
+    expect(world.memory.loads).toBe(loads);
+  });
+
+  test('a walk goes on from the last table that is known, also that of a translation request', () => {
+    for (const at of [0, QUESTION]) {
+      const world = new World();
+      const first = world.table();
+      for (const page of [0n, 1n]) mapPage(world, first, BASE + (page << 12n), hpaOf(Number(page)) | FS_LEAF);
+      pasidEntry(world, context(world).entry, 1n, { first });
+      world.start();
+      expect(world.ask(BASE, { at })).toBe(hpaOf(0));
+      const { loads } = world.memory;
+      expect(world.ask(BASE + 0x1000n, { at })).toBe(hpaOf(1));
+      expect(world.memory.loads).toBe(loads + 1);
+    }
+  });
+});
+
+test('one PASID after the other, wherever its row is, has the answer of its own', () => {
+  const world = new World();
+  const first = world.table();
+  mapPage(world, first, BASE, hpaOf(0) | FS_LEAF);
+  const place = context(world, { pasid: 0 });
+  const table = world.get(place.directory) & ~0xfffn;
+  for (let pasid = 0n; pasid < 64n; pasid += 1n) pasidEntry(world, table + pasid * 64n, 1n, { first });
+  const count = 1 << 14;
+  for (let entry = 1n; entry < BigInt(count >> 6); entry += 1n)
+    world.put(place.directory + entry * 8n, table | 1n);
+  world.start();
+  const rowsUsed = new Set<number>();
+  asked(
+    () => {
+      for (let pasid = 0; pasid < count; pasid += 1) {
+        for (let again = 0; again < 2; again += 1)
+          if (world.ask(BASE, { pasid }) !== hpaOf(0)) expect([pasid, world.request.reason]).toEqual([]);
+      }
+    },
+    (row) => rowsUsed.add(row),
+  );
+  // Of all rows that there are, the first too.
+  expect(rowsUsed.has(0)).toBe(true);
 });
 
 test('while every hit is checked, every hit is', () => {
