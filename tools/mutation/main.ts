@@ -119,8 +119,8 @@ function runWorker(
   const deadline = new Float64Array(new SharedArrayBuffer(8)).fill(Infinity);
   const workerData = { ...input, deadline } satisfies WorkerInput;
   const worker = new Worker(join(tools, 'worker.js'), { workerData, stdout: true, env });
-  let isHung = false;
   return new Promise((resolve, reject) => {
+    let isHung = false;
     const timer = setInterval(() => {
       if (Date.now() < deadline[0]!) return;
       isHung = true;
