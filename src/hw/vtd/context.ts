@@ -130,7 +130,7 @@ export class Contexts {
   #rootHi = 0;
   #rootLo = 0;
   #ttm = TTM_LEGACY;
-  /** Whether caches may be looked at, and filled. */
+  /** Whether caches may be looked at, and filled; said anew by whoever begins a lookup. */
   #usesCaches = true;
   readonly #contexts = new Int32Array(1 << (CONTEXTS_LG2 + CONTEXT_LG2));
   readonly #front = new Int32Array(1 << (FRONTS_LG2 + FRONT_LG2)).fill(-1);
@@ -201,9 +201,7 @@ export class Contexts {
   /** The same from memory alone, into the scratch row, which the next lookup overwrites. */
   findFresh(source: number, pasid: number): number {
     this.#usesCaches = false;
-    const row = this.#resolve(source, pasid);
-    this.#usesCaches = true;
-    return row;
+    return this.#resolve(source, pasid);
   }
 
   /** Whether a page request of this device may be queued (section 7.4); else {@link reason}. */
@@ -272,10 +270,7 @@ export class Contexts {
     if (key < 0) return -1;
     if (this.#usesCaches) {
       const row = this.spaces.find(source, key);
-      if (row >= 0) {
-        this.isSilenced ||= (this.spaces.words[row + S_FLAGS]! & SPACE_FPD) !== 0;
-        return row;
-      }
+      if (row >= 0) return row;
     }
     return this.#loadPasid(source, key);
   }
@@ -396,7 +391,6 @@ export class Contexts {
     const contextHi = this.#contextHi;
     this.#usesCaches = false;
     const isThere = this.#loadContext(source);
-    this.#usesCaches = true;
     const differs =
       this.contextLo !== contextLo ||
       this.contextSecondLo !== contextSecondLo ||
