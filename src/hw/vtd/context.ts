@@ -4,6 +4,7 @@
  * entries in {@link Spaces}; a small table in front knows what the last requests meant. Entries that are not present or
  * not valid are never cached (CAP_REG.CM = 0).
  */
+import { carry } from '../../base/words.js';
 import * as dma from '../../bus/dma.js';
 import type { EntryMemory } from '../../mem/physical.js';
 import type { Abilities } from './capabilities.js';
@@ -109,6 +110,12 @@ const PASID_RESERVED_LO = 0xc20;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
+const SM_CONTEXT_WORDS = SM_CONTEXT_ENTRY / 4;
+const PASID_WORDS = PASID_ENTRY / 4;
+
+/** Where the scratch row's slots are, and what was seen when it was read. */
+const SCRATCH_SLOTS = space.slotsOf(SCRATCH_ROW);
+const SCRATCH_SEEN = space.seenOf(SCRATCH_ROW);
 
 export class Contexts {
   readonly spaces = new space.Spaces();
@@ -295,7 +302,7 @@ export class Contexts {
       return this.#fails(Reason.RTADDR_INVALID);
     }
     const memory = this.#memory;
-    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * ROOT_ENTRY + ((source & 0x80) >>> 4);
+    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * ROOT_ENTRY + ((source >>> 4) & 8);
     if (!memory.load64(this.#rootHi, rootAt)) return this.#fails(Reason.SM_ROOT_ACCESS);
     if ((memory.loadedLo & PRESENT) === 0) return this.#fails(Reason.SM_ROOT_NOT_PRESENT);
     if ((memory.loadedLo & ROOT_RESERVED_LO) !== 0 || (memory.loadedHi & this.#beyondHaw) !== 0) {
@@ -303,7 +310,7 @@ export class Contexts {
     }
     const hi = memory.loadedHi;
     const at = (memory.loadedLo & ADDRESS_LO) + (source & 0x7f) * SM_CONTEXT_ENTRY;
-    const words = memory.block(hi, at, SM_CONTEXT_ENTRY / 4);
+    const words = memory.block(hi, at, SM_CONTEXT_WORDS);
     if (words === null) return this.#fails(Reason.SM_CONTEXT_ACCESS);
     // A multiple of the size of the entry: `|` is `+`.
     const word = memory.blockAt;
@@ -369,18 +376,17 @@ export class Contexts {
   #keepScratch(pasidSlot: number): number {
     const { tables } = this.#memory;
     const { words, slots, seen } = this.spaces;
-    const at = space.slotsOf(SCRATCH_ROW);
     const isNested = words[SCRATCH_ROW + S_KIND] === PGTT_NESTED;
-    slots[at + SLOT_CONTEXT] = this.#contextSlot;
-    slots[at + SLOT_PASID] = pasidSlot;
-    slots[at + SLOT_FIRST] = isNested
+    slots[SCRATCH_SLOTS + SLOT_CONTEXT] = this.#contextSlot;
+    slots[SCRATCH_SLOTS + SLOT_PASID] = pasidSlot;
+    slots[SCRATCH_SLOTS + SLOT_FIRST] = isNested
       ? 0
       : tables.slotAt(words[SCRATCH_ROW + S_FIRST_HI]!, words[SCRATCH_ROW + S_FIRST_LO]!);
-    slots[at + SLOT_SECOND] = tables.slotAt(
+    slots[SCRATCH_SLOTS + SLOT_SECOND] = tables.slotAt(
       words[SCRATCH_ROW + S_SECOND_HI]!,
       words[SCRATCH_ROW + S_SECOND_LO]!,
     );
-    seen[space.seenOf(SCRATCH_ROW)] = (this.#contextSeen + tables.generations[pasidSlot]!) | 0;
+    seen[SCRATCH_SEEN] = (this.#contextSeen + tables.generations[pasidSlot]!) | 0;
     return this.spaces.keepScratch();
   }
 
@@ -402,10 +408,10 @@ export class Contexts {
   #loadPasid(source: number, pasid: number): number {
     const memory = this.#memory;
     const base = this.contextLo & ADDRESS_LO;
-    const directoryAt = (base + (pasid >>> PASID_TABLE_LG2) * PASID_DIR_ENTRY) | 0;
+    const offset = (pasid >>> PASID_TABLE_LG2) * PASID_DIR_ENTRY;
     // A directory has up to 32 pages and is aligned to one only.
-    const carry = directoryAt >>> 0 < base >>> 0 ? 1 : 0;
-    if (!memory.load64(this.#contextHi + carry, directoryAt)) return this.#refuse(Reason.PASID_DIR_ACCESS);
+    const directoryHi = this.#contextHi + carry(base, offset);
+    if (!memory.load64(directoryHi, (base + offset) | 0)) return this.#refuse(Reason.PASID_DIR_ACCESS);
     const directory = memory.loadedLo;
     this.isSilenced ||= (directory & FPD) !== 0;
     if ((directory & PRESENT) === 0) return this.#refuse(Reason.PASID_DIR_NOT_PRESENT);
@@ -427,7 +433,7 @@ export class Contexts {
   #decodePasid(hi: number, at: number): number {
     const memory = this.#memory;
     const { words } = this.spaces;
-    const entry = memory.block(hi, at, PASID_ENTRY / 4);
+    const entry = memory.block(hi, at, PASID_WORDS);
     if (entry === null) return Reason.PASID_ACCESS;
     const word = memory.blockAt;
     const lo = entry[word]!;
