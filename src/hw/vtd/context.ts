@@ -19,6 +19,8 @@ const { TTM_LEGACY, TTM_SCALABLE } = registers;
 const {
   LEGACY_KEY,
   SCRATCH_ROW,
+  SCRATCH_SEEN,
+  SCRATCH_SLOTS,
   SLOT_CONTEXT,
   SLOT_FIRST,
   SLOT_PASID,
@@ -112,10 +114,6 @@ const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
 const SM_CONTEXT_WORDS = SM_CONTEXT_ENTRY / 4;
 const PASID_WORDS = PASID_ENTRY / 4;
-
-/** Where the scratch row's slots are, and what was seen when it was read. */
-const SCRATCH_SLOTS = space.slotsOf(SCRATCH_ROW);
-const SCRATCH_SEEN = space.seenOf(SCRATCH_ROW);
 
 export class Contexts {
   readonly spaces = new space.Spaces();

@@ -25,6 +25,8 @@ interface Cached {
   /** Clears every context entry, or puts it back. */
   readonly toggle: () => void;
   readonly ask: () => number[];
+  /** Of whom the PASID cache has a row; in legacy mode that is what the context entry said. */
+  readonly listed: () => number[];
   readonly pasid: number;
 }
 
@@ -39,6 +41,11 @@ function cached(isLegacy: boolean): Cached {
     pasid,
     toggle: () => entries.forEach((entry) => lookups.flip(entry, 1n)),
     ask: () => functions.filter((source) => lookups.ask(source, pasid) === 0),
+    listed: () => {
+      const { spaces } = lookups.contexts;
+      const rows = [...spaces.rows()].map((row) => spaces.words[row + space.S_SOURCE]!);
+      return rows.toSorted((a, b) => a - b);
+    },
   };
 }
 
@@ -47,7 +54,7 @@ describe.each([
   ['legacy mode', true],
 ] as const)('context-cache invalidation, %s', (_, isLegacy) => {
   test('by device: that function, and those that differ in bits that do not count', () => {
-    const { lookups, toggle, ask } = cached(isLegacy);
+    const { lookups, toggle, ask, listed } = cached(isLegacy);
     for (const mask of [0, 4, 6, 7]) {
       for (const source of functions) {
         lookups.flush();
@@ -55,6 +62,7 @@ describe.each([
         toggle();
         lookups.contexts.flushDevice(source, mask);
         const left = functions.filter((other) => (other & ~mask) !== (source & ~mask));
+        expect([mask, source, listed()]).toEqual([mask, source, isLegacy ? left : functions]);
         expect([mask, source, ask()]).toEqual([mask, source, left]);
         toggle();
       }
@@ -72,12 +80,13 @@ describe.each([
   });
 
   test('global: all of it, however often that was done', () => {
-    const { lookups, toggle, ask } = cached(isLegacy);
+    const { lookups, toggle, ask, listed } = cached(isLegacy);
     for (let count = 0; count < 40; count += 1) {
       expect(ask()).toEqual(functions);
       toggle();
       expect(ask()).toEqual(functions);
       lookups.contexts.flushAll();
+      expect(listed()).toEqual(isLegacy ? [] : functions);
       expect(ask()).toEqual([]);
       toggle();
     }
@@ -108,6 +117,8 @@ describe('context-cache invalidation by domain', () => {
       expect(ask()).toEqual(domains);
       toggle();
       lookups.contexts.flushDomain(did);
+      const { live } = lookups.contexts.spaces;
+      expect([did, live]).toEqual([did, domains.filter((other) => other !== did).length]);
       expect([did, ask()]).toEqual([did, domains.filter((other) => other !== did)]);
       toggle();
     }

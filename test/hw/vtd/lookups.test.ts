@@ -345,6 +345,7 @@ describe('who may ask for pages', () => {
     const { context } = scalable(lookups, { ridPasid: 0x2000n });
     const ask = (): number[] => [mayAsk(lookups), mayAsk(lookups, 0x2000), mayAsk(lookups, NO_PASID)];
     expect(ask()).toEqual([0, 0x46, 0x48]);
+    expect([mayAsk(lookups, 0), mayAsk(lookups, 0x1fff)]).toEqual([0, 0]);
     // PRE, PASIDE, a directory twice as large; each counts when its invalidation has come.
     for (const [bits, answers] of [
       [16n, [0x47, 0x47, 0x47]],

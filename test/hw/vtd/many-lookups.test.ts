@@ -143,7 +143,7 @@ describe('nobody is answered with what another means', () => {
   test.each([
     ['requesters without PASID', (index: number): Request => [index, NO_PASID]],
     ['one PASID of all requesters', (index: number): Request => [index, 3]],
-    ['PASIDs of one requester', (index: number): Request => [77, index]],
+    ['PASIDs of one requester', (index: number): Request => [76, index]],
   ] as const)('%s', (_, request) => {
     const world = new Scalable();
     check(world, world.open(), allOf(request));
@@ -164,14 +164,36 @@ describe('nobody is answered with what another means', () => {
     check(world, world.open(), requests());
   });
 
-  test('all PASIDs of one domain, whatever its number', () => {
+  test('in domains with the numbers that tell one filling of a place from the next', () => {
     const world = new Scalable();
-    for (const did of [1, 2, 3, 4, 5, 6]) {
-      world.setDomains(() => did);
-      const contexts = world.open();
-      const requests = Array.from({ length: MANY }, (_, index): Request => [did, index & 0xfff]);
-      check(world, contexts, requests);
+    const half = Array.from({ length: MANY / 2 }, (_, pasid) => pasid);
+    const contexts = world.open();
+    /** By PASID: who had its place before, who has it next. PASID n is the n + 1st filling. */
+    const [before, next]: [number[], number[]] = [[], []];
+    const holders = new Map<number, number>();
+    for (const pasid of half) {
+      const row = contexts.find(sources[20]!, pasid);
+      const holder = holders.get(row) ?? 0;
+      before[pasid] = holder + 1;
+      next[holder] = pasid + 1;
+      holders.set(row, pasid);
     }
+    for (const domains of [before, next]) {
+      world.setDomains((pasid) => domains[pasid] ?? 0);
+      const twice = [...half, ...half].map((pasid): Request => [20, pasid]);
+      check(world, world.open(), twice);
+    }
+  });
+
+  test('nor with what was in a place before its invalidation', () => {
+    const world = new Scalable();
+    const contexts = world.open();
+    const pasids = Array.from({ length: MANY }, (_, pasid) => pasid);
+    for (const pasid of pasids) contexts.find(sources[20]!, pasid);
+    world.clear();
+    for (const pasid of pasids) contexts.spaces.flushPasid(pasid + 1, pasid);
+    expect(contexts.spaces.live).toBe(0);
+    expect(pasids.filter((pasid) => contexts.find(sources[20]!, pasid) >= 0)).toEqual([]);
   });
 
   test('in legacy mode', () => {
@@ -187,14 +209,14 @@ describe('what is cached is served, whichever place it has', () => {
     check(
       world,
       contexts,
-      allOf((index) => [77, index]),
+      allOf((index) => [76, index]),
     );
     world.clear();
     // What was remembered in front of the caches goes with any invalidation.
     contexts.flushDevice(STRANGER, 0);
     const rows = [...contexts.spaces.rows()];
     expect(rows.length).toBeGreaterThan(3000);
-    expect(rows.map((row) => contexts.find(sources[77]!, contexts.spaces.words[row + space.S_KEY]!))).toEqual(
+    expect(rows.map((row) => contexts.find(sources[76]!, contexts.spaces.words[row + space.S_KEY]!))).toEqual(
       rows,
     );
   });

@@ -72,14 +72,23 @@ function drop(model: Model, isGone: (row: Row) => boolean): void {
 }
 
 /** Few of each, so that they meet; those of 16 and 20 bits among them. */
-const sources = [0, 1, 2, 0x100, 0x101, 0x8000, 0xffff];
+const someSources = [0, 1, 2, 0x100, 0x101, 0x8000, 0xffff];
 const keys = [0, 1, 2, 64, 0x1000, 0x1001, 0xfffff, LEGACY_KEY];
 const domains = [0, 1, 5, 0x100, 0x8005, 0xffff];
+
+/** A requester whose row of `key` is the first of all. */
+function firstOf(key: number): number {
+  const spaces = new Spaces();
+  let source = 3;
+  while (keep(spaces, { source, key, did: 0, kind: 1, filler: 0 }) !== 0) source += 1;
+  return source;
+}
 
 test('whatever is kept and dropped, it has what the list has', () => {
   const random = new Random(11);
   const spaces = new Spaces();
   const model: Model = new Map();
+  const sources = [...someSources, firstOf(1), firstOf(LEGACY_KEY)];
   let count = 0;
   const actions: (() => void)[] = [
     () => {
