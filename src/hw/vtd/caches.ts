@@ -65,7 +65,7 @@ export class Caches {
     return true;
   }
 
-  /** IOTLB invalidate. `leafOnly` (IH): no entry that points to a table has changed. */
+  /** Section 6.5.2.3, IOTLB invalidate. `leafOnly` (IH): no entry that points to a table has changed. */
   invalidateIotlb(
     granularity: number,
     did: number,
@@ -77,10 +77,10 @@ export class Caches {
     if (granularity === GLOBAL) {
       this.iotlb.flushAll();
       this.paging.flushAll();
-    } else if (granularity === DOMAIN || (granularity === PAGES && !this.#can.hasPageSelective)) {
+    } else if (granularity === DOMAIN) {
       this.iotlb.flushDomain(did);
       this.paging.flushDomain(did);
-    } else if (granularity === PAGES && am <= this.#can.mamv) {
+    } else if (granularity === PAGES && this.#can.hasPageSelective && am <= this.#can.mamv) {
       this.iotlb.flushDomainPages(did, hi, lo, am);
       this.paging.flushDomainPages(did, hi, lo, am, !leafOnly);
     } else {

@@ -169,6 +169,11 @@ export class Contexts {
     return this.#ttm === TTM_LEGACY;
   }
 
+  /** RTADDR_REG.TTM, as SRTP has found it. */
+  get ttm(): number {
+    return this.#ttm;
+  }
+
   /** Takes over RTADDR_REG (SRTP). What is cached stays. */
   setRoot(hi: number, lo: number, ttm: number): void {
     this.#rootHi = hi;
