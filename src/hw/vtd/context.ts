@@ -277,7 +277,7 @@ export class Contexts {
     if (this.#ttm === TTM_LEGACY) return this.#resolveLegacy(source, pasid);
     if (!this.#loadContext(source)) return -1;
     const key = this.#pasidOf(pasid);
-    if (key < 0) return -1;
+    if (key < 0) return key;
     if (this.#usesCaches) {
       const row = this.spaces.find(source, key);
       if (row >= 0) return row;

@@ -233,7 +233,7 @@ describe('what a PASID entry says', () => {
       pasid: PASID,
       did: 5,
       pgtt,
-      flags: 0x33,
+      flags: 0x32,
       first: AT.first,
       second: AT.second,
       firstWidth: pgtt === 1 || pgtt === 3 ? 48 : 0,
@@ -275,6 +275,9 @@ describe('what a PASID entry says', () => {
 describe('what a legacy context entry says', () => {
   test('bit for bit', () => {
     const lookups = new Lookups();
+    // Nothing is left of what was met before.
+    scalable(lookups);
+    expect(lookups.find()).toMatchObject({ first: AT.first, firstWidth: 48 });
     const { context } = legacy(lookups);
     const plain: Found = {
       source: SOURCE,

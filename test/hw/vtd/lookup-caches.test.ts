@@ -11,6 +11,9 @@ import { AT, Lookups, legacy, scalable } from './lookups.js';
 import { ALL_FLAGS, context, pasidEntry } from './structures.js';
 import { CAP, ECAP, HAW, PASID, SOURCE, World, hi32, lo32 } from './world.js';
 
+/** A requester of another context table. */
+const OTHER = SOURCE | 0x81;
+
 function contextsOf(world: World, ttm = 1): Contexts {
   const contexts = new Contexts(world.memory, new Abilities({ cap: CAP, ecap: ECAP, haw: HAW }));
   contexts.setRoot(hi32(world.root), lo32(world.root), ttm);
@@ -148,6 +151,17 @@ describe('context-cache invalidation by domain', () => {
   });
 });
 
+test('a context entry that is recalled is all of it, whoever asked in between', () => {
+  const lookups = new Lookups();
+  scalable(lookups, { pasid: 4 });
+  scalable(lookups);
+  // The directory of another device lies in other 4 GiB.
+  const { context: at } = scalable(lookups, { source: OTHER });
+  lookups.put(at, AT.second | 0x9n);
+  lookups.put(AT.second, AT.pasids | 1n);
+  expect([lookups.ask(), lookups.ask(OTHER), lookups.ask(SOURCE, 4)]).toEqual([0, 0, 0]);
+});
+
 describe('what is asked past all caches', () => {
   test.each([
     ['scalable mode', false],
@@ -263,10 +277,23 @@ describe('where a space came from', () => {
     // The context entry is cached: that of the next PASID was seen then, its PASID entry now.
     world.put(tableOf.contexts + 0x800n, 1n);
     world.put(tableOf.pasids + 0x800n, 1n);
-    contexts.find(0x8000, PASID);
+    // Somebody else's is read in between, from elsewhere.
+    pasidEntry(world, context(world, { source: OTHER }).entry, 4n);
+    expect(contexts.find(OTHER, PASID)).toBeGreaterThanOrEqual(0);
     const other = contexts.find(SOURCE, 4);
     expect(slotsOf(contexts, other)).toEqual(wanted);
     expect(contexts.spaces.seen[space.seenOf(other)]).toBe(seen + tables.generations[pasidSlot]!);
+  });
+
+  test('a root where no table is, though one has the same low half', () => {
+    const world = new World();
+    const tableOf = arenas(world);
+    const far = 1n << 32n;
+    const { entry } = context(world);
+    pasidEntry(world, entry, 1n, { first: tableOf.first | far, second: tableOf.second | far });
+    const contexts = contextsOf(world);
+    const row = contexts.find(SOURCE, PASID);
+    expect(slotsOf(contexts, row).slice(2)).toEqual([0, 0]);
   });
 
   test('legacy', () => {

@@ -150,7 +150,7 @@ export function scalable(lookups: Lookups, options: Scalable = {}): Place {
   lookups.put(place.root, AT.contexts | 1n);
   lookups.put(place.context, AT.directory | flags | 1n, ridPasid, 0n, 0n);
   lookups.put(place.directory, AT.pasids | 1n);
-  const [second, first] = [AT.second | (pgtt << 6n) | (2n << 2n) | 1n, AT.first | 0x33n];
+  const [second, first] = [AT.second | (pgtt << 6n) | (2n << 2n) | 1n, AT.first | 0x32n];
   lookups.put(place.entry, second, DID, first, 0n, 0n, 0n, 0n, 0n);
   return place;
 }

@@ -8,6 +8,7 @@ import { Abilities } from '../../../src/hw/vtd/capabilities.js';
 import { Contexts } from '../../../src/hw/vtd/context.js';
 import * as space from '../../../src/hw/vtd/spaces.js';
 import { Random } from './hostile.js';
+import { Lookups, legacy } from './lookups.js';
 import { CAP, ECAP, HAW, World, hi32, lo32 } from './world.js';
 
 const MANY = 1 << 13;
@@ -230,6 +231,19 @@ describe('what is cached is served, whichever place it has', () => {
       contexts.flushDevice(STRANGER, 0);
       check(world, contexts, [[index, NO_PASID]]);
     }
+  });
+
+  test('the first place of all', () => {
+    const lookups = new Lookups();
+    const { contexts } = lookups;
+    let source = 0;
+    for (; ; source += 1) {
+      legacy(lookups, source);
+      if (contexts.find(source, NO_PASID) === 0) break;
+    }
+    lookups.memory.entries.clear();
+    contexts.flushDevice(source ^ 1, 0);
+    expect(contexts.find(source, NO_PASID)).toBe(0);
   });
 
   test('legacy context entries', () => {
