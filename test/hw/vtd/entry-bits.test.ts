@@ -141,21 +141,21 @@ describe('a bit is reserved on a unit that has nothing for it', () => {
     ['ERE, on one without execution', 30, 'entry', 2, 1, 1, 0x5a],
     ['EAFE, on one without extended accessed bits', 34, 'entry', 2, 7, 7, 0x5a],
   ] as const)('%s', (_, capability, which, word, first, last, reason) => {
-    for (const isThere of [true, false]) {
-      const lookups = new Lookups(isThere ? {} : without(capability));
+    const refusedBy = (options: WorldOptions): number[] => {
+      const lookups = new Lookups(options);
       const place = scalable(lookups, { pasid: 0, flags: 0n });
       lookups.put(place.entry + 16n, AT.first | 0x30n);
-      const refused: number[] = [];
-      for (let bit = first; bit <= last; bit += 1) {
-        const at = place[which] + BigInt(word) * 8n;
-        const old = lookups.get(at);
+      const at = place[which] + BigInt(word) * 8n;
+      const old = lookups.get(at);
+      return Array.from({ length: 64 }, (_bit, bit) => bit).filter((bit) => {
         lookups.put(at, old | (1n << BigInt(bit)));
         lookups.flush();
-        if (lookups.ask(SOURCE, NO_PASID) === reason) refused.push(bit);
-        lookups.put(at, old);
-      }
-      expect(refused).toHaveLength(isThere ? 0 : last - first + 1);
-    }
+        return lookups.ask(SOURCE, NO_PASID) === reason;
+      });
+    };
+    const always = new Set(refusedBy({}));
+    const its = refusedBy(without(capability)).filter((bit) => !always.has(bit));
+    expect(its).toEqual(Array.from({ length: last - first + 1 }, (_bit, n) => first + n));
   });
 
   test('all of them, on a unit that has nothing but second stages', () => {

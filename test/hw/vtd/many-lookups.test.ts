@@ -17,9 +17,9 @@ const sources = Array.from({ length: MANY }, (_, index) => ((index >> 8) << 11) 
 /** A requester that is none of these. */
 const STRANGER = 0x400;
 
-/** PASIDE and P, and DTE of every third. */
+/** PASIDE and P, and FPD and DTE of every third. */
 function flagsOf(index: number): number {
-  return index % 3 === 0 ? 0xd : 0x9;
+  return index % 3 === 0 ? 0xf : 0x9;
 }
 
 /** Legacy: P, and a translation type of 1 for every second. */
@@ -165,7 +165,7 @@ describe('nobody is answered with what another means', () => {
     check(world, world.open(), requests());
   });
 
-  test('in domains with the numbers that tell one filling of a place from the next', () => {
+  test.each([24, 42, 60, 78])('in domains numbered as the fillings of places are, requester %i', (index) => {
     const world = new Scalable();
     const half = Array.from({ length: MANY / 2 }, (_, pasid) => pasid);
     const contexts = world.open();
@@ -173,16 +173,16 @@ describe('nobody is answered with what another means', () => {
     const [before, next]: [number[], number[]] = [[], []];
     const holders = new Map<number, number>();
     for (const pasid of half) {
-      const row = contexts.find(sources[20]!, pasid);
+      const row = contexts.find(sources[index]!, pasid);
       const holder = holders.get(row) ?? 0;
       before[pasid] = holder + 1;
       next[holder] = pasid + 1;
       holders.set(row, pasid);
     }
+    const requests = half.map((pasid): Request => [index, pasid]);
     for (const domains of [before, next]) {
       world.setDomains((pasid) => domains[pasid] ?? 0);
-      const twice = [...half, ...half].map((pasid): Request => [20, pasid]);
-      check(world, world.open(), twice);
+      check(world, world.open(), [...requests, ...requests, ...requests, ...requests]);
     }
   });
 

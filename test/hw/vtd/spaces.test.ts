@@ -1,5 +1,6 @@
 /** The PASID cache beside a plain list of what should be in it: every invalidation, and what displaces what. */
 import { describe, expect, test } from 'vitest';
+import { tagHigh, tagLow } from '../../../src/hw/vtd/iotlb.js';
 import * as space from '../../../src/hw/vtd/spaces.js';
 import { Random } from './hostile.js';
 
@@ -160,6 +161,19 @@ test('more than there is place for: each is found until another has its place, a
   expect([spaces.live, model.size]).toEqual([0, 0]);
 });
 
+test.each([
+  ['all', (spaces: space.Spaces) => spaces.flushAll(true)],
+  ['domain', (spaces: space.Spaces) => spaces.flushDomain(5, true)],
+  ['PASID', (spaces: space.Spaces) => spaces.flushPasid(5, LEGACY_KEY)],
+  ['legacy context', (spaces: space.Spaces, source: number) => spaces.flushLegacy(source)],
+] as const)('the first place of all is dropped like any other: %s', (_, flush) => {
+  const spaces = new Spaces();
+  const source = firstOf(LEGACY_KEY);
+  expect(keep(spaces, { source, key: LEGACY_KEY, did: 5, kind: 2, filler: 1 })).toBe(0);
+  flush(spaces, source);
+  expect([spaces.live, spaces.find(source, LEGACY_KEY)]).toEqual([0, -1]);
+});
+
 describe('stamps', () => {
   const row: Row = { source: 1, key: 2, did: 3, kind: 1, filler: 1 };
 
@@ -178,6 +192,7 @@ describe('stamps', () => {
     const at = keep(spaces, row);
     spaces.flushAll(false);
     expect(spaces.words[at + space.S_STAMP]).toBe(0);
+    expect(spaces.find(row.source, row.key)).toBe(-1);
   });
 });
 
@@ -186,24 +201,29 @@ test.each([
   ['first stage', 1, true],
   ['second stage', 2, false],
   ['nested', 3, true],
-])('tags of a %s', (_, kind, hasPasid) => {
+])('tags of a %s are those of the IOTLB', (_, kind, hasPasid) => {
   const spaces = new Spaces();
-  const tagsOf = (key: number, did: number): string => {
-    const at = keep(spaces, { source: 9, key, did, kind, filler: 1 });
-    return `${spaces.words[at + space.S_TAG_HIGH]} ${spaces.words[at + space.S_TAG_LOW]}`;
-  };
-  const byPasid = new Set([0, 1, 0x800, 0x1000, 0x80000].map((pasid) => tagsOf(pasid, 5)));
-  expect(byPasid.size).toBe(hasPasid ? 5 : 1);
-  const byDomain = new Set([0, 1, 0x8000].map((did) => tagsOf(7, did)));
-  expect(byDomain.size).toBe(3);
-  if (kind === 2) expect(tagsOf(LEGACY_KEY, 5)).toBe(tagsOf(7, 5));
+  for (const did of [0, 1, 5, 0x8000]) {
+    for (const key of [0, 1, 0x800, 0x1000, 0x80000]) {
+      const at = keep(spaces, { source: 9, key, did, kind, filler: 1 });
+      expect(tagsAt(spaces, at)).toEqual(tagsOf(did, kind, hasPasid ? key : 0));
+    }
+  }
 });
 
-test('kinds differ in their tags', () => {
+test.each([
+  ['second stage', 2],
+  ['pass-through', 0],
+])('a legacy context has no PASID: %s', (_, kind) => {
   const spaces = new Spaces();
-  const tags = [1, 2, 3].map((kind) => {
-    const at = keep(spaces, { source: 9, key: 0, did: 5, kind, filler: 1 });
-    return spaces.words[at + space.S_TAG_LOW];
-  });
-  expect(new Set(tags).size).toBe(3);
+  const at = keep(spaces, { source: 9, key: LEGACY_KEY, did: 5, kind: kind === 0 ? 4 : kind, filler: 1 });
+  expect(tagsAt(spaces, at)).toEqual(tagsOf(5, kind, 0));
 });
+
+function tagsAt({ words }: space.Spaces, at: number): number[] {
+  return [words[at + space.S_TAG_HIGH]!, words[at + space.S_TAG_LOW]!];
+}
+
+function tagsOf(did: number, kind: number, pasid: number): number[] {
+  return [tagHigh(pasid), tagLow(did, kind, pasid)];
+}
