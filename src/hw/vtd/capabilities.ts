@@ -90,6 +90,11 @@ export class Abilities {
     this.throttles = has(ECAP.DIT);
   }
 
+  /** Width in bits of the largest second stage (AGAW) that the unit walks. */
+  get largestWidth(): number {
+    return 30 + 9 * (31 - Math.clz32((this.sagaw & 0b1110) | 1));
+  }
+
   /** Width in bits of a second stage whose AW field says `aw`; 0 when the unit has no such tables. */
   secondWidth(aw: number): number {
     if (aw < 1 || aw > 3 || ((this.sagaw >>> aw) & 1) === 0) return 0;

@@ -80,12 +80,13 @@ export class InvalidationQueue {
   /** Does what is queued; called when the tail moves and when an error is cleared. */
   process(): void {
     // A device or an interrupt handler that moves the tail meanwhile is served by the loop that runs.
-    if (this.#isBusy || !this.isEnabled) return;
+    if (this.#isBusy) return;
     this.#isBusy = true;
     const { registers } = this.#parts;
     // One turn of the largest queue, so that nobody who moves the tail for ever holds up everybody.
     for (let left = 1 << 15; left > 0 && (registers.get(reg.FSTS_REG) & STOPPED) === 0; left -= 1) {
-      if (registers.get(reg.IQT_REG) === registers.get(reg.IQH_REG)) break;
+      // A descriptor may reach whoever then switches the queue off.
+      if (!this.isEnabled || registers.get(reg.IQT_REG) === registers.get(reg.IQH_REG)) break;
       this.#step();
     }
     this.#isBusy = false;
@@ -108,6 +109,7 @@ export class InvalidationQueue {
     }
     const result = this.#run();
     if (result > DONE) return this.#stop(result);
+    if (!this.isEnabled) return;
     registers.set(reg.IQH_REG, (head + bytes) & (size - 1));
     if (result === HALT) this.#timeOut();
   }
@@ -219,18 +221,18 @@ export class InvalidationQueue {
 
   /** Sections 6.5.2.5 and 6.5.2.6; S: the ones from bit 12 on say how large the range is. */
   #deviceTlb(source: number, pasid: number, words: Int32Array, s: number): number {
-    const lo = words[2]!;
-    const hi = words[3]!;
+    let hi = words[3]!;
+    let lo = words[2]! & PAGE;
     let sizeLg2 = 12;
-    if ((lo & s) !== 0) {
-      const ones = trailingOnes(hi, lo | 0xfff);
-      sizeLg2 = Math.min(64, ones + 1);
+    if ((words[2]! & s) !== 0) {
+      const filled = lo | ~PAGE;
+      sizeLg2 = trailingOnes(hi, filled) + 1;
+      // The address is what is left without the ones.
+      if (filled === -1) hi &= hi + 1;
+      lo = filled & (filled + 1);
     }
-    const clearLo = sizeLg2 >= 32 ? 0 : lo & (-1 << sizeLg2);
-    const clearHi = sizeLg2 >= 64 ? 0 : sizeLg2 > 32 ? hi & (-1 << (sizeLg2 - 32)) : hi;
     const endpoint = this.#parts.endpoints.endpoint(source);
-    if (endpoint === null || !endpoint.invalidateDeviceTlb(pasid, clearHi, clearLo, sizeLg2))
-      this.#silent = source;
+    if (endpoint === null || !endpoint.invalidateDeviceTlb(pasid, hi, lo, sizeLg2)) this.#silent = source;
     return DONE;
   }
 
@@ -276,9 +278,10 @@ function storeStatus(memory: PhysicalMemory, hi: number, lo: number, data: numbe
   return memory.store64(hi, lo & ~7, isUpper ? data : memory.loadedHi, isUpper ? memory.loadedLo : data);
 }
 
+/** How many ones a value ends in, 63 at most. */
 function trailingOnes(hi: number, lo: number): number {
   const zerosLo = ~lo;
   if (zerosLo !== 0) return 31 - Math.clz32(zerosLo & -zerosLo);
-  const zerosHi = ~hi;
-  return zerosHi === 0 ? 64 : 63 - Math.clz32(zerosHi & -zerosHi);
+  const zerosHi = ~hi | (1 << 31);
+  return 63 - Math.clz32(zerosHi & -zerosHi);
 }

@@ -83,6 +83,8 @@ describe.each(widths)('scalable mode, %i bits of an address', (haw) => {
     [0, 5, 8, 0x42],
     [0, 12, haw - 1, 0x50],
     [0, haw, 63, 0x42],
+    // A RID_PASID that the directory has not.
+    [1, 13, 19, 0x43],
     [1, 21, 63, 0x42],
     [2, 0, 63, 0x42],
     [3, 0, 63, 0x42],
@@ -106,11 +108,14 @@ describe.each(widths)('scalable mode, %i bits of an address', (haw) => {
   const reserved: Row[] = [
     [0, 5, 5, 0x5a],
     [0, 10, 11, 0x5a],
+    // Memory types: this unit has none.
+    [1, 16, 22, 0x5a],
+    [1, 25, 63, 0x5a],
     [2, 8, 11, 0x5a],
+    [0, haw, 63, 0x5a],
+    [2, haw, 63, 0x5a],
     ...[3, 4, 5, 6, 7].map((word): Row => [word, 0, 63, 0x5a]),
   ];
-  const firstRoot: Row = [2, haw, 63, 0x5a];
-  const secondRoot: Row = [0, haw, 63, 0x5a];
   const mode: Row = [2, 3, 3, 0x5b];
   /** AW is 2. */
   const width: Row[] = [
@@ -120,9 +125,9 @@ describe.each(widths)('scalable mode, %i bits of an address', (haw) => {
 
   test.each([
     // Another bit of PGTT leads to 0, 3 and 5; to 3, 0 and 6; to 2, 1 and 7; to 5, 6 and 0.
-    ['first stage', 1n, [firstRoot, mode, [0, 6, 6, 0x5b], [0, 8, 8, 0x5b]]],
-    ['second stage', 2n, [secondRoot, ...width, [0, 7, 8, 0x5b]]],
-    ['nested', 3n, [secondRoot, mode, ...width, [0, 8, 8, 0x5b]]],
+    ['first stage', 1n, [mode, [0, 6, 6, 0x5b], [0, 8, 8, 0x5b]]],
+    ['second stage', 2n, [...width, [0, 7, 8, 0x5b]]],
+    ['nested', 3n, [mode, ...width, [0, 8, 8, 0x5b], [2, 48, 63, 0x5b]]],
     ['pass-through', 4n, [[0, 6, 8, 0x5b]]],
   ] as const)('the PASID entry, %s', (_, pgtt, rows) => {
     const { lookups, place } = built({ pgtt });
@@ -136,6 +141,9 @@ describe('a bit is reserved on a unit that has nothing for it', () => {
     ['PASIDE, on one without PASIDs', 40, 'context', 0, 3, 3, 0x42],
     ['PRE, on one without page requests', 29, 'context', 0, 4, 4, 0x42],
     ['RID_PASID, on one without', 49, 'context', 1, 0, 19, 0x42],
+    ['RID_PRIV, on one without', 53, 'context', 1, 20, 20, 0x42],
+    ['PWSNP, on one whose walks are never coherent', 48, 'entry', 1, 23, 23, 0x5a],
+    ['PGSNP, on one without snoop control', 7, 'entry', 1, 24, 24, 0x5a],
     ['SSADE, on one without accessed bits in the second stage', 45, 'entry', 0, 9, 9, 0x5a],
     ['SRE, on one without privileged requests', 31, 'entry', 2, 0, 0, 0x5a],
     ['ERE, on one without execution', 30, 'entry', 2, 1, 1, 0x5a],
@@ -172,8 +180,7 @@ describe('a bit is reserved on a unit that has nothing for it', () => {
         [0, 2, 8, 0x42],
         [0, 12, 47, 0x50],
         [0, 48, 63, 0x42],
-        [1, 0, 19, 0x42],
-        [1, 21, 63, 0x42],
+        [1, 0, 63, 0x42],
       ],
       ask,
     );
@@ -183,8 +190,9 @@ describe('a bit is reserved on a unit that has nothing for it', () => {
       [0, 6, 8, 0x5b],
       [0, 5, 11, 0x5a],
       [0, 48, 63, 0x5a],
-      [2, 0, 1, 0x5a],
-      [2, 7, 11, 0x5a],
+      [1, 16, 63, 0x5a],
+      [2, 0, 4, 0x5a],
+      [2, 7, 63, 0x5a],
     ];
     turn(lookups, place.entry, 3, entry, ask);
   });

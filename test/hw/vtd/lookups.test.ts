@@ -44,7 +44,7 @@ describe('where an entry is looked for', () => {
       Array.from({ length: 64 }, (_, index) => first + index),
     );
     const given = pasids.map((pasid) =>
-      alone(lookups, () => scalable(lookups, { pasid, flags: 0xe1cn }), SOURCE, pasid),
+      alone(lookups, () => scalable(lookups, { pasid, flags: 0xe1cn, ridPasid: 0x1001n }), SOURCE, pasid),
     );
     expect(given).toEqual(pasids.map((pasid) => [SOURCE, pasid, 5]));
   });
@@ -55,7 +55,7 @@ describe('where an entry is looked for', () => {
     for (const index of [0n, 1n, 1023n, 1024n, 1025n, 0x3fffn]) {
       const pasid = Number(index) << 6;
       lookups.memory.entries.clear();
-      const { context, directory } = scalable(lookups, { pasid });
+      const { context, directory } = scalable(lookups, { pasid, ridPasid: 1n });
       lookups.memory.entries.delete(directory);
       lookups.put(context, base | 0xe1dn);
       lookups.put(base + index * 8n, AT.pasids | 1n);
@@ -118,6 +118,8 @@ interface Unit {
   readonly options: WorldOptions;
   readonly first?: readonly number[];
   readonly second?: readonly number[];
+  /** Whose fields of a PASID entry are reserved, since the unit has no such stage at all. */
+  readonly lacks?: 'first' | 'second';
   readonly nests?: boolean;
   readonly passes?: boolean;
 }
@@ -125,8 +127,8 @@ interface Unit {
 const sagaw = (bits: bigint): WorldOptions => ({ cap: (CAP & ~(0x1fn << 8n)) | (bits << 8n) });
 const units: Unit[] = [
   { what: 'everything', options: {} },
-  { what: 'no first stage', options: without(47), first: [] },
-  { what: 'no second stage', options: without(46), second: [] },
+  { what: 'no first stage', options: without(47), first: [], lacks: 'first' },
+  { what: 'no second stage', options: without(46), second: [], lacks: 'second' },
   { what: 'no nesting', options: without(26), nests: false },
   { what: 'no pass-through', options: without(6), passes: false },
   { what: 'first stages of four levels', options: { cap: CAP & ~(1n << 60n) }, first: [48] },
@@ -153,13 +155,15 @@ test.each(units)('which stages a unit has: $what', (unit) => {
   for (let pgtt = 0; pgtt < 8; pgtt += 1) {
     for (let aw = 0; aw < 8; aw += 1) {
       for (let mode = 0; mode < 4; mode += 1) {
-        lookups.put(entry, AT.second | BigInt((pgtt << 6) | (aw << 2) | 1));
-        lookups.put(entry + 16n, AT.first | BigInt(0x30 | (mode << 2)));
+        const { lacks } = unit;
+        lookups.put(entry, (lacks === 'second' ? 0n : AT.second) | BigInt((pgtt << 6) | (aw << 2) | 1));
+        lookups.put(entry + 16n, (lacks === 'first' ? 0n : AT.first | 0x30n) | BigInt(mode << 2));
+        const isReserved = (lacks === 'first' && mode !== 0) || (lacks === 'second' && aw !== 0);
         lookups.flush();
         const reason = lookups.ask();
         const found = reason === 0 ? lookups.find() : null;
         given.push([pgtt, aw, mode, found === null ? reason : [found.firstWidth, found.secondWidth]]);
-        wanted.push([pgtt, aw, mode, widthsOf(unit, pgtt, aw, mode) ?? 0x5b]);
+        wanted.push([pgtt, aw, mode, isReserved ? 0x5a : (widthsOf(unit, pgtt, aw, mode) ?? 0x5b)]);
       }
     }
   }
@@ -209,13 +213,13 @@ describe('how large a PASID may be', () => {
       return lookups.ask(SOURCE, isRid ? NO_PASID : pasid);
     };
     expect([ask(limit - 1, false), ask(limit - 1, true)]).toEqual([0, 0]);
-    if (pdts < 7) expect([ask(limit, false), ask(limit, true)]).toEqual([0x46, 0x48]);
+    if (pdts < 7) expect([ask(limit, false), ask(limit, true)]).toEqual([0x46, 0x43]);
   });
 
   test('of a unit with eight bits of it', () => {
     const lookups = new Lookups({ ecap: (ECAP & ~(0x1fn << 35n)) | (7n << 35n) });
     scalable(lookups, { pasid: 255 });
-    expect([lookups.ask(SOURCE, 255), lookups.ask(SOURCE, 256)]).toEqual([0, 0x46]);
+    expect([lookups.ask(SOURCE, 255), lookups.ask(SOURCE, 256)]).toEqual([0, 0x89]);
   });
 
   test('without one RID_PASID counts, with or without PASIDE', () => {
@@ -261,7 +265,15 @@ const faults: Fault[] = [
   },
   { reason: 0x45, what: 'no PASIDE', passed: 1, options: { flags: 0n } },
   { reason: 0x46, what: 'a PASID that is too large', passed: 1, pasid: 1 << 13 },
-  { reason: 0x48, what: 'RID_PASID too large', passed: 1, pasid: NO_PASID, options: { ridPasid: 0xfffffn } },
+  {
+    reason: 0x43,
+    what: 'RID_PASID too large',
+    passed: 1,
+    pasid: NO_PASID,
+    options: { ridPasid: 0xfffffn },
+    isContext: true,
+  },
+  { reason: 0x48, what: 'the PASID that stands for none', passed: 1, options: { ridPasid: BigInt(PASID) } },
   { reason: 0x50, what: 'no directory', passed: 1, spoil: (l, at) => l.memory.entries.delete(at.directory) },
   { reason: 0x51, what: 'no table', passed: 2, spoil: (l, at) => l.flip(at.directory, 1n) },
   { reason: 0x52, what: 'a reserved bit there', passed: 2, spoil: (l, at) => l.flip(at.directory, 4n) },
@@ -336,24 +348,24 @@ describe('FPD silences what is met from there on', () => {
 
 /** The reason why not, or 0. */
 function mayAsk(lookups: Lookups, pasid = PASID, source = SOURCE): number {
-  return lookups.contexts.mayRequestPages(source, pasid) ? 0 : lookups.contexts.reason;
+  return lookups.contexts.findForPageRequest(source, pasid) >= 0 ? 0 : lookups.contexts.reason;
 }
 
 describe('who may ask for pages', () => {
   test('whoever has PRE, and PASIDs of its directory', () => {
     const lookups = new Lookups();
-    const { context } = scalable(lookups, { ridPasid: 0x2000n });
-    const ask = (): number[] => [mayAsk(lookups), mayAsk(lookups, 0x2000), mayAsk(lookups, NO_PASID)];
-    expect(ask()).toEqual([0, 0x46, 0x48]);
-    expect([mayAsk(lookups, 0), mayAsk(lookups, 0x1fff)]).toEqual([0, 0]);
+    for (const pasid of [0, 5]) scalable(lookups, { pasid });
+    const { context } = scalable(lookups, { ridPasid: 5n });
+    const ask = (): number[] => [PASID, 0, NO_PASID, 5, 0x2000].map((pasid) => mayAsk(lookups, pasid));
+    expect(ask()).toEqual([0, 0, 0, 0x48, 0x46]);
     // PRE, PASIDE, a directory twice as large; each counts when its invalidation has come.
     for (const [bits, answers] of [
-      [16n, [0x47, 0x47, 0x47]],
-      [8n, [0x45, 0x45, 0x48]],
-      [0x200n, [0, 0, 0]],
-      [1n, [0x41, 0x41, 0x41]],
-      [4n, [0x43, 0x43, 0x43]],
-      [32n, [0x42, 0x42, 0x42]],
+      [16n, [0x47, 0x47, 0x47, 0x47, 0x47]],
+      [8n, [0x45, 0x45, 0, 0x45, 0x45]],
+      [0x200n, [0, 0, 0, 0x48, 0x50]],
+      [1n, [0x41, 0x41, 0x41, 0x41, 0x41]],
+      [4n, [0x43, 0x43, 0x43, 0x43, 0x43]],
+      [32n, [0x42, 0x42, 0x42, 0x42, 0x42]],
     ] as const) {
       const before = ask();
       lookups.flip(context, bits);
