@@ -516,11 +516,9 @@ export class Contexts {
     if (pasid !== NO_PASID) return this.#refuse(Reason.LEGACY_WITH_PASID);
     if (this.#usesCaches) {
       const row = this.spaces.find(source, LEGACY_KEY);
-      if (row >= 0) {
-        if (this.#recallContext(source)) {
-          this.contextSecondLo = 0;
-          return row;
-        }
+      if (row >= 0 && this.#recallContext(source)) {
+        this.contextSecondLo = 0;
+        return row;
       }
     }
     const memory = this.#memory;

@@ -397,3 +397,28 @@ describe('who may ask for pages', () => {
     }
   });
 });
+
+describe('whether a requester has a context at all', () => {
+  test.each([
+    ['scalable mode', (lookups: Lookups) => scalable(lookups), 0x41],
+    ['legacy mode', (lookups: Lookups) => legacy(lookups), 0x02],
+  ] as const)('%s', (_, build, reason) => {
+    const lookups = new Lookups();
+    const { contexts } = lookups;
+    const { context } = build(lookups);
+    expect(contexts.findContext(SOURCE)).toBe(true);
+    expect(contexts.contextLo).toBe(Number(BigInt.asIntN(32, lookups.get(context))));
+    lookups.flip(context, 3n);
+    expect(contexts.findContext(SOURCE)).toBe(true);
+    lookups.flush();
+    expect(contexts.findContext(SOURCE)).toBe(false);
+    expect([contexts.reason, contexts.isSilenced]).toEqual([reason, true]);
+    expect([contexts.findContext(0x8000), contexts.isSilenced]).toEqual([false, false]);
+    // And the caches count, whoever asked before.
+    lookups.flip(context, 1n);
+    expect(contexts.findContext(SOURCE)).toBe(true);
+    lookups.flip(context, 1n);
+    expect(contexts.findFresh(SOURCE, NO_PASID)).toBe(-1);
+    expect(contexts.findContext(SOURCE)).toBe(true);
+  });
+});
