@@ -4,6 +4,7 @@
  * entries in {@link Spaces}; a small table in front knows what the last requests meant. Entries that are not present or
  * not valid are never cached (CAP_REG.CM = 0).
  */
+import { carry } from '../../base/words.js';
 import * as dma from '../../bus/dma.js';
 import type { EntryMemory } from '../../mem/physical.js';
 import type { Abilities } from './capabilities.js';
@@ -18,6 +19,8 @@ const { TTM_LEGACY, TTM_SCALABLE } = registers;
 const {
   LEGACY_KEY,
   SCRATCH_ROW,
+  SCRATCH_SEEN,
+  SCRATCH_SLOTS,
   SLOT_CONTEXT,
   SLOT_FIRST,
   SLOT_PASID,
@@ -116,6 +119,8 @@ const PASID_RESERVED_TAGS = 0xf87f_0000 | 0;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
+const SM_CONTEXT_WORDS = SM_CONTEXT_ENTRY / 4;
+const PASID_WORDS = PASID_ENTRY / 4;
 
 export class Contexts {
   readonly spaces = new space.Spaces();
@@ -137,7 +142,7 @@ export class Contexts {
   #rootHi = 0;
   #rootLo = 0;
   #ttm = TTM_LEGACY;
-  /** Whether caches may be looked at, and filled. */
+  /** Whether caches may be looked at, and filled; said anew by whoever begins a lookup. */
   #usesCaches = true;
   readonly #contexts = new Int32Array(1 << (CONTEXTS_LG2 + CONTEXT_LG2));
   readonly #front = new Int32Array(1 << (FRONTS_LG2 + FRONT_LG2)).fill(-1);
@@ -211,9 +216,7 @@ export class Contexts {
   /** The same from memory alone, into the scratch row, which the next lookup overwrites. */
   findFresh(source: number, pasid: number): number {
     this.#usesCaches = false;
-    const row = this.#resolve(source, pasid);
-    this.#usesCaches = true;
-    return row;
+    return this.#resolve(source, pasid);
   }
 
   /** Whether a requester has a context entry, which then is that of the last lookup; false: {@link reason}. */
@@ -291,13 +294,10 @@ export class Contexts {
   /** The same behind the context entry, which is loaded. */
   #findPasid(source: number, pasid: number): number {
     const key = this.#pasidOf(pasid);
-    if (key < 0) return -1;
+    if (key < 0) return key;
     if (this.#usesCaches) {
       const row = this.spaces.find(source, key);
-      if (row >= 0) {
-        this.isSilenced ||= (this.spaces.words[row + S_FLAGS]! & SPACE_FPD) !== 0;
-        return row;
-      }
+      if (row >= 0) return row;
     }
     return this.#loadPasid(source, key);
   }
@@ -319,7 +319,7 @@ export class Contexts {
       return this.#fails(Reason.RTADDR_INVALID);
     }
     const memory = this.#memory;
-    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * ROOT_ENTRY + ((source & 0x80) >>> 4);
+    const rootAt = this.#rootLo + ((source >>> 8) & 0xff) * ROOT_ENTRY + ((source >>> 4) & 8);
     if (!memory.load64(this.#rootHi, rootAt)) return this.#fails(Reason.SM_ROOT_ACCESS);
     if ((memory.loadedLo & PRESENT) === 0) return this.#fails(Reason.SM_ROOT_NOT_PRESENT);
     if ((memory.loadedLo & ROOT_RESERVED_LO) !== 0 || (memory.loadedHi & this.#beyondHaw) !== 0) {
@@ -327,7 +327,7 @@ export class Contexts {
     }
     const hi = memory.loadedHi;
     const at = (memory.loadedLo & ADDRESS_LO) + (source & 0x7f) * SM_CONTEXT_ENTRY;
-    const words = memory.block(hi, at, SM_CONTEXT_ENTRY / 4);
+    const words = memory.block(hi, at, SM_CONTEXT_WORDS);
     if (words === null) return this.#fails(Reason.SM_CONTEXT_ACCESS);
     // A multiple of the size of the entry: `|` is `+`.
     const word = memory.blockAt;
@@ -395,18 +395,17 @@ export class Contexts {
   #keepScratch(pasidSlot: number): number {
     const { tables } = this.#memory;
     const { words, slots, seen } = this.spaces;
-    const at = space.slotsOf(SCRATCH_ROW);
     const isNested = words[SCRATCH_ROW + S_KIND] === PGTT_NESTED;
-    slots[at + SLOT_CONTEXT] = this.#contextSlot;
-    slots[at + SLOT_PASID] = pasidSlot;
-    slots[at + SLOT_FIRST] = isNested
+    slots[SCRATCH_SLOTS + SLOT_CONTEXT] = this.#contextSlot;
+    slots[SCRATCH_SLOTS + SLOT_PASID] = pasidSlot;
+    slots[SCRATCH_SLOTS + SLOT_FIRST] = isNested
       ? 0
       : tables.slotAt(words[SCRATCH_ROW + S_FIRST_HI]!, words[SCRATCH_ROW + S_FIRST_LO]!);
-    slots[at + SLOT_SECOND] = tables.slotAt(
+    slots[SCRATCH_SLOTS + SLOT_SECOND] = tables.slotAt(
       words[SCRATCH_ROW + S_SECOND_HI]!,
       words[SCRATCH_ROW + S_SECOND_LO]!,
     );
-    seen[space.seenOf(SCRATCH_ROW)] = (this.#contextSeen + tables.generations[pasidSlot]!) | 0;
+    seen[SCRATCH_SEEN] = (this.#contextSeen + tables.generations[pasidSlot]!) | 0;
     return this.spaces.keepScratch();
   }
 
@@ -417,7 +416,6 @@ export class Contexts {
     const contextHi = this.#contextHi;
     this.#usesCaches = false;
     const isThere = this.#loadContext(source);
-    this.#usesCaches = true;
     const differs =
       this.contextLo !== contextLo ||
       this.contextSecondLo !== contextSecondLo ||
@@ -429,10 +427,10 @@ export class Contexts {
   #loadPasid(source: number, pasid: number): number {
     const memory = this.#memory;
     const base = this.contextLo & ADDRESS_LO;
-    const directoryAt = (base + (pasid >>> PASID_TABLE_LG2) * PASID_DIR_ENTRY) | 0;
+    const offset = (pasid >>> PASID_TABLE_LG2) * PASID_DIR_ENTRY;
     // A directory has up to 32 pages and is aligned to one only.
-    const carry = directoryAt >>> 0 < base >>> 0 ? 1 : 0;
-    if (!memory.load64(this.#contextHi + carry, directoryAt)) return this.#refuse(Reason.PASID_DIR_ACCESS);
+    const directoryHi = this.#contextHi + carry(base, offset);
+    if (!memory.load64(directoryHi, (base + offset) | 0)) return this.#refuse(Reason.PASID_DIR_ACCESS);
     const directory = memory.loadedLo;
     this.isSilenced ||= (directory & FPD) !== 0;
     if ((directory & PRESENT) === 0) return this.#refuse(Reason.PASID_DIR_NOT_PRESENT);
@@ -454,7 +452,7 @@ export class Contexts {
   #decodePasid(hi: number, at: number): number {
     const memory = this.#memory;
     const { words } = this.spaces;
-    const entry = memory.block(hi, at, PASID_ENTRY / 4);
+    const entry = memory.block(hi, at, PASID_WORDS);
     if (entry === null) return Reason.PASID_ACCESS;
     const word = memory.blockAt;
     const lo = entry[word]!;
@@ -518,11 +516,9 @@ export class Contexts {
     if (pasid !== NO_PASID) return this.#refuse(Reason.LEGACY_WITH_PASID);
     if (this.#usesCaches) {
       const row = this.spaces.find(source, LEGACY_KEY);
-      if (row >= 0) {
-        if (this.#recallContext(source)) {
-          this.contextSecondLo = 0;
-          return row;
-        }
+      if (row >= 0 && this.#recallContext(source)) {
+        this.contextSecondLo = 0;
+        return row;
       }
     }
     const memory = this.#memory;

@@ -44,8 +44,11 @@ const SLOTS_LG2 = 2;
 export const LEGACY_KEY = 1 << 20;
 const ROWS_LG2 = 12;
 const ROWS = 1 << ROWS_LG2;
-/** Rows after the cache: for what must not be cached. */
+/** The row after the cache, and last: for what must not be cached. */
 export const SCRATCH_ROW = ROWS << SPACE_LG2;
+/** {@link slotsOf} and {@link seenOf} it. */
+export const SCRATCH_SLOTS = ROWS << SLOTS_LG2;
+export const SCRATCH_SEEN = ROWS;
 
 export class Spaces {
   readonly words = new Int32Array((ROWS + 1) << SPACE_LG2);
@@ -85,10 +88,9 @@ export class Spaces {
     words[SCRATCH_ROW + S_STAMP] = this.#lastStamp;
     const row = rowOf(words[SCRATCH_ROW + S_SOURCE]!, words[SCRATCH_ROW + S_KEY]!);
     if (words[row + S_STAMP] !== 0) this.#remove(row);
-    words.copyWithin(row, SCRATCH_ROW, SCRATCH_ROW + (1 << SPACE_LG2));
-    const slots = slotsOf(SCRATCH_ROW);
-    this.slots.copyWithin(slotsOf(row), slots, slots + (1 << SLOTS_LG2));
-    this.seen[seenOf(row)] = this.seen[seenOf(SCRATCH_ROW)]!;
+    words.copyWithin(row, SCRATCH_ROW);
+    this.slots.copyWithin(slotsOf(row), SCRATCH_SLOTS);
+    this.seen[seenOf(row)] = this.seen[SCRATCH_SEEN]!;
     const did = words[row + S_DID]!;
     this.#byDomain.add(row >>> SPACE_LG2, mix(did));
     this.#byPasid.add(row >>> SPACE_LG2, pasidKey(did, words[row + S_KEY]!));
