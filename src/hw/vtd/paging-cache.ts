@@ -1,5 +1,5 @@
 /**
- * Paging-structure caches and nested TLB (sections 6.2.4, 6.2.5): what a walk need not do again. One direct-mapped table
+ * Paging-structure caches and nested TLB (section 6.2.5): what a walk need not do again. One direct-mapped table
  * holds both, because both say "under this tag and this address, go on there with these permissions":
  *
  * - a *step* of a stage: the table that lies below an entry, at HPA, with what the path permits;

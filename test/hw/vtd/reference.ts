@@ -71,12 +71,12 @@ function translate(model: Model, question: Question): bigint {
   ];
   if (bits(context, 5, 4) !== 0n || beyond(context) || second >> 21n !== 0n || third !== 0n || fourth !== 0n)
     refuse(0x42);
-  if (has(context, 4) && !has(context, 2)) refuse(0x43);
   const limit = 1n << (bits(context, 9, 3) + 7n + 6n);
   const ridPasid = bits(second, 0, 20);
-  if (pasid < 0 && ridPasid >= limit) refuse(0x48);
+  if ((has(context, 4) && !has(context, 2)) || ridPasid >= limit) refuse(0x43);
   if (pasid >= 0 && !has(context, 3)) refuse(0x45);
   if (BigInt(pasid) >= limit) refuse(0x46);
+  if (BigInt(pasid) === ridPasid) refuse(0x48);
   const used = pasid < 0 ? ridPasid : BigInt(pasid);
   const isPriv = (question.access & 8) !== 0 || (pasid < 0 && has(second, 20));
   const directory = read((context & ~PAGE) + (used >> 6n) * 8n) ?? refuse(0x50);
@@ -104,21 +104,25 @@ function space(model: Model, at: bigint, question: Question): bigint {
     has(low, 5) ||
     bits(low, 10, 2) !== 0n ||
     bits(first, 8, 4) !== 0n ||
+    bits(cache, 16, 7) !== 0n ||
+    cache >> 25n !== 0n ||
     words.slice(3).some((word) => word !== 0n);
-  if (reserved || (pgtt === 1 && beyond(first & ~PAGE)) || (hasSecond && beyond(low & ~PAGE))) refuse(0x5a);
+  if (reserved || beyond(first & ~PAGE) || beyond(low & ~PAGE)) refuse(0x5a);
   const fspm = bits(first, 2, 2);
   const aw = bits(low, 2, 3);
   if (pgtt === 0 || pgtt > 4 || (hasFirst && fspm > 1n) || (hasSecond && (aw < 1n || aw > 3n))) refuse(0x5b);
+  const width = 30n + aw * 9n;
+  if (pgtt === 3 && first >> (width < model.mgaw ? width : model.mgaw) !== 0n) refuse(0x5b);
   const snoops = has(cache, 23);
-  const secondStage: Second = { model, root: low & ~PAGE, width: 30n + aw * 9n, tracks: has(low, 9) };
+  const secondStage: Second = { model, root: low & ~PAGE, width, tracks: has(low, 9) };
   if (pgtt === 4) {
     if (beyond(question.iova)) refuse(0x83);
     return isInterrupt(question.iova) ? refuse(0x87) : question.iova;
   }
   if (pgtt === 2) {
     const found = walkSecond(secondStage, question.iova);
-    if (isInterrupt(found.address)) refuse(isAllowed(question.access, found.rights) ? 0x87 : 0x79);
-    if (!isAllowed(question.access, found.rights)) refuse(0x79);
+    checkSecond(question.access, found.rights);
+    if (isInterrupt(found.address)) refuse(0x87);
     if (!snoops && (found.misses || (found.isClean && (question.access & 2) !== 0))) refuse(0x7c);
     return found.address;
   }
@@ -131,8 +135,10 @@ function space(model: Model, at: bigint, question: Question): bigint {
   return walkFirst(stage, question, snoops);
 }
 
-function isAllowed(access: number, rights: number): boolean {
-  return (access & 3 & ~rights) === 0;
+/** Nothing at all, no writing, no reading. */
+function checkSecond(access: number, rights: number): void {
+  const missing = access & 3 & ~rights;
+  if (missing !== 0) refuse(rights === 0 ? 0x79 : (missing & 2) !== 0 ? 0x85 : 0x86);
 }
 
 interface Second {
@@ -160,7 +166,9 @@ function walkSecond({ model, root, width, tracks }: Second, address: bigint): Fo
       model.read(table + ((address >> shift) & 511n) * 8n) ?? refuse(shift === width - 9n ? 0x7b : 0x78);
     if ((entry & 3n) === 0n) refuse(0x79);
     const isLarge = shift > 12n && has(entry, 7);
-    const reserved = bits(entry, 0, 52) >> model.haw !== 0n || has(entry, 62);
+    const leadsToTable = shift > 12n && !isLarge;
+    const reserved =
+      bits(entry, 0, 52) >> model.haw !== 0n || has(entry, 62) || (leadsToTable && has(entry, 11));
     if (reserved || (isLarge && (shift > 30n || (entry & ADDRESS & ((1n << shift) - 1n)) !== 0n)))
       refuse(0x7a);
     rights &= Number(entry & 3n);
@@ -209,7 +217,7 @@ function walkFirst(
     if (!has(entry, 0)) refuse(0x71);
     const isLarge = shift > 12n && has(entry, 7);
     const large = (1n << shift) - 1n;
-    if (second === null && bits(entry, 0, 52) >> model.haw !== 0n) refuse(0x72);
+    if (bits(entry, 0, 52) >> model.haw !== 0n) refuse(0x72);
     if (has(entry, 63) && !has(first, 5)) refuse(0x72);
     if (
       isLarge &&
@@ -238,7 +246,7 @@ function walkFirst(
     let hpaOut = result;
     if (second !== null) {
       const found = walkSecond(second, result);
-      if (!isAllowed(access, found.rights)) refuse(0x79);
+      checkSecond(access, found.rights);
       if (isInterrupt(found.address)) refuse(0x87);
       misses.second ||= found.misses || (found.isClean && (access & 2) !== 0);
       hpaOut = found.address;
@@ -259,7 +267,9 @@ function locate(model: Model, second: Second, table: bigint, isTop: boolean): Fo
     if (error instanceof Refused && error.reason === 0x79) refuse(isTop ? 0x75 : 0x76);
     throw error;
   }
-  return (found.rights & 1) === 0 ? refuse(isTop ? 0x75 : 0x76) : found;
+  if ((found.rights & 1) === 0) refuse(isTop ? 0x75 : 0x76);
+  // With accessed and dirty bits in the second stage tables are read as if they were written.
+  return second.tracks && (found.rights & 2) === 0 ? refuse(0x77) : found;
 }
 
 function checkFirst({
