@@ -213,6 +213,15 @@ describe('what is not translated', () => {
     }
   });
 
+  test('a translated request with PASID is none, and nothing is said of it', () => {
+    const world = new World();
+    world.start();
+    const none = { permitted: 0, recoverable: false, hasReason: false };
+    expect(said(world, BASE, { at: TRANSLATED })).toEqual(none);
+    expect(world.request.reason).toBe(0);
+    expect(world.faults()).toEqual([]);
+  });
+
   test('FPD silences what a scalable context forbids as well', () => {
     for (const fpd of [0n, 2n]) {
       const world = new World();
