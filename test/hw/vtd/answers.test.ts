@@ -23,7 +23,7 @@ import {
 } from './answers.js';
 import { iotlbInvalidate, QueueWorld } from './queue-world.js';
 import { ALL_FLAGS, context, FIRST_FLAGS, FS_LEAF, mapPage, pasidEntry, SECOND } from './structures.js';
-import { EXEC, PRIV, READ, SOURCE, World, WRITE } from './world.js';
+import { ECAP, EXEC, PRIV, READ, SOURCE, World, WRITE } from './world.js';
 
 function expected({ row, size, hpa }: Mapped, offset: bigint, access: number, at: number): unknown {
   const permitted = (access & PRIV) === 0 ? row.user : row.priv;
@@ -210,6 +210,23 @@ describe('what is not translated', () => {
       if (!isAllowed) continue;
       expect(said(world, 1n << 48n, { pasid: NO_PASID, at: TRANSLATED })).toEqual(refused(false));
       expect(world.faults().map(({ reason }) => reason)).toEqual([0x04]);
+    }
+  });
+
+  test('nothing is while TE is off, also on a unit without scalable mode, which keeps its caches', () => {
+    const world = new World({ ecap: ECAP & ~(1n << 43n) });
+    const contexts = world.table();
+    const root = world.table();
+    mapPage(world, root, BASE, hpaOf(0) | 3n, SECOND);
+    world.put(world.root + 16n, contexts | 1n);
+    world.put(contexts, root | 1n);
+    world.put(contexts + 8n, 2n | (5n << 8n));
+    world.start(0);
+    for (let turn = 0; turn < 3; turn += 1) {
+      for (let again = 0; again < 2; again += 1) expect(world.ask(BASE, { pasid: NO_PASID })).toBe(hpaOf(0));
+      world.unit.write32(0x18, 0);
+      expect(world.ask(BASE, { pasid: NO_PASID })).toBe(BASE);
+      world.unit.write32(0x18, 0x8000_0000);
     }
   });
 
