@@ -161,7 +161,6 @@ export class Requests {
       runs.add(request.hpaHi, request.hpaLo, block);
       length -= block;
       forward(request, block);
-      if (length === 0 || runs.isFull) return true;
     }
   }
 

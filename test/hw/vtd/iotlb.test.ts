@@ -308,35 +308,45 @@ test('a flush of a PASID or a domain takes that, and no other that differs in a 
   }
 });
 
-test('a flush of a PASID takes no other one, though they may be chained to each other', () => {
+test('a flush of a PASID or a domain takes no other one, though some are chained to each other', () => {
+  const next = dice(13);
   const { iotlb } = new Twin();
-  const flipped = [1, 0x800, 0x1000, 0x80000];
+  const put = (did: number, pasid: number): number =>
+    iotlb.insert(7, tagHigh(pasid), tagLow(did, NESTED, pasid), 12);
   for (let n = 0; n < 1 << 16; n += 1) {
-    const pasid = (n << 4) | 2;
-    const other = pasid ^ flipped[n & 3]!;
-    for (const one of [pasid, other]) iotlb.insert(7, tagHigh(one), tagLow(n & 0xfff, NESTED, one), 12);
-    iotlb.flushPasid(n & 0xfff, pasid);
-    if (iotlb.live !== 1) expect([pasid, iotlb.live]).toEqual([pasid, 1]);
+    const [did, other] = [next(1 << 16), next(1 << 16)];
+    const [pasid, another] = [next(1 << 20), next(1 << 20)];
+    put(did, pasid);
+    put(n % 2 === 0 ? did : other, another);
+    if (n % 2 === 0) iotlb.flushPasid(did, pasid);
+    else iotlb.flushDomain(did);
+    if (iotlb.live !== 1) expect([did, pasid, other, another, iotlb.live]).toEqual([]);
     iotlb.flushAll();
   }
 });
 
-test('pages of a second stage take those of first stages, whatever has come and gone', () => {
-  for (const stay of [1, 2, 5]) {
+test.each([
+  [1, 0, 0],
+  [1, 12, 0],
+  [1, 0, 12],
+  [5, 12, 12],
+])(
+  'pages of a second stage take %i of a first, after %i of a second and %i of another first',
+  (stay, second, first) => {
     const twin = new Twin();
-    for (let page = 0n; page < 12n; page += 1n) {
-      const iova = BASE + (page << 12n);
-      twin.insert({ did: 6, kind: SECOND, pasid: 0, iova }, 12);
-      twin.insert({ did: 7, kind: FIRST, pasid: 3, iova }, 12);
-      if (page < BigInt(stay)) twin.insert({ did: 5, kind: NESTED, pasid: 3, iova }, 12);
+    for (let page = 0; page < 12; page += 1) {
+      const iova = BASE + BigInt(page << 12);
+      if (page < second) twin.insert({ did: 6, kind: SECOND, pasid: 0, iova }, 12);
+      if (page < first) twin.insert({ did: 7, kind: FIRST, pasid: 3, iova }, 12);
+      if (page < stay) twin.insert({ did: 5, kind: NESTED, pasid: 3, iova }, 12);
     }
     twin.flushDomain(6);
     twin.flushDomain(7);
     expect(twin.iotlb.live).toBe(stay);
     twin.flushDomainPages({ did: 5, kind: SECOND, pasid: 0, iova: 0n }, 0);
     expect(twin.iotlb.live).toBe(0);
-  }
-});
+  },
+);
 
 test('what is left is found, whichever sizes have come and gone', () => {
   const sizes = [12, 16, 21, 30];
