@@ -95,6 +95,16 @@ test.each([1n, 2n, 3n])(
       for (const at of pages)
         world.put(at, plain.get(at)! | (next(12) ? 3n : 1n + BigInt(next(2))) | some(SS_A, SS_D));
       world.unit.write32(0x18, 0xc000_0000);
+      for (const access of [0, PRIV]) {
+        if (kind === 2n && access === PRIV) continue;
+        const peeked = show(world.answerTo(world.peek(IOVA, access)));
+        const expected = show(
+          answer(model, { source: SOURCE, pasid: PASID, iova: IOVA, access, isPeek: true }),
+        );
+        if (!peeked.startsWith('reason'))
+          expect({ step, access, peeked }).toEqual({ step, access, peeked: expected });
+        else expect(expected).toMatch(/^reason/);
+      }
       for (let turn = 0; turn < 4; turn += 1) {
         const access =
           [READ, WRITE, READ | WRITE, EXEC][next(4)]! | (kind !== 2n && next(3) === 0 ? PRIV : 0);

@@ -20,6 +20,8 @@ export interface Question {
   readonly access: number;
   /** 1: a translation request, which takes what it gets. */
   readonly at?: number;
+  /** Somebody looks who sets no bit. */
+  readonly isPeek?: boolean;
 }
 
 /** Bits that are set on the way, by HPA of their entry. */
@@ -162,7 +164,7 @@ function space(
   }
   const second: Second = { model, root: low & ~PAGE, width: 30n + aw * 9n, tracks: has(low, 9) };
   const stage: First = { model, first, width: fspm === 1n ? 57n : 48n, second: pgtt === 3 ? second : null };
-  const noted = new Noted();
+  const noted = new Noted(question.isPeek === true);
   const found = pgtt === 2 ? walkSecondOnly(second, question, noted) : walkFirst(stage, question, noted);
   if (!has(cache, 23) && noted.sets.size > 0) refuse(noted.hasFirst ? 0x90 : 0x7c);
   return found;
@@ -174,7 +176,10 @@ class Noted {
   /** Of a first stage. */
   hasFirst = false;
 
+  constructor(readonly isPeek: boolean) {}
+
   add(at: bigint, set: bigint): void {
+    if (this.isPeek) return;
     this.sets.set(at, (this.sets.get(at) ?? 0n) | set);
   }
 }
@@ -331,7 +336,8 @@ function findLeaf({ model, first, width, second }: First, { iova, access }: Ques
     const rights = firstRights(first, path, isXd, isPriv);
     const accessed = (FS_A | (has(first, 7) ? FS_EA : 0n)) & ~entry;
     const dirty = isLeaf && (access & rights & 2) !== 0 ? FS_D & ~entry : 0n;
-    if ((accessed | dirty) !== 0n && page !== null && (page.rights & 2) === 0) refuse(0x77);
+    const isSet = (accessed | dirty) !== 0n && !noted.isPeek;
+    if (isSet && page !== null && (page.rights & 2) === 0) refuse(0x77);
     if (isLeaf) {
       const address = (entry & ADDRESS & ~large & ~PAGE) | (iova & large);
       return { at, table: page, rights, accessed, dirty, address, sizeLg2: Number(shift) };

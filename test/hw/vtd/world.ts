@@ -171,6 +171,15 @@ export class World {
     return (BigInt(request.hpaHi >>> 0) << 32n) | BigInt(request.hpaLo >>> 0);
   }
 
+  /** What is there for PASID 3, past all caches; no bit is set. */
+  peek(iova: bigint, access = 0): bigint | null {
+    const { request } = this;
+    const address = BigInt.asUintN(64, iova);
+    Object.assign(request, { sourceId: SOURCE, pasid: PASID, hi: hi32(address), lo: lo32(address), access });
+    if (!this.unit.peek(request)) return null;
+    return (BigInt(request.hpaHi >>> 0) << 32n) | BigInt(request.hpaLo >>> 0);
+  }
+
   /** What the reference is given of this world. */
   model(root = this.root): Model {
     const { memory, options } = this;
