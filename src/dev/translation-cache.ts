@@ -133,14 +133,21 @@ export class TranslationCache implements Resolver {
     return slot;
   }
 
-  /** Sends the request on, translated and with its PASID: the unit may still refuse it. */
+  /**
+   * Sends the request on, translated: the unit may still refuse it. It carries no PASID then, as of a function that has
+   * not been allowed to (PCI Express: "Translated Requests with PASID Enable").
+   */
   #pass(slot: number, request: Translation): boolean {
+    const { pasid } = request;
     const size = this.#sizeLg2[slot]!;
     const mask = (1 << size) - 1;
     request.addressType = AT_TRANSLATED;
     request.hi = this.#hpaHi[slot]!;
     request.lo = this.#hpaLo[slot]! | (request.lo & mask);
-    if (!this.translator.translate(request)) return false;
+    request.pasid = NO_PASID;
+    const isPassed = this.translator.translate(request);
+    request.pasid = pasid;
+    if (!isPassed) return false;
     request.sizeLg2 = Math.min(request.sizeLg2, size);
     request.permitted = this.#permitted[slot]!;
     return true;

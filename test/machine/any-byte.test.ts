@@ -23,7 +23,7 @@ const HERE = { byte: (Number((IOVA - FIRST_PAGE) >> 12n) * 7) & 255 };
 
 /** A unit that has all that the second reading knows of. */
 const topologyOf = (firstStage: boolean): Topology => ({
-  units: { vtd0: { firstStage, addressWidth: 57, registers: { ECAP: { RPS: 1 } } } },
+  units: { vtd0: { firstStage, addressWidth: 57, registers: { ECAP: { RPS: 1, RPRIVS: 1, ERS: 1 } } } },
 });
 
 interface Request {

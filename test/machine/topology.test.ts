@@ -212,7 +212,8 @@ describe('the tables decide', () => {
   const iova = 0x4000_0000n;
 
   test('any bit of an entry that is flipped changes what the next DMA finds, as the walk says', () => {
-    const { machine, bind, ioas } = scene({ topology: {} });
+    const topology = { units: { vtd0: { registers: { ECAP: { RPRIVS: 1 } } } } };
+    const { machine, bind, ioas } = scene({ topology });
     const device = bind('0000:00:01.0');
     const { id, va } = ioas(iova, 1);
     device.attach(id);
@@ -341,8 +342,8 @@ describe('the tables decide', () => {
     expect(dma.submit(read).state).toBe('done');
     expect(machine.physical.read(at, 8)).toEqual(entry);
     expect(machine.dump().units[0]!.caches.iotlb).toEqual([]);
-    // XD without NXE: a fault, if anybody asked.
-    entry[7]! |= 0x80;
+    // Not present: a fault, if anybody asked.
+    entry[0]! &= ~1;
     machine.physical.write(at, entry);
     expect(dma.submit(read).state).toBe('done');
     expect(machine.events.recent).toMatchObject([

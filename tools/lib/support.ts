@@ -74,7 +74,7 @@ export function supportPage(): string {
   const known = Object.values(specifications).filter(({ sections }) => sections !== undefined);
   const head =
     '# What of each specification is there\n\nWritten by `npm run support` from the sections that comments cite and from' +
-    ' [specs.json](specs.json); a test compares.\nSpecifications without a list of sections there are not on this page. The numbers are those of the version named, as far as\n' +
-    'they could be checked: specs.json says which.\n';
+    ' [specs.json](specs.json); a test compares.\nSpecifications without a list of sections there are not on this page. The numbers are those of the version\n' +
+    'named.\n';
   return `${head}\n${known.map(table).join('\n\n')}\n`;
 }

@@ -85,7 +85,8 @@ export class Instrumenter {
       const swap = SWAPS[node['operator'] as string];
       if (swap === undefined) return;
       const [left, right] = [node['left'] as Node, node['right'] as Node];
-      replace(node, `${text(left)} ${swap} ${text(right)}`, `${short(text(node))}: ${swap}`);
+      // The tree has no parentheses, and `a & (b === c)` is not what becomes of `(a & b) !== c`.
+      replace(node, `(${text(left)}) ${swap} (${text(right)})`, `${short(text(node))}: ${swap}`);
     };
     const condition = (test: Node): void => {
       if (test.type !== 'BinaryExpression') replace(test, `!(${text(test)})`, `not: ${short(text(test))}`);

@@ -120,15 +120,17 @@ function runWorker(
   const workerData = { ...input, deadline } satisfies WorkerInput;
   const worker = new Worker(join(tools, 'worker.js'), { workerData, stdout: true, env });
   return new Promise((resolve, reject) => {
+    let isHung = false;
     const timer = setInterval(() => {
       if (Date.now() < deadline[0]!) return;
-      void worker.terminate().then(() => resolve(true));
+      isHung = true;
+      void worker.terminate();
     }, LOOK_MS);
     worker.on('message', listener);
     worker.once('error', reject);
     worker.once('exit', () => {
       clearInterval(timer);
-      resolve(false);
+      resolve(isHung);
     });
   });
 }

@@ -7,6 +7,8 @@ import type { Contexts } from './context.js';
 import type { Iotlb } from './iotlb.js';
 import type { LastSpaces } from './last-spaces.js';
 import type { PagingCache } from './paging-cache.js';
+import * as space from './spaces.js';
+import * as bits from './structures.js';
 
 /** Granularity of context-cache and IOTLB invalidation; of PASID-based IOTLB and PASID-cache invalidation. */
 const GLOBAL = 1;
@@ -17,6 +19,10 @@ const PASID_ALL = 2;
 const PASID_CACHE_DOMAIN = 0;
 const PASID_CACHE_PASID = 1;
 const PASID_CACHE_GLOBAL = 3;
+
+/** Of a space that a page request is for (section 6.5.3.1). */
+const { S_DID, S_KEY, S_KIND } = space;
+const { PGTT_FIRST_STAGE, PGTT_NESTED } = bits;
 
 /** FM: which bits of the function number do not count. */
 const FUNCTION_MASKS = [0, 4, 6, 7] as const;
@@ -65,7 +71,7 @@ export class Caches {
     return true;
   }
 
-  /** IOTLB invalidate. `leafOnly` (IH): no entry that points to a table has changed. */
+  /** Section 6.5.2.3, IOTLB invalidate. `leafOnly` (IH): no entry that points to a table has changed. */
   invalidateIotlb(
     granularity: number,
     did: number,
@@ -77,10 +83,10 @@ export class Caches {
     if (granularity === GLOBAL) {
       this.iotlb.flushAll();
       this.paging.flushAll();
-    } else if (granularity === DOMAIN || (granularity === PAGES && !this.#can.hasPageSelective)) {
+    } else if (granularity === DOMAIN) {
       this.iotlb.flushDomain(did);
       this.paging.flushDomain(did);
-    } else if (granularity === PAGES && am <= this.#can.mamv) {
+    } else if (granularity === PAGES && this.#can.hasPageSelective && am <= this.#can.mamv) {
       this.iotlb.flushDomainPages(did, hi, lo, am);
       this.paging.flushDomainPages(did, hi, lo, am, !leafOnly);
     } else {
@@ -109,5 +115,20 @@ export class Caches {
       return false;
     }
     return true;
+  }
+
+  /**
+   * Section 6.5.3.1: what a page request drops before software hears of it, so that what it answers with is seen.
+   * `row`: of the space in {@link Contexts.spaces}.
+   */
+  invalidateForPageRequest(row: number, hi: number, lo: number): void {
+    const { words } = this.contexts.spaces;
+    const [kind, did] = [words[row + S_KIND]!, words[row + S_DID]!];
+    if (kind === PGTT_FIRST_STAGE) {
+      this.invalidatePasidIotlb(PAGES, did, words[row + S_KEY]!, hi, lo, 0, false);
+    } else {
+      const isWhole = kind === PGTT_NESTED || !this.#can.hasPageSelective;
+      this.invalidateIotlb(isWhole ? DOMAIN : PAGES, did, hi, lo, 0, false);
+    }
   }
 }

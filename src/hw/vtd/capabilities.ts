@@ -43,6 +43,13 @@ export class Abilities {
   readonly secondStage: boolean;
   readonly firstStage: boolean;
   readonly ridPasid: boolean;
+  readonly ridPriv: boolean;
+  readonly memoryTypes: boolean;
+  /** PWSNP may be set: walks see the caches of the CPU. */
+  readonly coherentScalable: boolean;
+  readonly drainsPageRequests: boolean;
+  /** Bits of a domain id. */
+  readonly domainIdBits: number;
   /** Device-TLB invalidations name a physical function (PFSID). */
   readonly throttles: boolean;
 
@@ -75,7 +82,17 @@ export class Abilities {
     this.secondStage = has(ECAP.SSTS);
     this.firstStage = has(ECAP.FSTS);
     this.ridPasid = has(ECAP.RPS);
+    this.ridPriv = has(ECAP.RPRIVS);
+    this.memoryTypes = has(ECAP.MTS);
+    this.coherentScalable = has(ECAP.SMPWCS);
+    this.drainsPageRequests = has(ECAP.PDS);
+    this.domainIdBits = Math.min(16, 4 + 2 * registerField(cap, CAP.ND));
     this.throttles = has(ECAP.DIT);
+  }
+
+  /** Width in bits of the largest second stage (AGAW) that the unit walks. */
+  get largestWidth(): number {
+    return 30 + 9 * (31 - Math.clz32((this.sagaw & 0b1110) | 1));
   }
 
   /** Width in bits of a second stage whose AW field says `aw`; 0 when the unit has no such tables. */

@@ -52,16 +52,20 @@ const {
   PASID_TABLE_LG2,
   PE_AW_MASK,
   PE_AW_SHIFT,
+  PE_CD,
   PE_DID_MASK,
   PE_EAFE,
+  PE_EMTE,
   PE_ERE,
   PE_FSPM_MASK,
   PE_FSPM_SHIFT,
+  PE_PGSNP,
   PE_PGTT_MASK,
   PE_PGTT_SHIFT,
   PE_PWSNP,
   PE_SRE,
   PE_SSADE,
+  PE_WPE,
   PGTT_FIRST_STAGE,
   PGTT_NESTED,
   PGTT_PASS_THROUGH,
@@ -75,6 +79,7 @@ const {
   SM_CTX_PDTS_SHIFT,
   SM_CTX_PRE,
   SM_CTX_RID_PASID_MASK,
+  SM_CTX_RID_PRIV,
 } = bits;
 
 /** Words of a remembered context entry. */
@@ -106,6 +111,8 @@ const SM_CONTEXT_RESERVED_SECOND_LO = -1 << 21;
 const ROOT_RESERVED_LO = 0xffe;
 const PASID_DIR_RESERVED_LO = 0xffc;
 const PASID_RESERVED_LO = 0xc20;
+/** Word 2. */
+const PASID_RESERVED_TAGS = 0xf87f_0000 | 0;
 /** Word 4. */
 const PASID_RESERVED_FIRST_LO = 0xf00;
 const ADDRESS_LO = -1 << 12;
@@ -125,8 +132,8 @@ export class Contexts {
   /** Bits that an entry must not have on this unit. */
   readonly #contextReservedLo: number = 0;
   readonly #contextReservedSecondLo: number = 0;
-  readonly #pasidReservedLo: number = 0;
-  readonly #pasidReservedFirstLo: number = 0;
+  readonly #legacyReservedSecondLo: number = 0;
+  readonly #pasidReserved: PasidReserved;
   #rootHi = 0;
   #rootLo = 0;
   #ttm = TTM_LEGACY;
@@ -151,17 +158,20 @@ export class Contexts {
       (can.pasid ? 0 : SM_CTX_PASIDE) |
       (can.pageRequests ? 0 : SM_CTX_PRE);
     this.#contextReservedSecondLo =
-      SM_CONTEXT_RESERVED_SECOND_LO | (can.ridPasid ? 0 : SM_CTX_RID_PASID_MASK);
-    this.#pasidReservedLo = PASID_RESERVED_LO | (can.secondAccessedDirty ? 0 : PE_SSADE);
-    this.#pasidReservedFirstLo =
-      PASID_RESERVED_FIRST_LO |
-      (can.supervisor ? 0 : PE_SRE) |
-      (can.execute ? 0 : PE_ERE) |
-      (can.extendedAccessed ? 0 : PE_EAFE);
+      SM_CONTEXT_RESERVED_SECOND_LO |
+      (can.ridPasid ? 0 : SM_CTX_RID_PASID_MASK) |
+      (can.ridPriv ? 0 : SM_CTX_RID_PRIV);
+    this.#legacyReservedSecondLo = LEGACY_CONTEXT_RESERVED_SECOND_LO | (domainBeyond(can) << CTX_DID_SHIFT);
+    this.#pasidReserved = pasidReserved(can);
   }
 
   get isLegacy(): boolean {
     return this.#ttm === TTM_LEGACY;
+  }
+
+  /** RTADDR_REG.TTM, as SRTP has found it. */
+  get ttm(): number {
+    return this.#ttm;
   }
 
   /** Takes over RTADDR_REG (SRTP). What is cached stays. */
@@ -206,14 +216,21 @@ export class Contexts {
     return row;
   }
 
-  /** Whether a page request of this device may be queued (section 7.4); else {@link reason}. */
-  mayRequestPages(source: number, pasid: number): boolean {
+  /** Whether a requester has a context entry, which then is that of the last lookup; false: {@link reason}. */
+  findContext(source: number): boolean {
     this.isSilenced = false;
     this.#usesCaches = true;
-    if (this.#ttm === TTM_LEGACY) return this.#fails(Reason.LEGACY_PAGE_REQUEST);
-    if (!this.#loadContext(source)) return false;
-    if ((this.contextLo & SM_CTX_PRE) === 0) return this.#fails(Reason.PRE_CLEAR);
-    return this.#pasidOf(pasid) >= 0;
+    return this.#ttm === TTM_LEGACY ? this.#resolveLegacy(source, NO_PASID) >= 0 : this.#loadContext(source);
+  }
+
+  /** What a page request is for, if it may be queued (section 7.4.1), as {@link find} says it; -1: {@link reason}. */
+  findForPageRequest(source: number, pasid: number): number {
+    this.isSilenced = false;
+    this.#usesCaches = true;
+    if (this.#ttm === TTM_LEGACY) return this.#refuse(Reason.LEGACY_PAGE_REQUEST);
+    if (!this.#loadContext(source)) return -1;
+    if ((this.contextLo & SM_CTX_PRE) === 0) return this.#refuse(Reason.PRE_CLEAR);
+    return this.#findPasid(source, pasid);
   }
 
   /** Context-cache invalidation, global. */
@@ -268,6 +285,11 @@ export class Contexts {
     this.isSilenced = false;
     if (this.#ttm === TTM_LEGACY) return this.#resolveLegacy(source, pasid);
     if (!this.#loadContext(source)) return -1;
+    return this.#findPasid(source, pasid);
+  }
+
+  /** The same behind the context entry, which is loaded. */
+  #findPasid(source: number, pasid: number): number {
     const key = this.#pasidOf(pasid);
     if (key < 0) return -1;
     if (this.#usesCaches) {
@@ -282,15 +304,12 @@ export class Contexts {
 
   /** The PASID that a request translates by; -1: {@link reason}. */
   #pasidOf(pasid: number): number {
-    const directory = ((this.contextLo >>> SM_CTX_PDTS_SHIFT) & SM_CTX_PDTS_MASK) + 7;
-    const limit = 1 << (directory + PASID_TABLE_LG2);
-    if (pasid === NO_PASID) {
-      const ridPasid = this.contextSecondLo & SM_CTX_RID_PASID_MASK;
-      return ridPasid < limit ? ridPasid : this.#refuse(Reason.RID_PASID);
-    }
+    const ridPasid = this.contextSecondLo & SM_CTX_RID_PASID_MASK;
+    if (pasid === NO_PASID) return ridPasid;
     if ((this.contextLo & SM_CTX_PASIDE) === 0) return this.#refuse(Reason.PASIDE_CLEAR);
-    if (pasid >= limit || pasid >= this.#can.pasidLimit) return this.#refuse(Reason.PASID_TOO_LARGE);
-    return pasid;
+    if (pasid >= pasidsOf(this.contextLo)) return this.#refuse(Reason.PASID_TOO_LARGE);
+    if (pasid >= this.#can.pasidLimit) return this.#refuse(Reason.PASID_BEYOND_PSS);
+    return pasid === ridPasid ? this.#refuse(Reason.PASID_IS_RID) : pasid;
   }
 
   /** Sections 9.2 and 9.4: finds the scalable context entry of a device, in the cache or in memory. */
@@ -333,10 +352,12 @@ export class Contexts {
       (this.contextSecondLo & this.#contextReservedSecondLo) |
       (words[word | 3]! | words[word | 4]! | words[word | 5]! | words[word | 6]! | words[word | 7]!);
     if (reserved !== 0) return this.#fails(Reason.SM_CONTEXT_RESERVED);
-    // UNSPECIFIED (9.4): page requests of a device that may not ask for translations. Chosen: an invalid entry.
+    // Page requests of a device that may not ask for translations; a RID_PASID that the directory has not.
     const ats = SM_CTX_DTE | SM_CTX_PRE;
-    if ((this.contextLo & ats) === SM_CTX_PRE) return this.#fails(Reason.SM_CONTEXT_INVALID);
-    return true;
+    const isInvalid =
+      (this.contextLo & ats) === SM_CTX_PRE ||
+      (this.contextSecondLo & SM_CTX_RID_PASID_MASK) >= pasidsOf(this.contextLo);
+    return isInvalid ? this.#fails(Reason.SM_CONTEXT_INVALID) : true;
   }
 
   #recallContext(source: number): boolean {
@@ -445,12 +466,17 @@ export class Contexts {
     const first = entry[word | 4]!;
     words[SCRATCH_ROW + S_FIRST_HI] = entry[word | 5]!;
     words[SCRATCH_ROW + S_FIRST_LO] = first & ADDRESS_LO;
+    const no = this.#pasidReserved;
     const reserved =
-      (lo & this.#pasidReservedLo) |
-      (first & this.#pasidReservedFirstLo) |
+      (lo & no.lo) |
+      (entry[word | 1]! & no.secondHi) |
+      (second & no.tags) |
+      (entry[word | 3]! & no.memoryTypes) |
+      (first & no.firstLo) |
+      (entry[word | 5]! & no.firstHi) |
       (entry[word | 6]! | entry[word | 7]! | entry[word | 8]! | entry[word | 9]! | entry[word | 10]!) |
       (entry[word | 11]! | entry[word | 12]! | entry[word | 13]! | entry[word | 14]! | entry[word | 15]!);
-    if ((reserved | this.#beyondIn(lo)) !== 0) return Reason.PASID_RESERVED;
+    if (reserved !== 0) return Reason.PASID_RESERVED;
     words[SCRATCH_ROW + S_DID] = second & PE_DID_MASK;
     words[SCRATCH_ROW + S_FLAGS] =
       (first & 0xff) |
@@ -458,20 +484,6 @@ export class Contexts {
       ((second & PE_PWSNP) === 0 ? 0 : SPACE_SNOOPS) |
       (this.isSilenced ? SPACE_FPD : 0);
     return this.#decodeStages(lo, first) ? 0 : Reason.PASID_INVALID;
-  }
-
-  /** Bits of the roots in a PASID entry that this unit has no address lines for. */
-  #beyondIn(lo: number): number {
-    const beyondHaw = this.#beyondHaw;
-    const { words } = this.spaces;
-    let reserved = 0;
-    const kind = (lo >>> PE_PGTT_SHIFT) & PE_PGTT_MASK;
-    // A nested first stage lies in guest memory: what is beyond is found when it is walked (0x74).
-    if (kind === PGTT_FIRST_STAGE) reserved |= words[SCRATCH_ROW + S_FIRST_HI]! & beyondHaw;
-    if (kind === PGTT_SECOND_STAGE || kind === PGTT_NESTED) {
-      reserved |= words[SCRATCH_ROW + S_SECOND_HI]! & beyondHaw;
-    }
-    return reserved;
   }
 
   /** PGTT, and the widths of the stages that it has. */
@@ -495,6 +507,9 @@ export class Contexts {
       const width = can.secondWidth((lo >>> PE_AW_SHIFT) & PE_AW_MASK);
       if (!can.secondStage || width === 0) return false;
       words[SCRATCH_ROW + S_SECOND_WIDTH] = width;
+      // The root of a nested first stage is an address of the guest.
+      const isReached = (words[SCRATCH_ROW + S_FIRST_HI]! & bits.beyond(Math.min(width, can.mgaw))) === 0;
+      if (kind === PGTT_NESTED && !isReached) return false;
     }
     return true;
   }
@@ -541,7 +556,7 @@ export class Contexts {
     const can = this.#can;
     if (!memory.load64(hi, at + 8)) return Reason.CONTEXT_TABLE;
     const second = memory.loadedLo;
-    let reserved = memory.loadedHi | (second & LEGACY_CONTEXT_RESERVED_SECOND_LO);
+    let reserved = memory.loadedHi | (second & this.#legacyReservedSecondLo);
     if (!memory.load64(hi, at)) return Reason.CONTEXT_TABLE;
     const lo = memory.loadedLo;
     this.isSilenced = (lo & FPD) !== 0;
@@ -569,6 +584,53 @@ export class Contexts {
     this.#contextHi = memory.loadedHi;
     return 0;
   }
+}
+
+/** Bits of a PASID entry that must be 0 on a unit (section 9.6), by word; the words from 6 on must be 0 whole. */
+interface PasidReserved {
+  readonly lo: number;
+  readonly secondHi: number;
+  readonly tags: number;
+  readonly memoryTypes: number;
+  readonly firstLo: number;
+  readonly firstHi: number;
+}
+
+function pasidReserved(can: Abilities): PasidReserved {
+  const { secondStage, firstStage, memoryTypes } = can;
+  const aw = PE_AW_MASK << PE_AW_SHIFT;
+  const fspm = PE_FSPM_MASK << PE_FSPM_SHIFT;
+  return {
+    lo:
+      PASID_RESERVED_LO |
+      (secondStage ? 0 : ADDRESS_LO | aw) |
+      (secondStage && can.secondAccessedDirty ? 0 : PE_SSADE),
+    secondHi: secondStage ? can.beyondHaw : -1,
+    tags:
+      PASID_RESERVED_TAGS |
+      domainBeyond(can) |
+      (can.coherentScalable ? 0 : PE_PWSNP) |
+      (can.snoopControl ? 0 : PE_PGSNP) |
+      (memoryTypes ? 0 : PE_CD | PE_EMTE),
+    memoryTypes: memoryTypes ? 0 : -1,
+    firstLo:
+      PASID_RESERVED_FIRST_LO |
+      (firstStage ? 0 : ADDRESS_LO | fspm | PE_WPE) |
+      (can.supervisor ? 0 : PE_SRE) |
+      (can.execute ? 0 : PE_ERE) |
+      (can.extendedAccessed ? 0 : PE_EAFE),
+    firstHi: firstStage ? can.beyondHaw : -1,
+  };
+}
+
+/** Bits of a domain id that a unit does not have. */
+function domainBeyond(can: Abilities): number {
+  return PE_DID_MASK & (-1 << can.domainIdBits);
+}
+
+/** How many PASIDs the directory of a scalable context entry has (PDTS). */
+function pasidsOf(contextLo: number): number {
+  return 1 << (((contextLo >>> SM_CTX_PDTS_SHIFT) & SM_CTX_PDTS_MASK) + 7 + PASID_TABLE_LG2);
 }
 
 /** Never 0, which marks what is void. */

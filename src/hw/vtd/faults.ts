@@ -1,5 +1,5 @@
 /**
- * Primary fault logging (section 7.3): as many records as CAP_REG.NFR says, filled in turn, freed by software in any
+ * Primary fault logging (section 7.2.1): as many records as CAP_REG.NFR says, filled in turn, freed by software in any
  * order. A fault that finds its record still taken is lost, and FSTS_REG.PFO says so until software clears it.
  */
 import { DMA_EXEC, DMA_PRIV, DMA_READ, DMA_WRITE, NO_PASID } from '../../bus/dma.js';
@@ -8,6 +8,7 @@ import type { Interrupt } from './interrupt.js';
 import { isQualified } from './reasons.js';
 import type { RegisterFile } from './register-file.js';
 import * as reg from './registers.js';
+import { beyond } from './structures.js';
 
 const RECORD = 16;
 /** Byte offset in a record of the word that has F. */
@@ -24,6 +25,8 @@ export class FaultRecords {
   readonly #interrupt: Interrupt;
   readonly #offset: number;
   readonly #count: number;
+  /** Bits of FI above the largest AGAW are 0 (section 11.4.7.6). */
+  readonly #addressHi: number;
   #next = 0;
 
   constructor(registers: RegisterFile, interrupt: Interrupt, can: Abilities) {
@@ -31,6 +34,7 @@ export class FaultRecords {
     this.#interrupt = interrupt;
     this.#offset = can.faultRecordOffset;
     this.#count = can.faultRecords;
+    this.#addressHi = ~beyond(can.largestWidth);
   }
 
   /** A request was refused; `isSilenced`: FPD was set in what it passed. */
@@ -99,7 +103,7 @@ export class FaultRecords {
     }
     const at = this.#offset + this.#next * RECORD;
     registers.set(at, lo & PAGE);
-    registers.set(at + 4, hi);
+    registers.set(at + 4, hi & this.#addressHi);
     registers.set(at + 8, low);
     const pasidBits = pasid === NO_PASID ? 0 : pasid << reg.FRCD_PASID_SHIFT;
     registers.set(at + F_WORD, high | pasidBits | reg.FRCD_F);

@@ -94,7 +94,7 @@ export class VtdHardware implements Translator, Mmio {
     this.#pageRequests = new PageRequests({
       registers,
       memory,
-      contexts,
+      caches,
       faults,
       endpoints,
       interrupt: paged,
@@ -197,7 +197,7 @@ export class VtdHardware implements Translator, Mmio {
     return hooks;
   }
 
-  /** GCMD_REG (section 11.4.4): TE and QIE are states, SRTP is done once; GSTS_REG shows them. */
+  /** GCMD_REG (section 11.4.4.1): TE and QIE are states, SRTP is done once; GSTS_REG shows them. */
   #command(written: number): void {
     const registers = this.#registers;
     const before = registers.get(reg.GSTS_REG);
@@ -211,6 +211,8 @@ export class VtdHardware implements Translator, Mmio {
     const srtp = (before | written) & reg.GCMD_SRTP;
     registers.set(reg.GSTS_REG, (before & ~states) | (written & states) | srtp);
     this.#requests.enable((written & reg.GCMD_TE) !== 0);
+    const isDisabled = (before & ~written & reg.GCMD_TE) !== 0;
+    if (isDisabled && this.#can.scalable) this.#caches.invalidateAll();
     if (((before ^ written) & reg.GCMD_QIE) !== 0) this.#queue.enable((written & reg.GCMD_QIE) !== 0);
   }
 }

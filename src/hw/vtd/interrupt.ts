@@ -1,4 +1,7 @@
-/** One of a unit's interrupts (section 7.7): control, data, address and upper address registers, in this order. */
+/**
+ * One of a unit's interrupts (sections 6.5.2.10, 7.3 and 7.5): control, data, address and upper address registers, in this
+ * order.
+ */
 import type { MsiSink } from '../../bus/mmio.js';
 import type { RegisterFile } from './register-file.js';
 import { CTL_IM, CTL_IP } from './registers.js';

@@ -1,5 +1,5 @@
 /**
- * IOTLB (section 6.2.3): finished translations by domain id, PASID, address and size. 65,536 entries in sets of four, and
+ * IOTLB (section 6.2.4): finished translations by domain id, PASID, address and size. 65,536 entries in sets of four, and
  * in front of them a table that says in which entry a page was found last: the entry itself decides, so that table is
  * never invalidated. An entry leaves when it is invalidated or its place is needed, never because a table changed.
  *

@@ -15,7 +15,7 @@ import {
 } from '../../bus/dma.js';
 import { highWord, lowWord } from '../../base/words.js';
 import type { PhysicalMemory } from '../../mem/physical.js';
-import type { Contexts } from './context.js';
+import type { Caches } from './caches.js';
 import type { FaultRecords } from './faults.js';
 import type { Interrupt } from './interrupt.js';
 import type { RegisterFile } from './register-file.js';
@@ -27,7 +27,7 @@ const PAGE = -1 << 12;
 export interface PageRequestParts {
   readonly registers: RegisterFile;
   readonly memory: PhysicalMemory;
-  readonly contexts: Contexts;
+  readonly caches: Caches;
   readonly faults: FaultRecords;
   readonly endpoints: EndpointRouter;
   readonly interrupt: Interrupt;
@@ -43,11 +43,13 @@ export class PageRequests {
   }
 
   request(message: PageRequestMessage): void {
-    const { contexts, faults } = this.#parts;
+    const { caches, faults } = this.#parts;
+    const { contexts } = caches;
     const { sourceId, pasid, address, access } = message;
-    if (!contexts.mayRequestPages(sourceId, pasid)) {
-      const hi = highWord(address);
-      const lo = lowWord(address);
+    const hi = highWord(address);
+    const lo = lowWord(address);
+    const row = contexts.findForPageRequest(sourceId, pasid);
+    if (row < 0) {
       faults.pageRequestRefused(contexts.reason, sourceId, pasid, hi, lo, access, contexts.isSilenced);
       this.#answer(message, PRG_INVALID);
       return;
@@ -58,6 +60,7 @@ export class PageRequests {
       this.#answer(message, PRG_SUCCESS);
       return;
     }
+    caches.invalidateForPageRequest(row, hi, lo);
     this.#raise(reg.PRS_PPR);
   }
 

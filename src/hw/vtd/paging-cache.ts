@@ -1,5 +1,5 @@
 /**
- * Paging-structure caches and nested TLB (sections 6.2.4, 6.2.5): what a walk need not do again. One direct-mapped table
+ * Paging-structure caches and nested TLB (section 6.2.5): what a walk need not do again. One direct-mapped table
  * holds both, because both say "under this tag and this address, go on there with these permissions":
  *
  * - a *step* of a stage: the table that lies below an entry, at HPA, with what the path permits;
@@ -51,9 +51,9 @@ export class PagingCache {
     return this.#live;
   }
 
-  /** Offset in {@link words} of the row for the block of `1 << shift` bytes around an address; -1: none. */
+  /** Offset in {@link words} of the row for the block of `1 << shift` bytes (below 4 GiB) around an address; -1: none. */
   find(kind: number, did: number, pasid: number, hi: number, lo: number, shift: number): number {
-    const key = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
+    const key = (lo >>> shift) | (hi << (32 - shift));
     const high = (pasid << 20) | (hi >>> 12);
     const tag = did | ((kind | (shift << 2)) << KIND_SHIFT) | ((pasid >>> 12) << 24);
     const row = placeOf(key, tag, high);
@@ -63,7 +63,7 @@ export class PagingCache {
 
   /** Remembers that below that block the walk goes on at an HPA (or, of a page, that it lies there). */
   insert(kind: number, did: number, pasid: number, hi: number, lo: number, shift: number): number {
-    const key = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
+    const key = (lo >>> shift) | (hi << (32 - shift));
     const high = (pasid << 20) | (hi >>> 12);
     const tag = did | ((kind | (shift << 2)) << KIND_SHIFT) | ((pasid >>> 12) << 24);
     const row = placeOf(key, tag, high);
@@ -134,7 +134,7 @@ export class PagingCache {
       const row = entry << ROW_LG2;
       entry = chain.after(entry);
       const tag = this.words[row + R_TAG]!;
-      const itsPasid = ((this.words[row + R_HIGH]! >>> 20) | ((tag >>> 24) << 12)) >>> 0;
+      const itsPasid = (this.words[row + R_HIGH]! >>> 20) | ((tag >>> 24) << 12);
       if ((tag & DID_MASK) !== did || itsPasid !== pasid) continue;
       if (am < 0 || this.#isInRange(row, hi, lo, am, true)) this.#remove(row);
     }
@@ -160,9 +160,10 @@ export class PagingCache {
   }
 }
 
+/** Neighbouring blocks never meet; the upper bits of a product, since every bit of its factors counts there. */
 function placeOf(key: number, tag: number, high: number): number {
-  const hash = Math.imul(tag ^ high, 0x2c1b3c6d) >>> 16;
-  return ((key ^ (key >>> ROWS_LG2) ^ hash) & (ROWS - 1)) << ROW_LG2;
+  const hash = Math.imul(tag ^ high ^ (key >>> ROWS_LG2), 0x2c1b3c6d) >>> (32 - ROWS_LG2);
+  return ((key ^ hash) & (ROWS - 1)) << ROW_LG2;
 }
 
 function pasidKey(did: number, pasid: number): number {

@@ -3,7 +3,6 @@ import type { EntryMemory } from '../../mem/physical.js';
 
 /** Levels of a first stage, each through every level of a second, and the second stage of the result. */
 const MOST = 5 * (5 + 1) + 5;
-const HI = 0;
 const LO = 1;
 const EXPECTED = 2;
 const BITS = 3;
@@ -27,24 +26,31 @@ export class Pending {
   /** Notes `bits` for the low half of the entry at an HPA, which was read as `expected`. */
   add(hi: number, lo: number, expected: number, bits: number): void {
     const words = this.#words;
-    for (let at = 0; at < this.#length; at += STRIDE) {
-      if (words[at + LO] !== lo || words[at + HI] !== hi) continue;
+    const at = this.#find(hi, lo);
+    if (at < this.#length) {
       words[at + BITS] = words[at + BITS]! | bits;
       return;
     }
-    words[this.#length + HI] = hi;
-    words[this.#length + LO] = lo;
-    words[this.#length + EXPECTED] = expected;
-    words[this.#length + BITS] = bits;
+    words[at] = hi;
+    words[at + LO] = lo;
+    words[at + EXPECTED] = expected;
+    words[at + BITS] = bits;
     this.#length += STRIDE;
   }
 
-  /** Takes bits back that turned out not to be wanted. */
+  /** Takes bits back that turned out not to be wanted. Without the entry it changes what is behind the last: nothing. */
   remove(hi: number, lo: number, bits: number): void {
     const words = this.#words;
-    for (let at = 0; at < this.#length; at += STRIDE) {
-      if (words[at + LO] === lo && words[at + HI] === hi) words[at + BITS] = words[at + BITS]! & ~bits;
-    }
+    const at = this.#find(hi, lo);
+    words[at + BITS] = words[at + BITS]! & ~bits;
+  }
+
+  /** Index of an entry, or of where the next one goes. */
+  #find(hi: number, lo: number): number {
+    const words = this.#words;
+    let at = 0;
+    while (at < this.#length && (words[at + LO] !== lo || words[at] !== hi)) at += STRIDE;
+    return at;
   }
 
   /** Sets them all. False: an entry is no longer what it was, or cannot be written; some may be set then. */

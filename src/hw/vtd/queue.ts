@@ -17,7 +17,7 @@ import * as qi from './structures.js';
 const PAGE = -1 << 12;
 const WAIT_IF = 1 << 4;
 const WAIT_SW = 1 << 5;
-const WAIT_FN = 1 << 6;
+const WAIT_PD = 1 << 7;
 const IH = 1 << 6;
 const AM_MASK = 0x3f;
 const DTLB_S = 1 << 0;
@@ -38,8 +38,8 @@ interface Row {
   /** Bits that must be zero in words 0 to 3. */
   readonly reserved: readonly [number, number, number, number];
   readonly run: (words: Int32Array) => number;
-  /** It has 256 bits (section 6.5.2), so that a queue of 128-bit descriptors has none of it. */
-  readonly isWide?: true;
+  /** Legacy mode has none of it (Table 26). */
+  readonly isScalable?: true;
 }
 
 export interface QueueParts {
@@ -57,6 +57,7 @@ export class InvalidationQueue {
   readonly done = new Int32Array(16);
 
   readonly #parts: QueueParts;
+  readonly #can: Abilities;
   readonly #rows: readonly (Row | undefined)[];
   readonly #words = new Int32Array(WORDS);
   /** The device that did not answer, since the last wait; -1: none. */
@@ -65,6 +66,7 @@ export class InvalidationQueue {
 
   constructor(parts: QueueParts, can: Abilities) {
     this.#parts = parts;
+    this.#can = can;
     this.#rows = this.#table(can);
   }
 
@@ -78,12 +80,13 @@ export class InvalidationQueue {
   /** Does what is queued; called when the tail moves and when an error is cleared. */
   process(): void {
     // A device or an interrupt handler that moves the tail meanwhile is served by the loop that runs.
-    if (this.#isBusy || !this.isEnabled) return;
+    if (this.#isBusy) return;
     this.#isBusy = true;
     const { registers } = this.#parts;
     // One turn of the largest queue, so that nobody who moves the tail for ever holds up everybody.
     for (let left = 1 << 15; left > 0 && (registers.get(reg.FSTS_REG) & STOPPED) === 0; left -= 1) {
-      if (registers.get(reg.IQT_REG) === registers.get(reg.IQH_REG)) break;
+      // A descriptor may reach whoever then switches the queue off.
+      if (!this.isEnabled || registers.get(reg.IQT_REG) === registers.get(reg.IQH_REG)) break;
       this.#step();
     }
     this.#isBusy = false;
@@ -97,15 +100,27 @@ export class InvalidationQueue {
     const size = 1 << ((control & reg.QUEUE_SIZE_MASK) + 12);
     const tail = registers.get(reg.IQT_REG);
     const head = registers.get(reg.IQH_REG);
+    const wrong = this.#wrongMode(is256);
+    if (wrong !== DONE) return this.#stop(wrong);
     if (tail >= size || head >= size) return this.#stop(reg.IQEI_TAIL);
     if ((tail & (bytes - 1)) !== 0) return this.#stop(reg.IQEI_ALIGNMENT);
     if (!this.#fetch(registers.get(reg.IQA_REG + 4), (control & PAGE) + head, bytes)) {
       return this.#stop(reg.IQEI_FETCH);
     }
-    const result = this.#run(is256);
+    const result = this.#run();
     if (result > DONE) return this.#stop(result);
+    if (!this.isEnabled) return;
     registers.set(reg.IQH_REG, (head + bytes) & (size - 1));
     if (result === HALT) this.#timeOut();
+  }
+
+  /** Section 11.4.9.9: a TTM or a descriptor width that the unit does not have, or not together. */
+  #wrongMode(is256: boolean): number {
+    const { ttm } = this.#parts.caches.contexts;
+    const { scalable } = this.#can;
+    if (ttm !== reg.TTM_LEGACY && !(ttm === reg.TTM_SCALABLE && scalable)) return reg.IQEI_TTM;
+    const isWidthKnown = is256 ? scalable : ttm === reg.TTM_LEGACY;
+    return isWidthKnown ? DONE : reg.IQEI_WIDTH;
   }
 
   #fetch(hi: number, lo: number, bytes: number): boolean {
@@ -119,11 +134,12 @@ export class InvalidationQueue {
     return true;
   }
 
-  #run(is256: boolean): number {
+  #run(): number {
     const words = this.#words;
     const type = (words[0]! & 0xf) | ((words[0]! & 0xe00) >>> 5);
     const row = this.#rows[type];
-    if (row === undefined || (row.isWide === true && !is256)) return reg.IQEI_TYPE;
+    const { isLegacy } = this.#parts.caches.contexts;
+    if (row === undefined || (row.isScalable === true && isLegacy)) return reg.IQEI_TYPE;
     let reserved = words[4]! | words[5]! | words[6]! | words[7]!;
     for (let at = 0; at < 4; at += 1) reserved |= words[at]! & row.reserved[at]!;
     if (reserved !== 0) return reg.IQEI_RESERVED;
@@ -144,7 +160,7 @@ export class InvalidationQueue {
     this.#parts.faults.queueError(reg.FSTS_ITE);
   }
 
-  /** By type; figure numbers are those of section 6.5.2. */
+  /** By type: bits that must be 0, as figures 6-1 to 6-9 and 7-2 have them. */
   #table(can: Abilities): (Row | undefined)[] {
     const { caches } = this.#parts;
     const rows: (Row | undefined)[] = [];
@@ -159,7 +175,7 @@ export class InvalidationQueue {
       run: (w) => granularity(caches.invalidateIotlb(...iotlbOf(w))),
     };
     rows[qi.QI_PASID_IOTLB] = {
-      isWide: true,
+      isScalable: true,
       reserved: [0xf1c0, 0xfff0_0000 | 0, 0xf80, 0],
       run: (w) => {
         const [kind, did, hi, lo, am, leafOnly] = iotlbOf(w);
@@ -167,60 +183,67 @@ export class InvalidationQueue {
       },
     };
     rows[qi.QI_PASID_CACHE] = {
-      isWide: true,
+      isScalable: true,
       reserved: [0xf1c0, 0xfff0_0000 | 0, -1, -1],
       run: (w) => granularity(caches.invalidatePasids((w[0]! >>> 4) & 3, w[0]! >>> 16, w[1]! & PASID_MASK)),
     };
+    // Section 6.5.2.8: no interrupt entry is ever cached.
+    rows[qi.QI_INTERRUPT_ENTRY] = { reserved: [0x07ff_f1e0, -1 << 16, -1, -1], run: () => DONE };
+    const drain = can.drainsPageRequests ? 0 : WAIT_PD;
+    rows[qi.QI_WAIT] = { reserved: [0xffff_f100 | 0 | drain, 0, 3, 0], run: (w) => this.#wait(w) };
+    // Bit 2 of word 2 was a field once, and is ignored.
+    if (can.pageRequests) {
+      rows[qi.QI_PAGE_GROUP_RESPONSE] = {
+        isScalable: true,
+        reserved: [0x1e0, 0xfff0_0000 | 0, 0xffff_f003 | 0, -1],
+        run: (w) => this.#respond(w),
+      };
+    }
+    return can.deviceTlb ? this.#withDeviceTlbs(rows, can) : rows;
+  }
+
+  /** A unit without device-TLBs has no such descriptor. */
+  #withDeviceTlbs(rows: (Row | undefined)[], { throttles }: Abilities): (Row | undefined)[] {
     rows[qi.QI_DEVICE_TLB] = {
-      reserved: can.throttles
-        ? [0xffe0_01f0 | 0, 0x000f_0000, 0xffe, 0]
-        : [0xffe0_f1f0 | 0, -1 << 16, 0xffe, 0],
+      reserved: throttles ? [0xffe0_01f0 | 0, 0x000f_0000, 0xffe, 0] : [0xffe0_f1f0 | 0, -1 << 16, 0xffe, 0],
       run: (w) => this.#deviceTlb(w[1]! & 0xffff, NO_PASID, w, DTLB_S),
     };
     rows[qi.QI_PASID_DEVICE_TLB] = {
-      isWide: true,
-      reserved: can.throttles ? [0, 0, 0x7fe, 0] : [0xf000, 0xfff0_0000 | 0, 0x7fe, 0],
+      isScalable: true,
+      reserved: throttles ? [0, 0, 0x7fe, 0] : [0xf000, 0xfff0_0000 | 0, 0x7fe, 0],
       run: (w) => {
         const pasid = (w[2]! & PASID_DTLB_G) === 0 ? w[1]! & PASID_MASK : ALL_PASIDS;
         return this.#deviceTlb(w[0]! >>> 16, pasid, w, PASID_DTLB_S);
       },
-    };
-    // Section 6.5.2.7: no interrupt entry is ever cached.
-    rows[qi.QI_INTERRUPT_ENTRY] = { reserved: [0x07ff_f1e0, -1 << 16, -1, -1], run: () => DONE };
-    rows[qi.QI_WAIT] = { reserved: [0xffff_f100 | 0, 0, 3, 0], run: (w) => this.#wait(w) };
-    rows[qi.QI_PAGE_GROUP_RESPONSE] = {
-      isWide: true,
-      reserved: [0x1e0, 0xfff0_0000 | 0, 0xffff_f003 | 0, -1],
-      run: (w) => this.#respond(w),
     };
     return rows;
   }
 
   /** Sections 6.5.2.5 and 6.5.2.6; S: the ones from bit 12 on say how large the range is. */
   #deviceTlb(source: number, pasid: number, words: Int32Array, s: number): number {
-    const lo = words[2]!;
-    const hi = words[3]!;
+    let hi = words[3]!;
+    let lo = words[2]! & PAGE;
     let sizeLg2 = 12;
-    if ((lo & s) !== 0) {
-      const ones = trailingOnes(hi, lo | 0xfff);
-      sizeLg2 = Math.min(64, ones + 1);
+    if ((words[2]! & s) !== 0) {
+      const filled = lo | ~PAGE;
+      sizeLg2 = trailingOnes(hi, filled) + 1;
+      // The address is what is left without the ones.
+      if (filled === -1) hi &= hi + 1;
+      lo = filled & (filled + 1);
     }
-    const clearLo = sizeLg2 >= 32 ? 0 : lo & (-1 << sizeLg2);
-    const clearHi = sizeLg2 >= 64 ? 0 : sizeLg2 > 32 ? hi & (-1 << (sizeLg2 - 32)) : hi;
     const endpoint = this.#parts.endpoints.endpoint(source);
-    if (endpoint === null || !endpoint.invalidateDeviceTlb(pasid, clearHi, clearLo, sizeLg2))
-      this.#silent = source;
+    if (endpoint === null || !endpoint.invalidateDeviceTlb(pasid, hi, lo, sizeLg2)) this.#silent = source;
     return DONE;
   }
 
-  /** Section 6.5.2.8. All before it is done, so fence and drain have nothing left to do. */
+  /** Section 6.5.2.9. All before it is done, so fence and drain have nothing left to do. */
   #wait(words: Int32Array): number {
     const { registers, memory, completion } = this.#parts;
     const flags = words[0]!;
-    if ((flags & (WAIT_IF | WAIT_SW | WAIT_FN)) === 0) return reg.IQEI_RESERVED;
     if (this.#silent >= 0) return HALT;
-    if ((flags & WAIT_SW) !== 0 && !storeStatus(memory, words[3]!, words[2]!, words[1]!))
-      return reg.IQEI_FETCH;
+    // Bits above the host address width are ignored.
+    const hi = words[3]! & ~this.#can.beyondHaw;
+    if ((flags & WAIT_SW) !== 0 && !storeStatus(memory, hi, words[2]!, words[1]!)) return reg.IQEI_FETCH;
     if ((flags & WAIT_IF) !== 0 && (registers.get(reg.ICS_REG) & reg.ICS_IWC) === 0) {
       registers.set(reg.ICS_REG, reg.ICS_IWC);
       completion.raise();
@@ -228,7 +251,7 @@ export class InvalidationQueue {
     return DONE;
   }
 
-  /** Section 7.6: the answer goes to the device that asked, if it still is there. */
+  /** Section 7.6.1: the answer goes to the device that asked, if it still is there. */
   #respond(words: Int32Array): number {
     const pasid = (words[0]! & RESPONSE_PASID_PRESENT) === 0 ? NO_PASID : words[1]! & PASID_MASK;
     const group = (words[2]! >>> 3) & 0x1ff;
@@ -255,9 +278,10 @@ function storeStatus(memory: PhysicalMemory, hi: number, lo: number, data: numbe
   return memory.store64(hi, lo & ~7, isUpper ? data : memory.loadedHi, isUpper ? memory.loadedLo : data);
 }
 
+/** How many ones a value ends in, 63 at most. */
 function trailingOnes(hi: number, lo: number): number {
   const zerosLo = ~lo;
   if (zerosLo !== 0) return 31 - Math.clz32(zerosLo & -zerosLo);
-  const zerosHi = ~hi;
-  return zerosHi === 0 ? 64 : 63 - Math.clz32(zerosHi & -zerosHi);
+  const zerosHi = ~hi | (1 << 31);
+  return 63 - Math.clz32(zerosHi & -zerosHi);
 }

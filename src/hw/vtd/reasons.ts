@@ -1,6 +1,5 @@
 /**
- * Why a request was refused: the fault reasons of chapter 7 ("Fault Conditions") with what each of them means for
- * reporting.
+ * Why a request was refused: the fault reasons of Table 30 (section 7.1.3) with what each of them means for reporting.
  *
  * A *qualified* fault is not reported when the structures that were passed have FPD set. A *recoverable* fault of a
  * translation request is answered with a completion without permissions and is not reported at all: a page request may
@@ -36,7 +35,7 @@ export const Reason = {
   PASIDE_CLEAR: 0x45,
   PASID_TOO_LARGE: 0x46,
   PRE_CLEAR: 0x47,
-  RID_PASID: 0x48,
+  PASID_IS_RID: 0x48,
   PASID_DIR_ACCESS: 0x50,
   PASID_DIR_NOT_PRESENT: 0x51,
   PASID_DIR_RESERVED: 0x52,
@@ -67,6 +66,7 @@ export const Reason = {
   SM_WRITE: 0x85,
   SM_READ: 0x86,
   SM_INTERRUPT_RANGE: 0x87,
+  PASID_BEYOND_PSS: 0x89,
   FS_AD_NO_SNOOP: 0x90,
   FS_BIT_UPDATE: 0x91,
 } as const;
@@ -77,7 +77,6 @@ const always: ReadonlySet<number> = new Set([
   Reason.ROOT_TABLE,
   Reason.CONTEXT_TABLE,
   Reason.ROOT_RESERVED,
-  Reason.CONTEXT_RESERVED,
   Reason.RTADDR_INVALID,
   Reason.LEGACY_WITH_PASID,
   Reason.LEGACY_PAGE_REQUEST,
@@ -85,17 +84,24 @@ const always: ReadonlySet<number> = new Set([
   Reason.SM_ROOT_NOT_PRESENT,
   Reason.SM_ROOT_RESERVED,
   Reason.SM_CONTEXT_ACCESS,
-  Reason.SM_CONTEXT_RESERVED,
   Reason.PASID_DIR_ACCESS,
   Reason.PASID_ACCESS,
 ]);
 
+/** The completion of a translation request is a success that permits nothing, or only some of what was asked for. */
 const recoverable: ReadonlySet<number> = new Set([
+  Reason.BEYOND_WIDTH,
   Reason.WRITE,
   Reason.READ,
   Reason.PASID_DIR_NOT_PRESENT,
   Reason.PASID_NOT_PRESENT,
+  Reason.ERE_CLEAR,
+  Reason.SRE_CLEAR,
+  Reason.FS_ACCESS,
   Reason.FS_NOT_PRESENT,
+  Reason.FS_RESERVED,
+  Reason.FS_ROOT_ACCESS,
+  Reason.FS_BEYOND_MGAW,
   Reason.FS_ROOT_NESTED_READ,
   Reason.FS_NESTED_READ,
   Reason.FS_NESTED_WRITE,
@@ -103,8 +109,12 @@ const recoverable: ReadonlySet<number> = new Set([
   Reason.NOT_CANONICAL,
   Reason.USER,
   Reason.EXECUTE,
+  Reason.BEYOND_HARDWARE,
+  Reason.SS_BEYOND_WIDTH,
   Reason.SM_WRITE,
   Reason.SM_READ,
+  Reason.FS_AD_NO_SNOOP,
+  Reason.FS_BIT_UPDATE,
 ]);
 
 export function isQualified(reason: number): boolean {
@@ -113,4 +123,9 @@ export function isQualified(reason: number): boolean {
 
 export function isRecoverable(reason: number): boolean {
   return recoverable.has(reason);
+}
+
+/** Recoverable, and recorded nevertheless. */
+export function isReportedToo(reason: number): boolean {
+  return reason === Reason.FS_BIT_UPDATE;
 }

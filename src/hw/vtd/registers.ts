@@ -69,7 +69,9 @@ export const IQEI_TAIL = 1;
 export const IQEI_FETCH = 2;
 export const IQEI_TYPE = 3;
 export const IQEI_RESERVED = 4;
+export const IQEI_WIDTH = 5;
 export const IQEI_ALIGNMENT = 6;
+export const IQEI_TTM = 7;
 
 /** Fault record, word 2 (source id in bits 15:0) and word 3 (reason in 7:0, PASID in 27:8, AT in 29:28). */
 export const FRCD_T2 = 1 << 28;
@@ -107,6 +109,7 @@ export const ECAP = {
   PT: [6, 1],
   SC: [7, 1],
   IRO: [8, 10],
+  MTS: [25, 1],
   NEST: [26, 1],
   PRS: [29, 1],
   ERS: [30, 1],
@@ -123,6 +126,7 @@ export const ECAP = {
   FSTS: [47, 1],
   SMPWCS: [48, 1],
   RPS: [49, 1],
+  RPRIVS: [53, 1],
 } as const;
 
 /** The value of field `[lowest, width]` of a register. */

@@ -1,5 +1,5 @@
 /**
- * PASID cache (section 6.2.2): what a requester id and a PASID mean, decoded. A *space* is a row of words: where the
+ * PASID cache (section 6.2.3): what a requester id and a PASID mean, decoded. A *space* is a row of words: where the
  * tables are, how wide, under which tags their translations are cached. In legacy mode a context entry says all of it,
  * so a row without PASID stands for it. Rows leave by invalidation or when their place is needed.
  */

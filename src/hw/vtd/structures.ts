@@ -8,6 +8,11 @@
 export const INTERRUPT_LO = 0xfee0_0000 | 0;
 export const INTERRUPT_MASK = -1 << 20;
 
+/** Which bits of a high word are above `width` bits of an address (32 < width <= 64). */
+export function beyond(width: number): number {
+  return width < 64 ? -1 << (width - 32) : 0;
+}
+
 /** Root entry: 16 bytes, index is the bus; in scalable mode a pointer each for the lower and upper half. */
 export const ROOT_ENTRY = 16;
 /** Scalable-mode context entry: 32 bytes, 128 to a table. Legacy: 16 bytes, 256 to a table. */
@@ -57,6 +62,8 @@ export const PE_SSADE = 1 << 9;
 export const PE_DID_MASK = 0xffff;
 export const PE_PWSNP = 1 << 23;
 export const PE_PGSNP = 1 << 24;
+export const PE_CD = 1 << 25;
+export const PE_EMTE = 1 << 26;
 /** PASID entry, word 4. */
 export const PE_SRE = 1 << 0;
 export const PE_ERE = 1 << 1;

@@ -1,5 +1,5 @@
 /**
- * A request and its answer (section 3.14 and chapter 6): interrupt window, address space, IOTLB, walk. What is cached is
+ * A request and its answer (section 3.15 and chapter 6): interrupt window, address space, IOTLB, walk. What is cached is
  * served whatever the tables say now; a permission that the entry lacks, or a dirty bit that is still to be set, makes a
  * walk. Nothing is allocated for a request that is answered.
  */
@@ -13,7 +13,7 @@ import type { Contexts } from './context.js';
 import type { FaultRecords } from './faults.js';
 import { ENTRY, entryLg2, frontOf, type Iotlb } from './iotlb.js';
 import { lastIndexOf, type LastSpace, type LastSpaces } from './last-spaces.js';
-import { Reason, isRecoverable } from './reasons.js';
+import { Reason, isRecoverable, isReportedToo } from './reasons.js';
 import { RunHits } from './run-hits.js';
 import * as space from './spaces.js';
 import type { Staleness } from './stale.js';
@@ -46,10 +46,11 @@ const {
   SIZE_SHIFT,
   USABLE_PRIV_SHIFT,
 } = ENTRY;
-const { SPACE_FPD, SPACE_LEGACY, S_FLAGS, S_KIND, S_TAG_HIGH, S_TAG_LOW } = space;
+const { SPACE_FPD, S_FLAGS, S_KIND, S_TAG_HIGH, S_TAG_LOW } = space;
 const {
   CTX_TT_DEV_IOTLB,
   CTX_TT_SHIFT,
+  FPD,
   INTERRUPT_LO,
   INTERRUPT_MASK,
   PGTT_PASS_THROUGH,
@@ -183,19 +184,13 @@ export class Requests {
   /** By all that is cached, and then by a walk. */
   #resolve(request: Translation): boolean {
     const { hi, lo, pasid } = request;
-    if (!this.#isEnabled) return identity(request, RIGHTS);
-    if (hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO) {
-      // No translation leads there, so no device may say that one did.
-      if (request.addressType === AT_TRANSLATED) {
-        return this.#refuse(request, this.#interruptReason(), false);
-      }
-      if (pasid === NO_PASID) return this.#interrupt(request);
-    }
+    if (!this.#isEnabled) return this.#pass(request);
+    if (request.addressType === AT_TRANSLATED) return this.#translated(request);
+    if (pasid === NO_PASID && isInterrupt(hi, lo)) return this.#interrupt(request);
     const contexts = this.#contexts;
     const row = contexts.find(request.sourceId, pasid);
     if (row < 0) return this.#refuse(request, contexts.reason, contexts.isSilenced);
-    if (request.addressType !== AT_UNTRANSLATED && !this.#admitsAts(request, row)) return false;
-    if (request.addressType === AT_TRANSLATED) return identity(request, RIGHTS);
+    if (request.addressType === AT_TRANSLATION_REQUEST && !this.#admitsAts(request)) return false;
     const isPriv =
       (request.access & DMA_PRIV) !== 0 ||
       (pasid === NO_PASID && (contexts.contextSecondLo & SM_CTX_RID_PRIV) !== 0);
@@ -228,6 +223,32 @@ export class Requests {
     request.reason = 0;
     request.recoverable = false;
     return true;
+  }
+
+  /** Translation is off: every address is its own answer, but nobody is told one (section 4.2.1). */
+  #pass(request: Translation): boolean {
+    return request.addressType === AT_UNTRANSLATED ? identity(request, RIGHTS) : unsupported(request);
+  }
+
+  /**
+   * Section 4.2.5: the context entry decides, and no other is looked at. With a PASID it is a protocol error of the device
+   * (section 4.2.1), since the unit has no PASIDs in translated requests (ECAP_REG.PTRS).
+   */
+  #translated(request: Translation): boolean {
+    if (request.pasid !== NO_PASID) return unsupported(request);
+    const contexts = this.#contexts;
+    if (!contexts.findContext(request.sourceId)) {
+      return this.#refuse(request, contexts.reason, contexts.isSilenced);
+    }
+    if (!this.#admitsAts(request)) return false;
+    const { isLegacy, isSilenced } = contexts;
+    if (isInterrupt(request.hi, request.lo)) {
+      return this.#refuse(request, this.#interruptReason(), isSilenced);
+    }
+    if ((request.hi & this.#can.beyondHaw) !== 0) {
+      return this.#refuse(request, isLegacy ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE, isSilenced);
+    }
+    return identity(request, RIGHTS);
   }
 
   #miss(request: Translation, row: number, isPriv: boolean): boolean {
@@ -286,7 +307,7 @@ export class Requests {
   }
 
   /**
-   * Section 3.14: without PASID, a write to the window is an interrupt; whoever carries it out knows it by its address.
+   * Section 3.15: without PASID, a write to the window is an interrupt; whoever carries it out knows it by its address.
    * Anything else there is refused; a translation request is told nothing, so that the device writes untranslated.
    */
   #interrupt(request: Translation): boolean {
@@ -301,29 +322,20 @@ export class Requests {
     return this.#contexts.isLegacy ? Reason.INTERRUPT_RANGE : Reason.SM_INTERRUPT_RANGE;
   }
 
-  /**
-   * Whether the context entry lets this device translate on its own (TT, DTE).
-   * UNSPECIFIED (chapter 4): whether a translated request looks at a PASID entry. Chosen: that of the PASID that it
-   * carries, else RID_PASID's, so that a device whose requester id alone is blocked has to send the PASID again.
-   */
-  #admitsAts(request: Translation, row: number): boolean {
-    const { contextLo } = this.#contexts;
-    const isSilenced = (this.#spaces[row + S_FLAGS]! & SPACE_FPD) !== 0;
-    if ((this.#spaces[row + S_FLAGS]! & SPACE_LEGACY) !== 0) {
+  /** Whether the context entry that was found lets this device translate on its own (TT, DTE). */
+  #admitsAts(request: Translation): boolean {
+    const { contextLo, isLegacy } = this.#contexts;
+    const isSilenced = (contextLo & FPD) !== 0;
+    if (isLegacy) {
       const type = (contextLo >>> CTX_TT_SHIFT) & 3;
-      if (type !== CTX_TT_DEV_IOTLB) return this.#refuse(request, Reason.TYPE_BLOCKED, isSilenced);
-    } else if ((contextLo & SM_CTX_DTE) === 0) {
-      return this.#refuse(request, Reason.DTE_CLEAR, isSilenced);
+      return type === CTX_TT_DEV_IOTLB || this.#refuse(request, Reason.TYPE_BLOCKED, isSilenced);
     }
-    if (request.addressType === AT_TRANSLATED && (request.hi & this.#can.beyondHaw) !== 0) {
-      const isLegacy = this.#contexts.isLegacy;
-      return this.#refuse(request, isLegacy ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE, isSilenced);
-    }
-    return true;
+    return (contextLo & SM_CTX_DTE) !== 0 || this.#refuse(request, Reason.DTE_CLEAR, isSilenced);
   }
 
   #refuse(request: Translation, reason: number, isSilenced: boolean): false {
     if (request.addressType === AT_TRANSLATION_REQUEST && isRecoverable(reason)) {
+      if (isReportedToo(reason)) this.#faults.refused(reason, request, isSilenced);
       return answerNothing(request, reason);
     }
     request.reason = reason;
@@ -339,6 +351,18 @@ function forward(request: Translation, length: number): void {
   const next = (request.lo + length) | 0;
   if (next >>> 0 < request.lo >>> 0) request.hi = (request.hi + 1) | 0;
   request.lo = next;
+}
+
+function isInterrupt(hi: number, lo: number): boolean {
+  return hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO;
+}
+
+/** The bus is told that there is no such request; nothing is recorded. */
+function unsupported(request: Translation): false {
+  request.reason = 0;
+  request.recoverable = false;
+  request.permitted = 0;
+  return false;
 }
 
 /** A completion without permissions; no fault. */

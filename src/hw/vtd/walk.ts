@@ -41,6 +41,7 @@ const {
   SLOT_SECOND,
 } = space;
 const {
+  beyond,
   INTERRUPT_LO,
   INTERRUPT_MASK,
   PE_EAFE,
@@ -247,7 +248,7 @@ export class Walker {
     if (reason === 0) {
       const refused = this.#access & (DMA_READ | DMA_WRITE) & ~this.#sPermitted;
       const isPartial = (this.#mode & WALK_PARTIAL) !== 0;
-      if (isPartial ? this.#sPermitted === 0 : refused !== 0) reason = Reason.SS_PERMISSION;
+      if (isPartial ? this.#sPermitted === 0 : refused !== 0) reason = lacking(refused, this.#sPermitted);
       else if (isInterrupt(this.#sHi, this.#sLo)) reason = Reason.SM_INTERRUPT_RANGE;
     }
     if (reason !== 0) return isLegacy ? this.#legacyReason(reason) : reason;
@@ -260,10 +261,11 @@ export class Walker {
   }
 
   #legacyReason(reason: number): number {
-    if (reason === Reason.SS_PERMISSION) {
+    if (reason === Reason.SS_PERMISSION || reason === Reason.SM_WRITE || reason === Reason.SM_READ) {
       const missing = this.#access & ~this.#sPermitted;
       return (missing & DMA_WRITE) === 0 ? Reason.READ : Reason.WRITE;
     }
+    if (reason === Reason.SS_POINTER) return Reason.CONTEXT_INVALID;
     if (reason === Reason.SS_RESERVED) return Reason.PTE_RESERVED;
     if (reason === Reason.SS_BEYOND_WIDTH) return Reason.BEYOND_WIDTH;
     return reason === Reason.SM_INTERRUPT_RANGE ? Reason.INTERRUPT_RANGE : Reason.NEXT_TABLE;
@@ -274,7 +276,7 @@ export class Walker {
     if ((hi & this.#can.beyondHaw) !== 0) {
       return (this.#flags & SPACE_LEGACY) !== 0 ? Reason.BEYOND_WIDTH : Reason.BEYOND_HARDWARE;
     }
-    // Only with a PASID: without one it is an interrupt, and never comes here (section 3.14).
+    // Only with a PASID: without one it is an interrupt, and never comes here (section 3.15).
     if (isInterrupt(hi, lo)) return Reason.SM_INTERRUPT_RANGE;
     this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
     this.permittedPriv = this.permitted;
@@ -315,7 +317,7 @@ export class Walker {
     const reason = this.#second(this.#fHi, this.#fLo);
     if (reason !== 0) return reason;
     const refused = this.#access & (DMA_READ | DMA_WRITE) & ~this.#sPermitted;
-    if (refused !== 0 && !isPartial) return Reason.SS_PERMISSION;
+    if (refused !== 0 && !isPartial) return lacking(refused, this.#sPermitted);
     if (isInterrupt(this.#sHi, this.#sLo)) return Reason.SM_INTERRUPT_RANGE;
     const second = executableIfReadable(this.#sPermitted);
     this.permitted = permitted & second;
@@ -364,7 +366,7 @@ export class Walker {
     let entryHi = 0;
     let entry = 0;
     const reservedHi =
-      (isNested ? 0 : this.#can.beyondHaw & FS_ADDRESS_HI) | ((this.#flags & PE_NXE) === 0 ? FS_XD : 0);
+      (this.#can.beyondHaw & FS_ADDRESS_HI) | (this.#can.execute && (this.#flags & PE_NXE) === 0 ? FS_XD : 0);
     for (;;) {
       const at = this.#tLo | entryAt(hi, lo, shift);
       const tableHi = this.#tHi;
@@ -448,9 +450,12 @@ export class Walker {
     if (reason === Reason.SS_PERMISSION) return Reason.FS_NESTED_READ;
     if (reason !== 0) return reason;
     if ((this.#sPermitted & DMA_READ) === 0) return Reason.FS_NESTED_READ;
+    // Section 3.8.1. UNSPECIFIED: by which code. Chosen: that of a bit that could not be set.
+    const mayBeWritten = (this.#sPermitted & DMA_WRITE) !== 0;
+    if ((this.#flags & SPACE_SSADE) !== 0 && !mayBeWritten) return Reason.FS_NESTED_WRITE;
     this.#tHi = this.#sHi;
     this.#tLo = this.#sLo;
-    this.#tWritable = (this.#sPermitted & DMA_WRITE) !== 0 && this.#sDirty ? PATH_WRITABLE : 0;
+    this.#tWritable = mayBeWritten && this.#sDirty ? PATH_WRITABLE : 0;
     return 0;
   }
 
@@ -579,11 +584,13 @@ export class Walker {
       }
       if ((entry & SS_READ_WRITE) === 0) return Reason.SS_PERMISSION;
       const isLarge = shift !== 12 && (entry & PS) !== 0;
-      if ((entryHi & reservedHi) !== 0 || (entry & reservedLo) !== 0) return Reason.SS_RESERVED;
+      const isLeaf = isLarge || shift === 12;
+      if ((entryHi & reservedHi) !== 0 || (entry & (isLeaf ? reservedLo : SS_SNP)) !== 0)
+        return Reason.SS_RESERVED;
       if (isLarge && this.#isReservedSecond(entry, shift)) return Reason.SS_RESERVED;
       permitted &= entry;
       if ((accessed & ~entry) !== 0) this.#pending.add(tableHi, at, entry, SS_A);
-      if (shift === 12 || isLarge) {
+      if (isLeaf) {
         const low = -1 << shift;
         this.#sHi = entryHi & SS_ADDRESS_HI;
         this.#sLo = (entry & low) | (lo & ~low);
@@ -706,11 +713,6 @@ function isCanonical(hi: number, width: number): boolean {
   return sign === 0 || sign === -1;
 }
 
-/** Which bits of a high word are above `width` bits of an address (32 <= width < 64). */
-function beyond(width: number): number {
-  return -1 << (width - 32);
-}
-
 function isInterrupt(hi: number, lo: number): boolean {
   return hi === 0 && (lo & INTERRUPT_MASK) === INTERRUPT_LO;
 }
@@ -718,6 +720,12 @@ function isInterrupt(hi: number, lo: number): boolean {
 /** Whether the aligned block of `1 << sizeLg2` bytes around an address is more than a page and has interrupts in it. */
 function hasInterrupts(hi: number, lo: number, sizeLg2: number): boolean {
   return sizeLg2 > PAGE_LG2 && hi === 0 && ((lo ^ INTERRUPT_LO) & INTERRUPT_MASK) >>> sizeLg2 === 0;
+}
+
+/** Why a second stage that permits `permitted` refuses what is `missing` (conditions SSS.2, SGN.6, SGN.7). */
+function lacking(missing: number, permitted: number): number {
+  if (permitted === 0) return Reason.SS_PERMISSION;
+  return (missing & DMA_WRITE) !== 0 ? Reason.SM_WRITE : Reason.SM_READ;
 }
 
 /** Second-stage entries say nothing of execution; what may be read may be executed. */

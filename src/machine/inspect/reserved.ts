@@ -38,36 +38,37 @@ export class ReservedBits {
     const withoutPasid = this.#unless(reg.ECAP.PASID, st.SM_CTX_PASIDE);
     const withoutPri = this.#unless(reg.ECAP.PRS, st.SM_CTX_PRE);
     const ridPasid = this.#unless(reg.ECAP.RPS, st.SM_CTX_RID_PASID_MASK);
+    const ridPriv = this.#unless(reg.ECAP.RPRIVS, st.SM_CTX_RID_PRIV);
     this.context = [
       0x1e0n | beyond | withoutDte | withoutPasid | withoutPri,
-      ((ALL << 21n) & ALL) | ridPasid,
+      ((ALL << 21n) & ALL) | ridPasid | ridPriv,
       ALL,
       ALL,
     ];
     this.directory = 0xffcn | beyond;
   }
 
-  /** Words of a PASID entry; which pointers count depends on the kind of translation in it. */
-  pasid(entry: bigint): readonly bigint[] {
-    const kind = Number((entry >> BigInt(st.PE_PGTT_SHIFT)) & BigInt(st.PE_PGTT_MASK));
-    const hasFirst = kind === st.PGTT_FIRST_STAGE || kind === st.PGTT_NESTED;
-    const hasSecond = kind === st.PGTT_SECOND_STAGE || kind === st.PGTT_NESTED;
+  /** Words of a PASID entry (section 9.6). */
+  get pasid(): readonly bigint[] {
     const beyond = ALL & ~((1n << BigInt(this.#haw)) - 1n);
-    const ssade = this.#unless(reg.ECAP.SSADS, st.PE_SSADE);
-    const sre = this.#unless(reg.ECAP.SRS, st.PE_SRE);
-    const ere = this.#unless(reg.ECAP.ERS, st.PE_ERE);
-    const eafe = this.#unless(reg.ECAP.EAFS, st.PE_EAFE);
-    const first = hasFirst && kind !== st.PGTT_NESTED ? beyond : 0n;
-    return [
-      0xc20n | ssade | (hasSecond ? beyond : 0n),
-      0n,
-      0xf00n | sre | ere | eafe | first,
-      ALL,
-      ALL,
-      ALL,
-      ALL,
-      ALL,
+    const { ECAP } = reg;
+    const domainIds = Math.min(16, 4 + 2 * reg.registerField(this.#cap, reg.CAP.ND));
+    const second = this.#has(ECAP.SSTS) ? 0n : ~0xfffn | 0x21cn;
+    const first = this.#has(ECAP.FSTS) ? 0n : ~0xfffn | 0x1cn;
+    const tags =
+      (0xffffn & ~((1n << BigInt(domainIds)) - 1n)) |
+      this.#unless(ECAP.SMPWCS, st.PE_PWSNP) |
+      this.#unless(ECAP.SC, st.PE_PGSNP) |
+      (this.#has(ECAP.MTS) ? 0n : (ALL << 32n) | BigInt(st.PE_CD | st.PE_EMTE));
+    const sre = this.#unless(ECAP.SRS, st.PE_SRE);
+    const ere = this.#unless(ECAP.ERS, st.PE_ERE);
+    const eafe = this.#unless(ECAP.EAFS, st.PE_EAFE);
+    const words = [
+      0xc20n | beyond | second | this.#unless(ECAP.SSADS, st.PE_SSADE),
+      0xf87f_0000n | tags,
+      0xf00n | beyond | first | sre | ere | eafe,
     ];
+    return [...words, ALL, ALL, ALL, ALL, ALL].map((word) => word & ALL);
   }
 
   /** Whether an address of host memory has more bits than the unit can emit. */
@@ -75,17 +76,18 @@ export class ReservedBits {
     return address >> BigInt(this.#haw) !== 0n;
   }
 
-  /** Of a first-stage entry at `level` (1: 4 KiB); `nxe` is the PASID entry's. A nested one leads into the second stage. */
-  firstStage(pte: bigint, level: number, nxe: boolean, isNested: boolean): bigint {
+  /** Of a first-stage entry at `level` (1: 4 KiB); `nxe` is the PASID entry's, where execution is asked for at all. */
+  firstStage(pte: bigint, level: number, nxe: boolean): bigint {
     const largest = reg.registerField(this.#cap, reg.CAP.FS1GP) !== 0 ? 3 : 2;
-    const address = isNested ? 0n : this.#address();
-    return address | this.#large(pte, level, largest, PAT) | (nxe ? 0n : XD);
+    const isXdIgnored = nxe || !this.#has(reg.ECAP.ERS);
+    return this.#address() | this.#large(pte, level, largest, PAT) | (isXdIgnored ? 0n : XD);
   }
 
   secondStage(pte: bigint, level: number): bigint {
     const sizes = reg.registerField(this.#cap, reg.CAP.SSLPS);
     const largest = (sizes & 2) !== 0 ? 3 : (sizes & 1) !== 0 ? 2 : 1;
-    const snoop = reg.registerField(this.#ecap, reg.ECAP.SC) !== 0 ? 0n : SNP;
+    const isLeaf = level === 1 || (pte & PS) !== 0n;
+    const snoop = isLeaf && this.#has(reg.ECAP.SC) ? 0n : SNP;
     return this.#address() | this.#large(pte, level, largest, 0n) | snoop | TRANSIENT;
   }
 
@@ -118,7 +120,9 @@ export class ReservedBits {
     if (hasFirst && (!this.#has(reg.ECAP.FSTS) || mode > (fiveLevels ? 1 : 0))) return false;
     const aw = Number((entry[0]! >> BigInt(st.PE_AW_SHIFT)) & BigInt(st.PE_AW_MASK));
     const widths = reg.registerField(this.#cap, reg.CAP.SAGAW) & 0b1110;
-    return !hasSecond || (this.#has(reg.ECAP.SSTS) && ((widths >> aw) & 1) !== 0);
+    if (hasSecond && (!this.#has(reg.ECAP.SSTS) || ((widths >> aw) & 1) === 0)) return false;
+    // The root of a nested first stage is an address of the guest.
+    return !isNested || (entry[2]! & ~0xfffn) >> BigInt(Math.min(30 + 9 * aw, this.mgaw)) === 0n;
   }
 
   #has(field: readonly [number, number]): boolean {

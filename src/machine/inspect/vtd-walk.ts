@@ -101,7 +101,7 @@ export class VtdWalk {
     if (pasid !== null && (context[0]! & BigInt(st.SM_CTX_PASIDE)) === 0n) throw this.#end(0x45);
     this.#isPrivileged = pasid === null && (context[1]! & BigInt(st.SM_CTX_RID_PRIV)) !== 0n;
     const used = pasid ?? bitsOf(context[1]!, 0, st.SM_CTX_RID_PASID_MASK);
-    const entry = this.#pasidEntry(context[0]!, used);
+    const entry = this.#pasidEntry(context, used);
     return this.#translate(entry, iova);
   }
 
@@ -135,19 +135,20 @@ export class VtdWalk {
     if (hasAny(context, this.#reserved.context)) throw this.#end(0x42);
     const ats = st.SM_CTX_DTE | st.SM_CTX_PRE;
     if (bitsOf(context[0]!, 0, ats) === st.SM_CTX_PRE) throw this.#end(0x43);
+    if (bitsOf(context[1]!, 0, st.SM_CTX_RID_PASID_MASK) >= pasidsOf(context[0]!)) throw this.#end(0x43);
     return context;
   }
 
-  #pasidEntry(context: bigint, pasid: number): bigint[] {
-    const pdts = bitsOf(context, st.SM_CTX_PDTS_SHIFT, st.SM_CTX_PDTS_MASK);
-    const index = pasid >>> st.PASID_TABLE_LG2;
-    const isRid = this.#question.pasid === null;
-    if (index >= 2 ** (pdts + 7)) throw this.#end(isRid ? 0x48 : 0x46);
-    if (!isRid && pasid >= this.#reserved.pasids) throw this.#end(0x46);
+  #pasidEntry(context: readonly bigint[], pasid: number): bigint[] {
+    if (this.#question.pasid !== null) {
+      if (pasid >= pasidsOf(context[0]!)) throw this.#end(0x46);
+      if (pasid >= this.#reserved.pasids) throw this.#end(0x89);
+      if (pasid === bitsOf(context[1]!, 0, st.SM_CTX_RID_PASID_MASK)) throw this.#end(0x48);
+    }
     const directory = this.#load(
       'PASID directory',
-      context & ADDRESS,
-      index,
+      context[0]! & ADDRESS,
+      pasid >>> st.PASID_TABLE_LG2,
       st.PASID_DIR_ENTRY,
       [0],
       layouts.directoryEntry,
@@ -166,7 +167,7 @@ export class VtdWalk {
       0x58,
     );
     if ((entry[0]! & 1n) === 0n) throw this.#end(0x59);
-    if (hasAny(entry, this.#reserved.pasid(entry[0]!))) throw this.#end(0x5a);
+    if (hasAny(entry, this.#reserved.pasid)) throw this.#end(0x5a);
     if (!this.#reserved.isSupported(entry)) throw this.#end(0x5b);
     this.#nxe = (entry[2]! & BigInt(st.PE_NXE)) !== 0n;
     return entry;
@@ -227,7 +228,7 @@ export class VtdWalk {
         level === levels ? 0x73 : 0x70,
       ) as [bigint];
       if ((pte & 1n) === 0n) throw this.#end(0x71);
-      if ((pte & this.#reserved.firstStage(pte, level, this.#nxe, isNested)) !== 0n) throw this.#end(0x72);
+      if ((pte & this.#reserved.firstStage(pte, level, this.#nxe)) !== 0n) throw this.#end(0x72);
       const misses = (pte & wanted) !== wanted;
       if (misses && !place.write) throw this.#end(0x77);
       this.#firstMisses ||= misses;
@@ -251,6 +252,8 @@ export class VtdWalk {
     this.#depth += 1;
     const leaf = this.#secondStage(entry, address, { denied: unreadable, beyond: 0x74 });
     if (!leaf.read) throw this.#end(unreadable);
+    // Where the second stage has accessed bits, tables are read as if they were written.
+    if (!leaf.write && (entry[0]! & BigInt(st.PE_SSADE)) !== 0n) throw this.#end(0x77);
     this.#depth -= 1;
     return leaf;
   }
@@ -258,13 +261,12 @@ export class VtdWalk {
   #combine(entry: readonly bigint[], first: Leaf): Leaf {
     this.#depth += 1;
     const second = this.#secondStage(entry, first.address);
+    const read = first.read && second.read;
+    const write = first.write && second.write;
+    // Each stage permits something, but not the same.
+    if (!read && !write && second.write) throw this.#end(0x86);
     this.#depth -= 1;
-    return {
-      address: second.address,
-      sizeLg2: Math.min(first.sizeLg2, second.sizeLg2),
-      read: first.read && second.read,
-      write: first.write && second.write,
-    };
+    return { address: second.address, sizeLg2: Math.min(first.sizeLg2, second.sizeLg2), read, write };
   }
 
   #secondStage(entry: readonly bigint[], address: bigint, reasons = OUTPUT): Leaf {
@@ -385,6 +387,11 @@ export class VtdWalk {
     const memory = place === null ? other : `client memory, offset ${hex(place.offset)}`;
     return { kind: 'page', hpa: hex(address), size: hex(2n ** BigInt(sizeLg2)), permits, memory };
   }
+}
+
+/** How many PASIDs a context entry's directory has. */
+function pasidsOf(context: bigint): number {
+  return 2 ** (bitsOf(context, st.SM_CTX_PDTS_SHIFT, st.SM_CTX_PDTS_MASK) + 7 + st.PASID_TABLE_LG2);
 }
 
 const hasAny = (words: readonly bigint[], reserved: readonly bigint[]): boolean =>

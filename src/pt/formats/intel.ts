@@ -23,6 +23,8 @@ interface Shape {
   /** Reserved in every entry. */
   readonly reservedHi: number;
   readonly reservedLo: number;
+  /** Reserved in entries that lead to a table. */
+  readonly tableReservedLo: number;
   /** Not reserved in a leaf above level 0, though below its address. */
   readonly largeLeafLo: number;
 }
@@ -46,7 +48,7 @@ export abstract class IntelFormat {
     this.#reservedHi = (ADDRESS_HI & maskFromHi(this.maxOaLg2)) | shape.reservedHi;
     for (let level = 0; level <= MAX_TOP_LEVEL; level += 1) {
       const belowLeaf = ~maskFromLo(GRANULE_LG2 + ITEMS_LG2 * level) & ADDRESS_LO & ~shape.largeLeafLo;
-      this.#reservedLo[2 * level] = shape.reservedLo;
+      this.#reservedLo[2 * level] = shape.reservedLo | (level > 0 ? shape.tableReservedLo : 0);
       this.#reservedLo[2 * level + 1] = shape.reservedLo | (level <= this.maxLeafLevel ? belowLeaf : PS);
     }
   }

@@ -41,7 +41,8 @@ export class Vtdss extends IntelFormat implements PageTableFormat {
   constructor(config: VtdssConfig = {}) {
     const { maxOaLg2, maxLeafLevel } = config;
     const reservedLo = config.hasSnoopControl === false ? SNP : 0;
-    super({ maxOaLg2, maxLeafLevel, reservedHi: RESERVED_62, reservedLo, largeLeafLo: 0 });
+    const reserved = { reservedHi: RESERVED_62, reservedLo, tableReservedLo: SNP };
+    super({ maxOaLg2, maxLeafLevel, ...reserved, largeLeafLo: 0 });
     this.#allowing = config.hasExecute === true ? R | W | X : R | W;
     this.#always = config.hasExecute === true ? USER : USER | EXEC;
   }

@@ -40,7 +40,7 @@ export class X86 extends IntelFormat implements PageTableFormat {
   constructor(config: X86Config = {}) {
     const { maxOaLg2, maxLeafLevel } = config;
     const reservedHi = config.hasExecuteDisable === false ? XD : 0;
-    super({ maxOaLg2, maxLeafLevel, reservedHi, reservedLo: 0, largeLeafLo: PAT });
+    super({ maxOaLg2, maxLeafLevel, reservedHi, reservedLo: 0, tableReservedLo: 0, largeLeafLo: PAT });
     this.accessedLo = config.hasExtendedAccessed === true ? A | EA : A;
   }
 

@@ -74,7 +74,9 @@ export class HostileWorld extends World {
   /** Structures and stages for one request, which it returns; most of them work. */
   build(): Question {
     const { random } = this;
-    const pasid = random.chance(20) ? -1 : random.chance(97) ? random.below(1 << 13) : random.below(1 << 20);
+    const ridPasid = random.chance(99) ? random.below(1 << 13) : random.below(1 << 20);
+    const own = random.chance(97) ? random.below(1 << 13) : random.below(1 << 20);
+    const pasid = random.chance(20) ? -1 : random.chance(1) ? ridPasid : own;
     const access = random.pick([1, 1, 1, 2, 3, 4, 5, 9, 10]);
     const kind = random.pick([1, 1, 2, 2, NESTED, NESTED, NESTED, 4]);
     this.kind = kind;
@@ -85,12 +87,9 @@ export class HostileWorld extends World {
     const pdts = BigInt(random.below(3));
     // DTE, and PRE, which needs it.
     const ats = random.chance(3) ? 16n : random.pick([0n, 4n, 20n]);
-    const ridPasid = BigInt(random.chance(97) ? random.below(1 << 13) : random.below(1 << 20));
-    this.#entry(
-      contexts,
-      this.#directory(pasid < 0 ? ridPasid : BigInt(pasid)) | (pdts << 9n) | ats | 8n | 1n,
-    );
-    this.#entry(contexts + 8n, ridPasid | (random.chance(20) ? 1n << 20n : 0n));
+    const used = BigInt(pasid < 0 ? ridPasid : pasid);
+    this.#entry(contexts, this.#directory(used) | (pdts << 9n) | ats | 8n | 1n);
+    this.#entry(contexts + 8n, BigInt(ridPasid) | (random.chance(20) ? 1n << 20n : 0n));
     this.#space(kind, five, iova);
     return { source: SOURCE, pasid, iova, access };
   }
@@ -108,6 +107,8 @@ export class HostileWorld extends World {
       () => (old & 0xfffn) | NOWHERE,
       () => 0n,
       () => old | 128n,
+      // Above the shortest second stage.
+      () => (old & 0xfffn) | (1n << BigInt(39 + random.below(9))),
       () => (old & 0xfffn) | (0xffff_ffff_ffff_f000n >> BigInt(random.below(30))),
       () => (BigInt(random.below(2 ** 32)) << 32n) | BigInt(random.below(2 ** 32)),
       () => (old & 0xfffn) | 0xfee0_0000n | (BigInt(random.below(256)) << 12n),

@@ -32,7 +32,11 @@ const spaces = [
 /** Pages 0, 1 and 4 of A, all cached. */
 const pageNumbers = [0n, 1n, 4n];
 
-function build(): { world: QueueWorld; leaves: bigint[]; entries: Map<string, bigint> } {
+function build(): {
+  world: QueueWorld;
+  leaves: bigint[];
+  entries: Map<string, bigint>;
+} {
   const world = new QueueWorld();
   const leaves: bigint[] = [];
   const entries = new Map<string, bigint>();
@@ -350,6 +354,24 @@ test('SRTP flushes everything where CAP.ESRTPS says so, and nothing elsewhere', 
     world.start();
     expect(world.ask(A)).toBe(expected);
   }
+});
+
+test('after SRTP nobody is known by what the old root said, whoever shares a domain with him', () => {
+  const world = new QueueWorld({ cap: CAP | (1n << 63n) });
+  const first = world.table();
+  mapPage(world, first, A, OLD | FS_LEAF);
+  for (const source of [SOURCE, OTHER]) pasidEntry(world, context(world, { source }).entry, 1n, { first });
+  world.start();
+  for (const source of [SOURCE, OTHER]) expect(world.ask(A, { source })).toBe(OLD);
+  // The new root has one of them alone: PASID, domain and translation are what they were.
+  const root = world.table();
+  const contexts = world.table();
+  world.put(root + 16n, contexts | 1n);
+  const old = context(world, { source: OTHER }).context;
+  for (const at of [0n, 8n, 16n, 24n]) world.put(contexts + 32n + at, world.get(old + at));
+  world.start(1, root);
+  expect(world.ask(A, { source: OTHER })).toBe(OLD);
+  expect(world.ask(A)).toBe(null);
 });
 
 test('a large page leaves with any page in it', () => {

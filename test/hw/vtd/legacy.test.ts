@@ -61,7 +61,7 @@ test('0x05 and 0x06: what is missing is said, of both the right to write', () =>
 });
 
 test.each([
-  ['0x07', 'a root that lies nowhere', 0x07, NOWHERE | 5n, 0n],
+  ['0x03', 'a root that lies nowhere', 0x03, NOWHERE | 5n, 0n],
   ['0x07', 'a table that lies nowhere', 0x07, 0n, NOWHERE | SS_RW],
   ['0x0c', 'a table beyond the width of the host', 0x0c, 0n, (1n << 48n) | SS_RW],
   ['0x0c', 'a bit that is reserved', 0x0c, 0n, (1n << 62n) | SS_RW],

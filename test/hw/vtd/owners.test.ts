@@ -172,7 +172,9 @@ describe('in place of a second stage', () => {
               const has = isSparing ? rights & 3 : (rights & READ) === 0 ? 0 : rights & 3;
               const isRefused = at === 1 ? has === 0 : (access & ~has) !== 0;
               const permitted = (has & READ) === 0 ? has : has | EXEC;
-              const expected = isRefused ? 0x79 : [HPA + 7n, permitted];
+              const missing = access & ~has;
+              const reason = has === 0 ? 0x79 : (missing & WRITE) !== 0 ? 0x85 : 0x86;
+              const expected = isRefused ? reason : [HPA + 7n, permitted];
               expect({ isSparing, rights, at, access, turn, found }).toEqual({
                 ...{ isSparing, rights, at, access, turn },
                 found: expected,
@@ -270,7 +272,7 @@ test('both stages: the page may be what both let be', () => {
       owner.pages.set(GUEST_PAGE, { hpa: HPA, rights });
       world.start();
       expect(world.ask(IOVA, { access })).toBe((access & ~rights) === 0 ? HPA : null);
-      expect(world.request.reason).toBe((access & ~rights) === 0 ? 0 : 0x79);
+      expect(world.request.reason).toBe((access & ~rights) === 0 ? 0 : 0x85);
       world.ask(IOVA, { access, at: 1 });
       expect(world.request.permitted).toBe(rights | EXEC);
       world.faults();

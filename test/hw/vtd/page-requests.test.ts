@@ -1,7 +1,7 @@
 /** Page requests: the entry in the queue, who may make one, a full queue, interrupts (section 7.4). */
 import { describe, expect, test } from 'vitest';
 import { NO_PASID, type PageRequestMessage } from '../../../src/bus/dma.js';
-import { context } from './structures.js';
+import { FS_LEAF, SECOND, SS_RW, context, mapPage, pasidEntry } from './structures.js';
 import { SOURCE, World } from './world.js';
 
 const message: PageRequestMessage = {
@@ -16,7 +16,9 @@ const message: PageRequestMessage = {
 function started(flags?: bigint): { world: World; queue: bigint } {
   const world = new World();
   const queue = world.table(13);
-  context(world, flags === undefined ? {} : { flags });
+  for (const pasid of [3, 0xfffff, 0]) {
+    pasidEntry(world, context(world, { pasid, ...(flags === undefined ? {} : { flags }) }).entry, 4n);
+  }
   world.unit.write64(0xd0, queue | 1n);
   world.start();
   return { world, queue };
@@ -57,11 +59,65 @@ describe('who may not', () => {
     );
   });
 
+  test.each([
+    ['a PASID that it has not been given', 0x59, 4],
+    ['a PASID without a table', 0x51, 64],
+    ['the PASID that stands for none', 0x48, 0],
+  ])('%s', (_, reason, pasid) => {
+    const { world } = started();
+    world.unit.pageRequest({ ...message, pasid });
+    expect([world.unit.read32(0xc8), world.unit.read32(0xdc)]).toEqual([0, 0]);
+    expect(world.faults().map((record) => [record.reason, record.pasid])).toEqual([[reason, pasid]]);
+    expect(world.device.told).toEqual([`response pasid ${pasid} group 7 code 1`]);
+  });
+
   test('anybody, in legacy mode', () => {
     const { world } = started();
     world.start(0);
     world.unit.pageRequest(message);
     expect(world.faults().map((record) => record.reason)).toEqual([0x32]);
+  });
+});
+
+describe('what is cached of an address is forgotten when its page is asked for (Table 27)', () => {
+  const [here, there] = [0x12_3456_7000n, 0x12_3456_8000n];
+  const pages = [0x9_8765_4000n, 0x9_8765_5000n] as const;
+  const GUEST = 0x5_0000_0000n;
+
+  /** Two pages, and a first stage that is its own guest-physical memory. */
+  function mapped(pgtt: bigint): { world: World; ask: (iova: bigint) => bigint | null } {
+    const { world } = started();
+    const [first, second] = [world.table(), world.table()];
+    const isNested = pgtt === 3n;
+    for (const [index, iova] of [here, there].entries()) {
+      const page = pages[index]!;
+      if (pgtt === 2n) mapPage(world, second, iova, page | SS_RW, SECOND);
+      else mapPage(world, first, iova, (isNested ? GUEST + BigInt(index) * 0x1000n : page) | FS_LEAF);
+      if (isNested) mapPage(world, second, GUEST + BigInt(index) * 0x1000n, page | SS_RW, SECOND);
+    }
+    if (isNested) mapPage(world, second, 0n, SS_RW, { ...SECOND, size: 30 });
+    pasidEntry(world, context(world).entry, pgtt, {
+      first: pgtt === 2n ? 0n : first,
+      second: pgtt === 1n ? 0n : second,
+    });
+    return { world, ask: (iova) => world.ask(iova) };
+  }
+
+  test.each([
+    ['first stage', 1n, 1],
+    ['second stage', 2n, 1],
+    ['nested: of the whole domain', 3n, 0],
+  ])('%s', (_, pgtt, left) => {
+    const { world, ask } = mapped(pgtt);
+    expect([ask(here), ask(there)]).toEqual([...pages]);
+    expect(world.unit.statistics.iotlbEntries).toBe(2);
+    world.unit.pageRequest({ ...message, address: here });
+    expect(world.unit.statistics.iotlbEntries).toBe(left);
+    // What could not be queued has changed nothing.
+    expect([ask(here), ask(there)]).toEqual([...pages]);
+    world.unit.write64(0xd0, 0x40_0000_0000n);
+    world.unit.pageRequest({ ...message, address: here });
+    expect(world.unit.statistics.iotlbEntries).toBe(2);
   });
 });
 

@@ -114,12 +114,12 @@ function translate(model: Model, question: Question): Found {
   ];
   if (bits(context, 5, 4) !== 0n || beyond(context) || second >> 21n !== 0n || third !== 0n || fourth !== 0n)
     refuse(0x42);
-  if (has(context, 4) && !has(context, 2)) refuse(0x43);
   const limit = 1n << (bits(context, 9, 3) + 7n + 6n);
   const ridPasid = bits(second, 0, 20);
-  if (pasid < 0 && ridPasid >= limit) refuse(0x48);
+  if ((has(context, 4) && !has(context, 2)) || ridPasid >= limit) refuse(0x43);
   if (pasid >= 0 && !has(context, 3)) refuse(0x45);
   if (BigInt(pasid) >= limit) refuse(0x46);
+  if (BigInt(pasid) === ridPasid) refuse(0x48);
   const used = pasid < 0 ? ridPasid : BigInt(pasid);
   const isPriv = (question.access & 8) !== 0 || (pasid < 0 && has(second, 20));
   const directory = read((context & ~PAGE) + (used >> 6n) * 8n) ?? refuse(0x50);
@@ -152,17 +152,21 @@ function space(
     has(low, 5) ||
     bits(low, 10, 2) !== 0n ||
     bits(first, 8, 4) !== 0n ||
+    bits(cache, 16, 7) !== 0n ||
+    cache >> 25n !== 0n ||
     words.slice(3).some((word) => word !== 0n);
-  if (reserved || (pgtt === 1 && beyond(first & ~PAGE)) || (hasSecond && beyond(low & ~PAGE))) refuse(0x5a);
+  if (reserved || beyond(first & ~PAGE) || beyond(low & ~PAGE)) refuse(0x5a);
   const fspm = bits(first, 2, 2);
   const aw = bits(low, 2, 3);
   if (pgtt === 0 || pgtt > 4 || (hasFirst && fspm > 1n) || (hasSecond && (aw < 1n || aw > 3n))) refuse(0x5b);
+  const width = 30n + aw * 9n;
+  if (pgtt === 3 && first >> (width < model.mgaw ? width : model.mgaw) !== 0n) refuse(0x5b);
   if (question.at === 1 && !question.mayAskTranslations) refuse(0x44);
   if (pgtt === 4) {
     if (beyond(question.iova)) refuse(0x83);
     return isInterrupt(question.iova) ? refuse(0x87) : identity(question.iova, 7);
   }
-  const second: Second = { model, root: low & ~PAGE, width: 30n + aw * 9n, tracks: has(low, 9) };
+  const second: Second = { model, root: low & ~PAGE, width, tracks: has(low, 9) };
   const stage: First = { model, first, width: fspm === 1n ? 57n : 48n, second: pgtt === 3 ? second : null };
   const noted = new Noted(question.isPeek === true);
   const found = pgtt === 2 ? walkSecondOnly(second, question, noted) : walkFirst(stage, question, noted);
@@ -211,10 +215,16 @@ interface Page {
   readonly isClean: boolean;
 }
 
+/** Nothing at all, no writing, no reading. */
+function checkSecond(rights: number, access: number, isPartial: boolean): void {
+  const missing = access & 3 & ~rights;
+  if (rights === 0 && (isPartial || missing !== 0)) refuse(0x79);
+  if (!isPartial && missing !== 0) refuse((missing & 2) !== 0 ? 0x85 : 0x86);
+}
+
 function walkSecondOnly(second: Second, { iova, access, at }: Question, noted: Noted): Found {
   const page = walkSecond(second, iova, noted);
-  const isRefused = at === 1 ? page.rights === 0 : (access & 3 & ~page.rights) !== 0;
-  if (isRefused) refuse(0x79);
+  checkSecond(page.rights, access, at === 1);
   if (isInterrupt(page.address)) refuse(0x87);
   if (page.isClean && (access & page.rights & 2) !== 0) noted.add(page.leaf, SS_D);
   const permitted = withExecution(page.rights);
@@ -230,7 +240,9 @@ function walkSecond({ model, root, width, tracks }: Second, address: bigint, not
     const entry = model.read(at) ?? refuse(shift === width - 9n ? 0x7b : 0x78);
     if ((entry & 3n) === 0n) refuse(0x79);
     const isLarge = shift > 12n && has(entry, 7);
-    const reserved = bits(entry, 0, 52) >> model.haw !== 0n || has(entry, 62);
+    const leadsToTable = shift > 12n && !isLarge;
+    const reserved =
+      bits(entry, 0, 52) >> model.haw !== 0n || has(entry, 62) || (leadsToTable && has(entry, 11));
     if (reserved || (isLarge && (shift > 30n || (entry & ADDRESS & ((1n << shift) - 1n)) !== 0n)))
       refuse(0x7a);
     rights &= Number(entry & 3n);
@@ -295,7 +307,7 @@ function walkFirst(stage: First, question: Question, noted: Noted): Found {
     return { hpa: leaf.address, sizeLg2, permitted: leaf.rights, sets: noted.sets };
   }
   const page = walkSecond(stage.second, leaf.address, noted);
-  if (!isPartial && (access & 3 & ~page.rights) !== 0) refuse(0x79);
+  if (!isPartial) checkSecond(page.rights, access, false);
   if (isInterrupt(page.address)) refuse(0x87);
   const permitted = leaf.rights & withExecution(page.rights);
   if (isPartial && (permitted & 3) === 0) refuse(0x79);
@@ -323,7 +335,7 @@ function findLeaf({ model, first, width, second }: First, { iova, access }: Ques
     if (!has(entry, 0)) refuse(0x71);
     const isLarge = shift > 12n && has(entry, 7);
     const large = (1n << shift) - 1n;
-    if (second === null && bits(entry, 0, 52) >> model.haw !== 0n) refuse(0x72);
+    if (bits(entry, 0, 52) >> model.haw !== 0n) refuse(0x72);
     if (has(entry, 63) && !has(first, 5)) refuse(0x72);
     if (
       isLarge &&
@@ -364,7 +376,9 @@ function locate(model: Model, second: Second, table: bigint, isTop: boolean, not
     if (error instanceof Refused && error.reason === 0x79) refuse(isTop ? 0x75 : 0x76);
     throw error;
   }
-  return (found.rights & 1) === 0 ? refuse(isTop ? 0x75 : 0x76) : found;
+  if ((found.rights & 1) === 0) refuse(isTop ? 0x75 : 0x76);
+  // With accessed and dirty bits in the second stage tables are read as if they were written.
+  return second.tracks && (found.rights & 2) === 0 ? refuse(0x77) : found;
 }
 
 function checkFirst({ rights }: Leaf, { access, at }: Question): void {

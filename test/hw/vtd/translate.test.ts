@@ -107,7 +107,7 @@ describe('translation', () => {
     expect(world.ask(IOVA, { access: WRITE })).toBe(null);
     expect(world.ask(IOVA, { access: READ })).toBe(HPA);
     expect(world.faults().map((fault) => [fault.reason, fault.type, fault.address])).toEqual([
-      [0x79, 0, IOVA],
+      [0x85, 0, IOVA],
     ]);
   });
 

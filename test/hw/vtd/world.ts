@@ -25,7 +25,7 @@ export const CAP =
   (1n << 60n);
 const bit = (n: number): bigint => 1n << BigInt(n);
 export const ECAP =
-  [0, 1, 2, 6, 7, 26, 29, 30, 31, 34, 40, 43, 45, 46, 47, 48, 49].map(bit).reduce((a, b) => a | b) |
+  [0, 1, 2, 6, 7, 26, 29, 30, 31, 34, 40, 42, 43, 45, 46, 47, 48, 49, 53].map(bit).reduce((a, b) => a | b) |
   (19n << 35n);
 export const HAW = 48;
 

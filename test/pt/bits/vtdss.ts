@@ -30,14 +30,14 @@ export function vtdssBits(unit: VtdssUnit): FormatBits {
         address: bits(`${unit.haw - 1}:${first}`),
         reserved:
           bits('62') |
-          (unit.sc ? 0n : bits('11')) |
+          (unit.sc && isLeaf ? 0n : bits('11')) |
           (unit.haw < 52 ? bits(`51:${unit.haw}`) : 0n) |
           (first > 12 ? bits(`${first - 1}:12`) : 0n) |
           (isPsReserved ? bits('7') : 0n),
         // EMT and IPAT of a leaf among them, and X, which the default does not look at.
         ignored:
           bits('6:2', '10', '61:52', '63') |
-          (unit.sc ? bits('11') : 0n) |
+          (unit.sc && isLeaf ? bits('11') : 0n) |
           (level === 0 ? bits('7') : 0n) |
           (isLeaf ? 0n : bits('9')),
       };

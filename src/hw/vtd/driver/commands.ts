@@ -108,8 +108,8 @@ export class Commands {
   deviceTlb(sourceId: number, pasid: number, hi: number, lo: number, order: number): void {
     // The size is said by the lowest address bit that is 0, from bit 12 on.
     const ones = order === 0 ? 0 : order - 1;
-    const w3 = hi | (ones > 20 ? (1 << (ones - 20)) - 1 : 0);
-    const w2 = lo | (ones >= 20 ? -1 << 12 : ((1 << ones) - 1) << 12);
+    const w3 = hi | ((1 << Math.max(0, ones - 20)) - 1);
+    const w2 = lo | (((1 << Math.min(20, ones)) - 1) << 12);
     if (pasid === IOMMU_NO_PASID) {
       this.#queue.append(QI_DEVICE_TLB, sourceId, w2 | (order === 0 ? 0 : DEVICE_TLB_SIZE), w3);
     } else {

@@ -1,6 +1,6 @@
 /**
- * Faults that ended a request: the fault event, the records in the registers, the lines in the log (VT-d 11.4.7 and
- * 11.4.14; Linux: dmar_fault), and the guest that owns the table, if one does.
+ * Faults that ended a request: the fault event, the records in the registers, the lines in the log (VT-d 11.4.7;
+ * Linux: dmar_fault), and the guest that owns the table, if one does.
  */
 import { hex } from '../../../base/hex.js';
 import { pciName } from '../../../bus/pci.js';

@@ -22,20 +22,17 @@ const block = new Block();
 
 /** The smallest block around `start`..`last` (Linux: calculate_psi_aligned_address, the quirks of `last < start` too). */
 function blockAround(start: bigint, last: bigint): Block {
-  block.hi = highWord(start);
-  block.lo = lowWord(start) & (-1 << PAGE_LG2);
-  const differHi = block.hi ^ highWord(last);
-  const differLo = block.lo ^ lowWord(last);
-  const sizeLg2 = differHi === 0 ? 32 - Math.clz32(differLo) : 64 - Math.clz32(differHi);
-  block.order = Math.max(0, sizeLg2 - PAGE_LG2);
-  if (sizeLg2 >= 64) {
-    block.hi = 0;
+  const differHi = highWord(start) ^ highWord(last);
+  const differLo = lowWord(start) ^ lowWord(last);
+  const differ = differHi === 0 ? 32 - Math.clz32(differLo) : 64 - Math.clz32(differHi);
+  const sizeLg2 = Math.max(PAGE_LG2, differ);
+  block.order = sizeLg2 - PAGE_LG2;
+  if (sizeLg2 < 32) {
+    block.hi = highWord(start);
+    block.lo = lowWord(start) & (-1 << sizeLg2);
+  } else {
+    block.hi = sizeLg2 === 64 ? 0 : highWord(start) & (-1 << (sizeLg2 - 32));
     block.lo = 0;
-  } else if (sizeLg2 > 32) {
-    block.lo = 0;
-    block.hi &= -1 << (sizeLg2 - 32);
-  } else if (sizeLg2 > PAGE_LG2) {
-    block.lo &= sizeLg2 === 32 ? 0 : -1 << sizeLg2;
   }
   return block;
 }

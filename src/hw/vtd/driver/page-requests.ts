@@ -1,5 +1,5 @@
 /**
- * Page requests: the queue in memory, the page request event, the answers (VT-d 7.4 to 7.7; Linux:
+ * Page requests: the queue in memory, the page request event, the answers (VT-d 7.4 to 7.8; Linux:
  * drivers/iommu/intel/prq.c). Each request is reported to whoever owns the address space that it is for.
  */
 import { Bug } from '../../../base/errno.js';

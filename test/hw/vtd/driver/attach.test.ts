@@ -1,7 +1,7 @@
 /** The bytes of context and PASID entries after each operation, and the invalidations that go with them. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Bench } from './bench.js';
-import { CM, CAP, ECAP, ECAP_FSTS } from './fake.js';
+import { Bench, emptySpace, s1Data } from './bench.js';
+import { CM, CAP, ECAP, ECAP_FSTS, FS5LP } from './fake.js';
 import type { VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
 import type { PagingDomain } from '../../../../src/hw/unit.js';
 import type { VtdNested } from '../../../../src/hw/vtd/driver/nested.js';
@@ -188,11 +188,41 @@ describe('a nested table', () => {
     expect(kept.size).toBe(0);
   });
 
-  test('has WPE only beside SRE', () => {
-    const nested = bench.nested(device, bench.parent(device), { flags: 4n });
-    device.group.attach(nested, { domain: nested });
-    expect(bench.entry(RID, 0)[2]! & 0xfffn).toBe(0n);
-  });
+  test.each([
+    // SRE, EAFE and WPE of the guest; WPE has a meaning beside SRE alone.
+    [0n, 0n],
+    [1n, 0x1n],
+    [2n, 0x80n],
+    [3n, 0x81n],
+    [4n, 0n],
+    [5n, 0x11n],
+    [6n, 0x80n],
+    [7n, 0x91n],
+  ])(
+    'of flags %i, and of 48 and 57 bits, has an entry that says so, and no bit of its root elsewhere',
+    (flags, bits) => {
+      bench = new Bench({ cap: CAP | FS5LP });
+      device = bench.device(RID);
+      const parent = bench.parent(device);
+      for (const [pasid, addr_width, fspm] of [
+        [0, 48, 0n],
+        [1, 57, 4n],
+      ] as const) {
+        const nested = bench.nested(device, parent, { flags, addr_width, pgtbl_addr: 0xf_8765_4fffn });
+        if (pasid === 0) device.group.attach(nested, { domain: nested });
+        else device.group.attachPasid(nested, device, pasid, { domain: nested });
+        expect(bench.entry(RID, pasid)[2]).toBe(0xf_8765_4000n | bits | fspm);
+      }
+    },
+  );
+});
+
+test('a table at addresses of a process goes with the stage that it stands on', () => {
+  const space = emptySpace();
+  const table = bench.unit.allocUserTable(space, s1Data());
+  expect([bench.memory.providers.live, space.onInvalidate]).toEqual([1, expect.any(Function)]);
+  table.free();
+  expect([bench.memory.providers.live, space.onInvalidate]).toEqual([0, null]);
 });
 
 test('a unit that caches what is not there is told of each new entry', () => {

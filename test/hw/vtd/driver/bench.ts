@@ -6,6 +6,7 @@ import type { NestedDomain, PagingDomain, UserData, UserDataArray } from '../../
 import type { DeviceConfig, VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
 import { VtdUnit } from '../../../../src/hw/vtd/driver/unit.js';
 import { PhysicalMemory } from '../../../../src/mem/physical.js';
+import type { OwnedSpace } from '../../../../src/mem/providers.js';
 import type { Struct } from '../../../../src/wire/struct.js';
 import {
   IOMMU_HWPT_ALLOC_NEST_PARENT,
@@ -112,4 +113,15 @@ export function invalidations<T>(
 ): UserDataArray {
   const at = (index: number): never => struct.create(entries[index]!) as never;
   return { type, entryCount: entries.length, done: 0, readEntry: at, readGrowing: at, readAll: () => [] };
+}
+
+/** An address space of a process in which nothing ever is. */
+export function emptySpace(): OwnedSpace {
+  return {
+    name: 'process 1',
+    translate: () => false,
+    resolve: () => false,
+    release: () => {},
+    onInvalidate: null,
+  };
 }

@@ -1,7 +1,8 @@
 /** What is invalidated when translations change: counted, and word for word. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Bench, invalidations } from './bench.js';
-import { CAP, CM } from './fake.js';
+import { Bench, emptySpace, invalidations, s1Data } from './bench.js';
+import { CAP, CM, type Descriptor } from './fake.js';
+import { dice } from '../../../dice.js';
 import type { VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
 import type { NestedDomain, PagingDomain } from '../../../../src/hw/unit.js';
 import {
@@ -242,6 +243,66 @@ describe('invalidation by a guest', () => {
     range(0n, MAX);
     expect(counted()).toEqual({ '6 2 5': 2, '8 100 5': 1, '8 208 5': 1 });
   });
+});
+
+/** The smallest aligned block that has both, as `start order`; null: none below all of them. */
+function blockAround(start: bigint, last: bigint): string | null {
+  for (let order = 0n; order < 52n; order += 1n) {
+    const width = 12n + order;
+    if (start >> width === last >> width) return `${((start >> width) << width).toString(16)} ${order}`;
+  }
+  return null;
+}
+
+test('the block of a range is the smallest that has its first and its last byte', () => {
+  const next = dice(11);
+  const nested = bench.nested(a, bench.parent(a));
+  a.group.attachPasid(nested, a, 5, { domain: nested });
+  bench.hardware.take();
+  const check = (start: bigint, last: bigint): void => {
+    nested.invalidate!(invalidations(RANGE, ioasis_hwpt_invalidate_range, [{ start, last }]));
+    const [{ qw0, qw1 }] = bench.hardware.take() as [Descriptor];
+    const expected = blockAround(start, last);
+    // G is 3 for pages, 2 for all of the PASID.
+    const found =
+      (qw0 & 0x30n) === 0x30n ? `${(qw1 & ~0xfffn).toString(16)} ${qw1 & 0x3fn}` : qw1 === 0n && null;
+    expect([start, last, found]).toEqual([start, last, expected]);
+  };
+  for (let lg2 = 0n; lg2 < 64n; lg2 += 1n) {
+    const at = 1n << lg2;
+    for (const [start, last] of [
+      [at, at],
+      [at - 1n, at],
+      [at, at + (at - 1n)],
+      [0n, at - 1n],
+      [MAX - at, MAX],
+      [MAX - (at - 1n), MAX],
+    ] as const) {
+      check(start, last);
+    }
+  }
+  for (let step = 0; step < 500; step += 1) {
+    const random = (BigInt(next(2 ** 31)) << 33n) | (BigInt(next(2 ** 31)) << 2n) | BigInt(next(4));
+    const start = random >> BigInt(next(64));
+    check(start, start | ((1n << BigInt(next(64))) - 1n));
+  }
+});
+
+test('all of an address space is said from address 0 on, whatever two addresses it was said by', () => {
+  // MAMV says that a unit takes any number of pages at once.
+  bench = new Bench({ cap: CAP | (0x3fn << 48n) });
+  const device = bench.device(0x0100);
+  const space = emptySpace();
+  const table = bench.unit.allocUserTable(space, s1Data());
+  device.group.attachPasid(table, device, 5, { domain: table });
+  bench.hardware.take();
+  for (const [start, last] of [
+    [0n, MAX],
+    [MAX >> 1n, (MAX >> 1n) + 1n],
+  ] as const) {
+    space.onInvalidate!(start, last);
+    expect(taken()).toEqual(['2 20032 34', '8 501000008 7ffffffffffff800']);
+  }
 });
 
 test('a provider that changes its mind invalidates where its space is attached, and only while it is', () => {

@@ -1,11 +1,10 @@
 /** By rule of the VT-d driver: what breaks it alone, and the nearest thing that does not. */
-import type { OwnedSpace } from '../../../../src/mem/providers.js';
 import type { ErrnoName } from '../../../../src/base/errno.js';
 import type { PagingDomain, UserData, ViommuCore } from '../../../../src/hw/unit.js';
 import type { VtdDevice } from '../../../../src/hw/vtd/driver/device.js';
 import { ioasis_hwpt_invalidate_range } from '../../../../src/wire/uapi/ioasis.js';
 import { iommu_hwpt_vtd_s1_invalidate } from '../../../../src/wire/uapi/iommufd.gen.js';
-import { Bench, invalidations, s1Data, type BenchOptions } from './bench.js';
+import { Bench, emptySpace, invalidations, s1Data, type BenchOptions } from './bench.js';
 import {
   CAP,
   CM,
@@ -74,22 +73,14 @@ function nest(flags: number, options: BenchOptions = {}, data: UserData = s1Data
   other.bench.unit.allocNested(other.device, parent, flags, data);
 }
 
-const nobody: OwnedSpace = {
-  name: 'process 1',
-  translate: () => false,
-  resolve: () => false,
-  onInvalidate: null,
-  release: () => {},
-};
-
 function userTable(options: BenchOptions = {}, data: UserData = s1Data()): void {
-  one(options).bench.unit.allocUserTable({ ...nobody }, data);
+  one(options).bench.unit.allocUserTable(emptySpace(), data);
 }
 
 /** A table at addresses of a process, made behind one unit, for a device behind another. */
 function acrossUserTable(options: BenchOptions): void {
   const { bench } = one();
-  const domain = bench.unit.allocUserTable({ ...nobody }, s1Data());
+  const domain = bench.unit.allocUserTable(emptySpace(), s1Data());
   attach(one({ ...options, memory: bench.memory }).device, domain);
 }
 
