@@ -110,7 +110,7 @@ export class Walker {
   hpaLo = 0;
   sizeLg2 = 0;
   reason = 0;
-  /** Out: DMA_READ | DMA_WRITE | DMA_EXEC for user and for privileged requests; what may be written without a walk. */
+  /** Out: DMA_READ | DMA_WRITE | DMA_EXEC for user and for privileged requests; whether a write needs no walk. */
   permitted = 0;
   permittedPriv = 0;
   isDirty = false;
@@ -280,7 +280,6 @@ export class Walker {
     if (isInterrupt(hi, lo)) return Reason.SM_INTERRUPT_RANGE;
     this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
     this.permittedPriv = this.permitted;
-    this.isDirty = true;
     this.#result(hi, lo, 12);
     return 0;
   }
@@ -683,10 +682,9 @@ export class Walker {
     return (entry & ~(-1 << shift) & ADDRESS_LO) !== 0;
   }
 
-  /** A write makes the second-stage leaf dirty. */
+  /** A write makes the second-stage leaf dirty; who sets no bits asks for none. */
   #dirtySecond(): void {
     if (this.#sDirty || (this.#access & DMA_WRITE) === 0 || (this.#asked() & DMA_WRITE) === 0) return;
-    if ((this.#mode & WALK_UPDATES) === 0) return;
     this.#pending.add(this.#leafHi, this.#leafLo, this.#leafWord, SS_D);
     this.#sDirty = true;
   }

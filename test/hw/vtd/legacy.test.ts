@@ -79,3 +79,15 @@ test.each([
     expect(world.request.reason).toBe(reason);
   }
 });
+
+test('an address that passes through has to be one of the host', () => {
+  const { world, context, root } = legacy();
+  world.put(context, root | 8n | 1n);
+  world.start(0);
+  for (let n = 48n; n < 64n; n += 1n) {
+    expect([n, world.ask(1n << n, { pasid: NO_PASID }), world.request.reason]).toEqual([n, null, 0x04]);
+    world.faults();
+  }
+  const last = (1n << 48n) - 1n;
+  expect(world.ask(last, { pasid: NO_PASID, access: WRITE })).toBe(last);
+});

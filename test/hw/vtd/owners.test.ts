@@ -65,6 +65,31 @@ function worldOf(): World {
 }
 
 describe('in place of a first stage', () => {
+  test('a block beside the interrupts is not cut, whatever its size', () => {
+    const world = worldOf();
+    const owner = new Owner();
+    for (const at of [0xfedf_0000n, 0xfef0_0000n]) owner.pages.set(at, { hpa: at, rights: 7, sizeLg2: 16 });
+    pasidEntry(world, context(world).entry, 1n, { first: rootOf(world, owner) });
+    world.start();
+    for (const at of owner.pages.keys()) {
+      expect(world.ask(at)).toBe(at);
+      expect(world.request.sizeLg2).toBe(16);
+    }
+  });
+
+  test('without SRE a privileged request is refused, though what a user may do is cached', () => {
+    const world = worldOf();
+    const owner = new Owner();
+    owner.pages.set(IOVA, { hpa: HPA, rights: 7 });
+    pasidEntry(world, context(world).entry, 1n, { first: rootOf(world, owner), firstFlags: ERE });
+    world.start();
+    for (const access of [READ, WRITE, EXEC]) {
+      expect(world.ask(IOVA, { access })).toBe(HPA);
+      expect(world.ask(IOVA, { access: access | PRIV })).toBe(null);
+      expect(world.request.reason).toBe(0x5d);
+    }
+  });
+
   test('what an owner permits is permitted; a bit in the PASID entry takes execution, and another all from privileged requests', () => {
     const world = worldOf();
     const owner = new Owner();
@@ -182,6 +207,19 @@ describe('in place of a second stage', () => {
             }
             world.faults();
           }
+  });
+
+  test('an owner is asked for both rights first, since a table may have to be written, and then for one', () => {
+    const world = worldOf();
+    const owner = new Owner();
+    owner.pages.set(IOVA, { hpa: HPA, rights: READ });
+    pasidEntry(world, context(world).entry, 2n, { second: rootOf(world, owner) });
+    world.start();
+    expect(world.ask(IOVA)).toBe(HPA);
+    expect(owner.asked).toEqual([
+      [IOVA, READ | WRITE],
+      [IOVA, READ],
+    ]);
   });
 
   test.each([

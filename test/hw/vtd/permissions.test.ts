@@ -142,3 +142,29 @@ test('both stages: the page, the tables above it, and what the second stage says
           }
   expect(Math.min(matrix.granted, matrix.refused)).toBeGreaterThan(1000);
 });
+
+test('whoever asked before: without SRE a privileged request is refused, cached or not', () => {
+  const world = new World();
+  const spaces = [SRE | ERE, ERE].map((firstFlags, index) => {
+    const first = world.table();
+    mapPage(world, first, IOVA, PAGE | THERE | ALL);
+    const pasid = PASID + index;
+    pasidEntry(world, context(world, { pasid }).entry, 1n, { did: BigInt(pasid), first, firstFlags });
+    return pasid;
+  });
+  world.start();
+  for (const pasid of spaces) expect(world.ask(IOVA, { pasid })).toBe(PAGE);
+  expect(world.ask(IOVA, { pasid: PASID, access: READ | PRIV })).toBe(PAGE);
+  expect(world.ask(IOVA, { pasid: PASID + 1, access: READ | PRIV })).toBe(null);
+  expect(world.request.reason).toBe(0x5d);
+});
+
+test('what passes through may do all, privileged or not', () => {
+  const world = new World();
+  pasidEntry(world, context(world).entry, 4n);
+  world.start();
+  for (const access of ACCESSES) {
+    expect(world.ask(IOVA, { access })).toBe(IOVA);
+    expect([world.request.permitted, world.request.sizeLg2]).toEqual([7, 12]);
+  }
+});

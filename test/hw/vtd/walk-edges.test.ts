@@ -14,7 +14,7 @@ import {
   mapPage,
   pasidEntry,
 } from './structures.js';
-import { CAP, HAW, World } from './world.js';
+import { CAP, ECAP, HAW, World } from './world.js';
 
 const HPA = 0x9_8765_4000n;
 const PAGE = 0x1000n;
@@ -208,6 +208,36 @@ describe('sizes', () => {
     for (let turn = 0; turn < 2; turn += 1)
       expect(look(world, iova + 5n)).toBe((HPA & -block) | (0x8000_1005n & (block - 1n)));
   });
+});
+
+test.each([0n, 1n, 2n, 3n])('a unit of SSLPS %i has large second-stage pages of these sizes', (sslps) => {
+  const world = new World({ cap: (CAP & ~(15n << 34n)) | (sslps << 34n) | bit(63) });
+  const second = world.table();
+  const pages = [12, 21, 30].map((size, index) => {
+    const at = BigInt(index + 1) * bit(30);
+    mapPage(world, second, at, at | SS_RW, { ...SECOND, size });
+    return { size, at };
+  });
+  pasidEntry(world, context(world).entry, 2n, { second });
+  world.start();
+  for (const { size, at } of pages) {
+    const isThere = size === 12 || (sslps & (size === 21 ? 1n : 2n)) !== 0n;
+    expect([size, look(world, at)]).toEqual([size, isThere ? at : '0x7a']);
+  }
+  // Of a page of 4 KiB bit 7 says nothing.
+  mapPage(world, second, 5n * bit(30), (5n * bit(30)) | SS_RW | 128n, SECOND);
+  expect(look(world, 5n * bit(30))).toBe(5n * bit(30));
+});
+
+test('a unit without snoop control finds what is mapped without it', () => {
+  const world = new World({ ecap: ECAP & ~bit(7) });
+  const second = world.table();
+  mapPage(world, second, 0n, HPA | SS_RW, SECOND);
+  mapPage(world, second, PAGE, HPA | SS_RW | bit(11), SECOND);
+  pasidEntry(world, context(world).entry, 2n, { second });
+  world.start();
+  expect(look(world, 5n, { access: 2 })).toBe(HPA + 5n);
+  expect(look(world, PAGE)).toBe('0x7a');
 });
 
 test('an address that differs in a bit that tables never have leads nowhere, though a table lies beside it', () => {
