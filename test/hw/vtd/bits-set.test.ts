@@ -156,3 +156,66 @@ test('a guest table that cannot be written is in the way of those only who would
           }
   expect(answers.size).toBeGreaterThan(4);
 });
+
+/** The dirty bit of the page that a guest's table lies in is remembered with where that is. */
+test.each([0, 1, 2, 3])(
+  'two addresses that part at level %i of a guest, the pages of whose tables are clean',
+  (level) => {
+    const world = new World({ cap: CAP | (1n << 63n) });
+    const { entry } = context(world);
+    const model = world.model();
+    const other = IOVA ^ (1n << BigInt(39 - 9 * level));
+    for (const isClean of [true, false])
+      for (const access of [READ, WRITE]) {
+        const root = world.table();
+        const second = world.table();
+        const paths = [IOVA, other].map((iova) =>
+          mapPage(world, root, iova, (iova & 0x7f_ffff_ffffn) | BARE, { table: BARE }),
+        );
+        const pages = new Set<bigint>();
+        for (const at of [...paths.flat(), IOVA, other & 0x7f_ffff_ffffn]) {
+          const page = at & ~0xfffn;
+          for (const step of mapPage(world, second, page, page | SS_RW, SECOND)) pages.add(step);
+        }
+        for (const at of paths[0]!) world.put(at, world.get(at) | A);
+        for (const at of pages) world.put(at, world.get(at) | SS_A | (isClean ? 0n : SS_D));
+        pasidEntry(world, entry, 3n, { first: root, second, flags: SSADE });
+        world.start();
+        for (const iova of [IOVA, other]) {
+          const expected = show(answer(model, { source: SOURCE, pasid: PASID, iova, access }));
+          expect([isClean, access, show(world.answerTo(world.ask(iova, { access })))]).toEqual([
+            isClean,
+            access,
+            expected,
+          ]);
+        }
+        // A write that is known to be one needs no walk.
+        world.ask(other, { access: WRITE });
+        world.memory.sets.clear();
+        world.memory.loads = 0;
+        expect(world.ask(other, { access: WRITE })).not.toBe(null);
+        expect(world.memory.loads).toBe(0);
+      }
+  },
+);
+
+test('whatever was written before in another space, a page that was only read is made dirty by its first write', () => {
+  const world = new World();
+  const written = world.table();
+  mapPage(world, written, IOVA, HPA | BARE);
+  const read = world.table();
+  const path = mapPage(world, read, IOVA, HPA | SS_RW, SECOND);
+  pasidEntry(world, context(world).entry, 1n, { did: 1n, first: written });
+  pasidEntry(world, context(world, { pasid: 4 }).entry, 2n, { did: 2n, second: read, flags: SSADE });
+  world.start();
+  expect(world.ask(IOVA, { access: WRITE })).toBe(HPA);
+  expect(world.ask(IOVA, { pasid: 4 })).toBe(HPA);
+  expect(world.get(path[3]!) & SS_D).toBe(0n);
+  // Of a way with accessed bits to be set nothing was kept.
+  for (const loads of [4, 0]) {
+    world.memory.loads = 0;
+    expect(world.ask(IOVA, { pasid: 4, access: WRITE })).toBe(HPA);
+    expect(world.memory.loads).toBe(loads);
+    expect(world.get(path[3]!) & SS_D).toBe(SS_D);
+  }
+});

@@ -117,3 +117,23 @@ test('a walk that could not go by what was cached does not say that it is true',
     [IOVA + PAGE, HPA + PAGE, OTHER],
   ]);
 });
+
+test('a walk that begins again from memory asks no cache of the second stage either', () => {
+  const world = new QueueWorld();
+  const { second, toPage, toTables } = guestSpace(world, IOVA, {
+    tables: TABLES,
+    page: GUEST_PAGE,
+    hpa: HPA,
+    leaf: BARE | A,
+  });
+  for (const entry of new Set(toTables.flat())) world.put(entry, world.get(entry) | SS_A);
+  const other = world.table();
+  for (const path of toTables) world.put(other + (path[3]! & 0xfffn), world.get(path[3]!));
+  world.put(other + (toPage[3]! & 0xfffn), OTHER | SS_RW);
+  pasidEntry(world, context(world).entry, 3n, { first: TABLES[0]!, second, flags: SSADE });
+  world.start();
+  expect(world.ask(IOVA)).toBe(HPA);
+  world.put(toPage[2]!, other | SS_RW | SS_A);
+  // D is to be set, in a page that is not dirty yet.
+  expect(world.ask(IOVA, { access: WRITE })).toBe(OTHER);
+});
