@@ -110,7 +110,7 @@ export class Walker {
   hpaLo = 0;
   sizeLg2 = 0;
   reason = 0;
-  /** Out: DMA_READ | DMA_WRITE | DMA_EXEC for user and for privileged requests; what may be written without a walk. */
+  /** Out: DMA_READ | DMA_WRITE | DMA_EXEC for user and for privileged requests; whether a write needs no walk. */
   permitted = 0;
   permittedPriv = 0;
   isDirty = false;
@@ -160,14 +160,12 @@ export class Walker {
   #lowHi = 0;
   #lowLo = 0;
   #lowPermitted = 0;
-  /** Result of the first stage: address, block, path, where the leaf lies. */
+  /** Result of the first stage: address, block, path. */
   #fHi = 0;
   #fLo = 0;
   #fLg2 = 0;
   #path = 0;
   #fDirty = false;
-  #fAtHi = 0;
-  #fAtLo = 0;
 
   constructor(memory: EntryMemory, spaces: space.Spaces, can: Abilities, cache: paging.PagingCache) {
     this.#memory = memory;
@@ -282,7 +280,6 @@ export class Walker {
     if (isInterrupt(hi, lo)) return Reason.SM_INTERRUPT_RANGE;
     this.permitted = DMA_READ | DMA_WRITE | DMA_EXEC;
     this.permittedPriv = this.permitted;
-    this.isDirty = true;
     this.#result(hi, lo, 12);
     return 0;
   }
@@ -325,9 +322,14 @@ export class Walker {
     this.permitted = permitted & second;
     this.permittedPriv = permittedPriv & second;
     if (isPartial && (this.#asked() & (DMA_READ | DMA_WRITE)) === 0) return Reason.SS_PERMISSION;
-    if ((this.#asked() & DMA_WRITE) === 0) this.#pending.remove(this.#fAtHi, this.#fAtLo, FS_D);
+    if ((this.#access & DMA_WRITE & ~this.#asked()) !== 0 && !this.#pending.isEmpty) {
+      // The first stage may have noted bits for a write, which the second does not permit: once more, without it.
+      this.#access &= ~DMA_WRITE;
+      return AGAIN;
+    }
     this.#dirtySecond();
     this.#result(this.#sHi, this.#sLo, Math.min(this.#fLg2, this.#sLg2));
+    if (hasInterrupts(this.#fHi, this.#fLo, this.sizeLg2)) this.sizeLg2 = PAGE_LG2;
     this.isDirty = this.#fDirty && this.#sDirty;
     return 0;
   }
@@ -351,7 +353,7 @@ export class Walker {
     const width = words[this.#row + S_FIRST_WIDTH]!;
     if (!isCanonical(hi, width)) return Reason.NOT_CANONICAL;
     const top = width - 9;
-    let shift = this.#startFirst(hi, lo, top);
+    let shift = this.#startFirst(hi, lo);
     if (shift < 0) {
       const reason = this.#enter(words[this.#row + S_FIRST_HI]!, words[this.#row + S_FIRST_LO]!, isNested);
       if (reason !== 0) return reason === Reason.FS_NESTED_READ ? Reason.FS_ROOT_NESTED_READ : reason;
@@ -391,8 +393,6 @@ export class Walker {
       }
       if (isLeaf) {
         this.#fDirty = ((entry | wanted) & FS_D) !== 0;
-        this.#fAtHi = this.#tHi;
-        this.#fAtLo = at;
         const low = -1 << shift;
         this.#fHi = entryHi & FS_ADDRESS_HI;
         this.#fLo = (entry & low) | (lo & ~low);
@@ -408,11 +408,11 @@ export class Walker {
   }
 
   /** Puts the walk behind the lowest first-stage entry that is cached; the shift of that table, or -1. */
-  #startFirst(hi: number, lo: number, top: number): number {
+  #startFirst(hi: number, lo: number): number {
     if ((this.#mode & WALK_CACHED) === 0) return -1;
     const cache = this.#cache;
     const pasid = this.#spaces[this.#row + S_KEY]!;
-    for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
+    for (let shift = 21; shift <= 30; shift += 9) {
       const step = cache.find(STEP_FIRST, this.#did, pasid, hi, lo, shift);
       if (step < 0) continue;
       this.passed.addFirst(step);
@@ -560,7 +560,7 @@ export class Walker {
     if (isProvided(tableHi)) return this.#providedSecond(hi, lo, tableHi, tableLo);
     let shift = top;
     let permitted = SS_READ_WRITE;
-    const start = this.#startSecond(hi, lo, top);
+    const start = this.#startSecond(hi, lo);
     if (start >= 0) {
       shift = start;
       tableHi = this.#lowHi;
@@ -624,17 +624,18 @@ export class Walker {
     this.#sLo = page.hpaLo;
     this.#sLg2 = page.sizeLg2;
     this.#sPermitted = page.permitted & SS_READ_WRITE;
+    // It has no leaf that would have to become dirty.
     this.#sDirty = true;
-    this.#leafIsKnown = false;
+    this.#leafIsKnown = true;
     return 0;
   }
 
   /** Shift of the lowest second-stage table that is known, which {@link #lowHi} and what is beside it say; or -1. */
-  #startSecond(hi: number, lo: number, top: number): number {
+  #startSecond(hi: number, lo: number): number {
     if (hi === this.#lowForHi && (lo ^ this.#lowForLo) >>> 21 === 0) return 12;
     if ((this.#mode & WALK_CACHED) === 0) return -1;
     const cache = this.#cache;
-    for (let shift = 21; shift <= 30 && shift <= top; shift += 9) {
+    for (let shift = 21; shift <= 30; shift += 9) {
       const step = cache.find(STEP_SECOND, this.#did, 0, hi, lo, shift);
       if (step < 0) continue;
       this.passed.addSecond(step);
@@ -681,10 +682,9 @@ export class Walker {
     return (entry & ~(-1 << shift) & ADDRESS_LO) !== 0;
   }
 
-  /** A write makes the second-stage leaf dirty. */
+  /** A write makes the second-stage leaf dirty; who sets no bits asks for none. */
   #dirtySecond(): void {
     if (this.#sDirty || (this.#access & DMA_WRITE) === 0 || (this.#asked() & DMA_WRITE) === 0) return;
-    if ((this.#mode & WALK_UPDATES) === 0) return;
     this.#pending.add(this.#leafHi, this.#leafLo, this.#leafWord, SS_D);
     this.#sDirty = true;
   }

@@ -18,10 +18,27 @@ export interface Question {
   readonly iova: bigint;
   /** READ 1, WRITE 2, EXEC 4, PRIV 8. */
   readonly access: number;
+  /** 1: a translation request, which takes what it gets. */
+  readonly at?: number;
+  /** Somebody looks who sets no bit. */
+  readonly isPeek?: boolean;
 }
 
+/** Bits that are set on the way, by HPA of their entry. */
+export type Sets = ReadonlyMap<bigint, bigint>;
+
 /** Where the byte lies, or the fault reason. */
-export type Answer = { readonly hpa: bigint } | { readonly reason: number };
+export type Answer =
+  | {
+      readonly hpa: bigint;
+      /** lg2 of the block around it that goes together. */
+      readonly sizeLg2: number;
+      /** READ, WRITE, EXEC. */
+      readonly permitted: number;
+      readonly sets: Sets;
+    }
+  | { readonly reason: number };
+type Found = Exclude<Answer, { readonly reason: number }>;
 
 /** An Error would record a stack, and that is most of a case. */
 class Refused {
@@ -38,21 +55,47 @@ const bits = (value: bigint, lowest: number, width: number): bigint =>
 const has = (value: bigint, n: number): boolean => bits(value, n, 1) === 1n;
 const PAGE = 0xfffn;
 const ADDRESS = 0xf_ffff_ffff_f000n;
+const FS_A = 1n << 5n;
+const FS_D = 1n << 6n;
+const FS_EA = 1n << 10n;
+const SS_A = 1n << 8n;
+const SS_D = 1n << 9n;
 const isInterrupt = (address: bigint): boolean => address >> 20n === 0xfeen;
+
+const identity = (hpa: bigint, permitted: number): Found => ({
+  hpa,
+  sizeLg2: 12,
+  permitted,
+  sets: new Map(),
+});
+
+/** One line for an answer. */
+export function show(answered: Answer): string {
+  if ('reason' in answered) return `reason 0x${answered.reason.toString(16)}`;
+  const { hpa, sizeLg2, permitted, sets } = answered;
+  return `at 0x${hpa.toString(16)}, 2^${sizeLg2} bytes, may ${permitted}${showSets(sets)}`;
+}
+
+function showSets(sets: Sets): string {
+  return [...sets]
+    .map(([at, set]) => `, sets 0x${set.toString(16)} at 0x${at.toString(16)}`)
+    .toSorted()
+    .join('');
+}
 
 export function answer(model: Model, question: Question): Answer {
   try {
-    return { hpa: translate(model, question) };
+    return translate(model, question);
   } catch (error) {
     if (error instanceof Refused) return { reason: error.reason };
     throw error;
   }
 }
 
-function translate(model: Model, question: Question): bigint {
+function translate(model: Model, question: Question): Found {
   const { iova, pasid } = question;
   if (pasid < 0 && isInterrupt(iova)) {
-    return (question.access & 7) === 2 ? iova : refuse(0x87);
+    return question.at !== 1 && (question.access & 7) === 2 ? identity(iova, 2) : refuse(0x87);
   }
   const { read, haw } = model;
   const beyond = (value: bigint): boolean => bits(value, 0, 63) >> haw !== 0n || has(value, 63);
@@ -85,10 +128,15 @@ function translate(model: Model, question: Question): bigint {
   return space(model, (directory & ~PAGE) + (used & 63n) * 64n, {
     ...question,
     access: (question.access & 7) | (isPriv ? 8 : 0),
+    mayAskTranslations: has(context, 2),
   });
 }
 
-function space(model: Model, at: bigint, question: Question): bigint {
+function space(
+  model: Model,
+  at: bigint,
+  question: Question & { readonly mayAskTranslations: boolean },
+): Found {
   const { read, haw } = model;
   const words = Array.from({ length: 8 }, (_, i) => {
     const word = read(at + BigInt(i) * 8n) ?? refuse(0x58);
@@ -113,33 +161,43 @@ function space(model: Model, at: bigint, question: Question): bigint {
   if (pgtt === 0 || pgtt > 4 || (hasFirst && fspm > 1n) || (hasSecond && (aw < 1n || aw > 3n))) refuse(0x5b);
   const width = 30n + aw * 9n;
   if (pgtt === 3 && first >> (width < model.mgaw ? width : model.mgaw) !== 0n) refuse(0x5b);
-  const snoops = has(cache, 23);
-  const secondStage: Second = { model, root: low & ~PAGE, width, tracks: has(low, 9) };
+  if (question.at === 1 && !question.mayAskTranslations) refuse(0x44);
   if (pgtt === 4) {
     if (beyond(question.iova)) refuse(0x83);
-    return isInterrupt(question.iova) ? refuse(0x87) : question.iova;
+    return isInterrupt(question.iova) ? refuse(0x87) : identity(question.iova, 7);
   }
-  if (pgtt === 2) {
-    const found = walkSecond(secondStage, question.iova);
-    checkSecond(question.access, found.rights);
-    if (isInterrupt(found.address)) refuse(0x87);
-    if (!snoops && (found.misses || (found.isClean && (question.access & 2) !== 0))) refuse(0x7c);
-    return found.address;
-  }
-  const stage: First = {
-    model,
-    first,
-    width: fspm === 1n ? 57n : 48n,
-    second: pgtt === 3 ? secondStage : null,
-  };
-  return walkFirst(stage, question, snoops);
+  const second: Second = { model, root: low & ~PAGE, width, tracks: has(low, 9) };
+  const stage: First = { model, first, width: fspm === 1n ? 57n : 48n, second: pgtt === 3 ? second : null };
+  const noted = new Noted(question.isPeek === true);
+  const found = pgtt === 2 ? walkSecondOnly(second, question, noted) : walkFirst(stage, question, noted);
+  if (!has(cache, 23) && noted.sets.size > 0) refuse(noted.hasFirst ? 0x90 : 0x7c);
+  return found;
 }
 
-/** Nothing at all, no writing, no reading. */
-function checkSecond(access: number, rights: number): void {
-  const missing = access & 3 & ~rights;
-  if (missing !== 0) refuse(rights === 0 ? 0x79 : (missing & 2) !== 0 ? 0x85 : 0x86);
+/** Bits that are set if the walk succeeds. */
+class Noted {
+  readonly sets = new Map<bigint, bigint>();
+  /** Of a first stage. */
+  hasFirst = false;
+
+  constructor(readonly isPeek: boolean) {}
+
+  add(at: bigint, set: bigint): void {
+    if (this.isPeek) return;
+    this.sets.set(at, (this.sets.get(at) ?? 0n) | set);
+  }
 }
+
+/** What is answered at once is cut where interrupts are, on either side. */
+function block(sizeLg2: number, ...addresses: readonly bigint[]): number {
+  const size = BigInt(sizeLg2);
+  const first = 0xfee0_0000n;
+  const isCut = addresses.some((address) => address >> size === first >> size);
+  return sizeLg2 > 20 && isCut ? 12 : sizeLg2;
+}
+
+/** Second-stage entries say nothing of execution. */
+const withExecution = (rights: number): number => ((rights & 1) === 0 ? rights : rights | 4);
 
 interface Second {
   readonly model: Model;
@@ -148,22 +206,38 @@ interface Second {
   readonly tracks: boolean;
 }
 
-interface Found {
+interface Page {
   readonly address: bigint;
+  readonly sizeLg2: number;
   readonly rights: number;
-  /** An accessed bit is to be set; the leaf is not dirty. */
-  readonly misses: boolean;
+  /** HPA of its leaf, and whether that is to become dirty by a write. */
+  readonly leaf: bigint;
   readonly isClean: boolean;
 }
 
-function walkSecond({ model, root, width, tracks }: Second, address: bigint): Found {
+/** Nothing at all, no writing, no reading. */
+function checkSecond(rights: number, access: number, isPartial: boolean): void {
+  const missing = access & 3 & ~rights;
+  if (rights === 0 && (isPartial || missing !== 0)) refuse(0x79);
+  if (!isPartial && missing !== 0) refuse((missing & 2) !== 0 ? 0x85 : 0x86);
+}
+
+function walkSecondOnly(second: Second, { iova, access, at }: Question, noted: Noted): Found {
+  const page = walkSecond(second, iova, noted);
+  checkSecond(page.rights, access, at === 1);
+  if (isInterrupt(page.address)) refuse(0x87);
+  if (page.isClean && (access & page.rights & 2) !== 0) noted.add(page.leaf, SS_D);
+  const permitted = withExecution(page.rights);
+  return { hpa: page.address, sizeLg2: block(page.sizeLg2, iova, page.address), permitted, sets: noted.sets };
+}
+
+function walkSecond({ model, root, width, tracks }: Second, address: bigint, noted: Noted): Page {
   if (address >> (width < model.mgaw ? width : model.mgaw) !== 0n) refuse(0x84);
   let table = root;
   let rights = 3;
-  let misses = false;
   for (let shift = width - 9n; ; shift -= 9n) {
-    const entry =
-      model.read(table + ((address >> shift) & 511n) * 8n) ?? refuse(shift === width - 9n ? 0x7b : 0x78);
+    const at = table + ((address >> shift) & 511n) * 8n;
+    const entry = model.read(at) ?? refuse(shift === width - 9n ? 0x7b : 0x78);
     if ((entry & 3n) === 0n) refuse(0x79);
     const isLarge = shift > 12n && has(entry, 7);
     const leadsToTable = shift > 12n && !isLarge;
@@ -172,13 +246,14 @@ function walkSecond({ model, root, width, tracks }: Second, address: bigint): Fo
     if (reserved || (isLarge && (shift > 30n || (entry & ADDRESS & ((1n << shift) - 1n)) !== 0n)))
       refuse(0x7a);
     rights &= Number(entry & 3n);
-    misses ||= tracks && !has(entry, 8);
+    if (tracks && !has(entry, 8)) noted.add(at, SS_A);
     if (isLarge || shift === 12n) {
       const low = (1n << shift) - 1n;
       return {
         address: (entry & ADDRESS & ~low) | (address & low),
+        sizeLg2: Number(shift),
         rights,
-        misses,
+        leaf: at,
         isClean: tracks && !has(entry, 9),
       };
     }
@@ -194,11 +269,56 @@ interface First {
   readonly second: Second | null;
 }
 
-function walkFirst(
-  { model, first, width, second }: First,
-  { iova, access }: Question,
-  snoops: boolean,
-): bigint {
+/** What a path through first-stage entries permits, after section 3.6.1. */
+function firstRights(first: bigint, path: bigint, isXd: boolean, isPriv: boolean): number {
+  const isUser = has(path, 2);
+  if (!isPriv && !isUser) return 0;
+  const writes = has(path, 1) || (isPriv && !has(first, 4));
+  const executes = has(first, 1) && !isXd && !(isPriv && isUser && has(first, 6));
+  return 1 | (writes ? 2 : 0) | (executes ? 4 : 0);
+}
+
+/** The last entry of a first stage, and where it leads. */
+interface Leaf {
+  readonly at: bigint;
+  /** The table that it lies in, through the second stage. */
+  readonly table: Page | null;
+  readonly rights: number;
+  /** A, EA; D. */
+  readonly accessed: bigint;
+  readonly dirty: bigint;
+  readonly address: bigint;
+  readonly sizeLg2: number;
+}
+
+function walkFirst(stage: First, question: Question, noted: Noted): Found {
+  const { access } = question;
+  const isPartial = question.at === 1;
+  const leaf = findLeaf(stage, question, noted);
+  checkFirst(leaf, question);
+  if (isInterrupt(leaf.address)) refuse(0x87);
+  const note = (writes: boolean): void => {
+    const wanted = leaf.accessed | (writes ? leaf.dirty : 0n);
+    if (wanted !== 0n) noteFirst(noted, leaf.at, wanted, leaf.table);
+  };
+  if (stage.second === null) {
+    note(true);
+    const sizeLg2 = block(leaf.sizeLg2, question.iova, leaf.address);
+    return { hpa: leaf.address, sizeLg2, permitted: leaf.rights, sets: noted.sets };
+  }
+  const page = walkSecond(stage.second, leaf.address, noted);
+  if (!isPartial) checkSecond(page.rights, access, false);
+  if (isInterrupt(page.address)) refuse(0x87);
+  const permitted = leaf.rights & withExecution(page.rights);
+  if (isPartial && (permitted & 3) === 0) refuse(0x79);
+  note((permitted & 2) !== 0);
+  if (page.isClean && (access & permitted & 2) !== 0) noted.add(page.leaf, SS_D);
+  const smaller = Math.min(leaf.sizeLg2, page.sizeLg2);
+  const sizeLg2 = block(smaller, question.iova, leaf.address, page.address);
+  return { hpa: page.address, sizeLg2, permitted, sets: noted.sets };
+}
+
+function findLeaf({ model, first, width, second }: First, { iova, access }: Question, noted: Noted): Leaf {
   const isPriv = (access & 8) !== 0;
   if (isPriv && !has(first, 0)) refuse(0x5d);
   if ((access & 4) !== 0 && !has(first, 1)) refuse(0x5c);
@@ -207,13 +327,11 @@ function walkFirst(
   let table = first & ~PAGE;
   let path = 6n;
   let isXd = false;
-  let misses = { first: false, second: false };
   for (let shift = width - 9n; ; shift -= 9n) {
     const isTop = shift === width - 9n;
-    const page = second === null ? null : locate(model, second, table, isTop);
-    const hpa = page === null ? table : page.address;
-    if (page?.misses === true) misses.second = true;
-    const entry = model.read(hpa + ((iova >> shift) & 511n) * 8n) ?? refuse(isTop ? 0x73 : 0x70);
+    const page = second === null ? null : locate(model, second, table, isTop, noted);
+    const at = (page === null ? table : page.address) + ((iova >> shift) & 511n) * 8n;
+    const entry = model.read(at) ?? refuse(isTop ? 0x73 : 0x70);
     if (!has(entry, 0)) refuse(0x71);
     const isLarge = shift > 12n && has(entry, 7);
     const large = (1n << shift) - 1n;
@@ -227,42 +345,33 @@ function walkFirst(
     path &= entry;
     isXd ||= has(entry, 63);
     const isLeaf = isLarge || shift === 12n;
-    const mayWrite = has(path, 1) ? isPriv || has(path, 2) : isPriv && !has(first, 4);
-    const wants =
-      !has(entry, 5) ||
-      (has(first, 7) && !has(entry, 10)) ||
-      (isLeaf && (access & 2) !== 0 && mayWrite && !has(entry, 6));
-    if (wants) {
-      if (page !== null && (page.rights & 2) === 0) refuse(0x77);
-      misses.first = true;
+    const rights = firstRights(first, path, isXd, isPriv);
+    const accessed = (FS_A | (has(first, 7) ? FS_EA : 0n)) & ~entry;
+    const dirty = isLeaf && (access & rights & 2) !== 0 ? FS_D & ~entry : 0n;
+    const isSet = (accessed | dirty) !== 0n && !noted.isPeek;
+    if (isSet && page !== null && (page.rights & 2) === 0) refuse(0x77);
+    if (isLeaf) {
+      const address = (entry & ADDRESS & ~large & ~PAGE) | (iova & large);
+      return { at, table: page, rights, accessed, dirty, address, sizeLg2: Number(shift) };
     }
-    if (!isLeaf) {
-      table = entry & ADDRESS;
-      continue;
-    }
-    const result = (entry & ADDRESS & ~large & ~PAGE) | (iova & (isLarge ? large : PAGE));
-    checkFirst({ access, path, isXd, first });
-    if (isInterrupt(result)) refuse(0x87);
-    let hpaOut = result;
-    if (second !== null) {
-      const found = walkSecond(second, result);
-      checkSecond(access, found.rights);
-      if (isInterrupt(found.address)) refuse(0x87);
-      misses.second ||= found.misses || (found.isClean && (access & 2) !== 0);
-      hpaOut = found.address;
-    }
-    if (!snoops && misses.first) refuse(0x90);
-    if (!snoops && misses.second) refuse(0x7c);
-    return hpaOut;
+    if (accessed !== 0n) noteFirst(noted, at, accessed, page);
+    table = entry & ADDRESS;
   }
 }
 
-function locate(model: Model, second: Second, table: bigint, isTop: boolean): Found {
+/** Bits of a first-stage entry; the page that it lies in becomes dirty in the second stage. */
+function noteFirst(noted: Noted, at: bigint, set: bigint, table: Page | null): void {
+  noted.add(at, set);
+  noted.hasFirst = true;
+  if (table?.isClean === true) noted.add(table.leaf, SS_D);
+}
+
+function locate(model: Model, second: Second, table: bigint, isTop: boolean, noted: Noted): Page {
   const limit = second.width < model.mgaw ? second.width : model.mgaw;
   if (table >> limit !== 0n) refuse(0x74);
-  let found: Found;
+  let found: Page;
   try {
-    found = walkSecond(second, table);
+    found = walkSecond(second, table, noted);
   } catch (error) {
     if (error instanceof Refused && error.reason === 0x79) refuse(isTop ? 0x75 : 0x76);
     throw error;
@@ -272,21 +381,8 @@ function locate(model: Model, second: Second, table: bigint, isTop: boolean): Fo
   return second.tracks && (found.rights & 2) === 0 ? refuse(0x77) : found;
 }
 
-function checkFirst({
-  access,
-  path,
-  isXd,
-  first,
-}: {
-  access: number;
-  path: bigint;
-  isXd: boolean;
-  first: bigint;
-}): void {
-  const isPriv = (access & 8) !== 0;
-  const isUser = has(path, 2);
-  if (!isPriv && !isUser && (access & 7) !== 0) refuse(0x81);
-  const writes = has(path, 1) || (isPriv && !has(first, 4));
-  if ((access & 2) !== 0 && !writes) refuse(0x85);
-  if ((access & 4) !== 0 && (isXd || (isPriv && isUser && has(first, 6)))) refuse(0x82);
+function checkFirst({ rights }: Leaf, { access, at }: Question): void {
+  const missing = access & 7 & ~rights;
+  if (rights === 0 && (at === 1 || missing !== 0)) refuse(0x81);
+  if (at !== 1 && missing !== 0) refuse((missing & 2) !== 0 ? 0x85 : 0x82);
 }

@@ -97,3 +97,47 @@ export function mapPage(
 }
 
 export const SECOND = { table: SS_RW } as const;
+
+export interface GuestOptions {
+  /** Guest-physical addresses of its tables, highest level first; as many as the path to a page of `1 << size` bytes has. */
+  readonly tables: readonly bigint[];
+  /** Where the guest has its page, and where that lies. */
+  readonly page: bigint;
+  readonly hpa: bigint;
+  readonly size?: number;
+  /** Size of the second-stage page that the guest's page is in. */
+  readonly secondSize?: number;
+  /** Levels of the second stage. */
+  readonly levels?: number;
+  /** Bits of the guest's entries. */
+  readonly table?: bigint;
+  readonly leaf?: bigint;
+}
+
+export interface Guest {
+  /** HPA of its tables, and of the entry of each that leads to the page. */
+  readonly places: readonly bigint[];
+  readonly path: readonly bigint[];
+  /** Root of the second stage; HPAs of the entries there on the way to each table and to the page. */
+  readonly second: bigint;
+  readonly toTables: readonly (readonly bigint[])[];
+  readonly toPage: readonly bigint[];
+}
+
+/** A guest's tables of four levels, none of which lies where the guest thinks, and a second stage that says where. */
+export function guestSpace(world: World, iova: bigint, options: GuestOptions): Guest {
+  const { tables, page, hpa, size = 12, secondSize = 12, levels = 4 } = options;
+  const { table = FS_TABLE, leaf = FS_LEAF } = options;
+  const second = world.table();
+  const places = tables.map(() => world.table());
+  const toTables = tables.map((gpa, level) =>
+    mapPage(world, second, gpa, places[level]! | SS_RW, { ...SECOND, levels }),
+  );
+  const toPage = mapPage(world, second, page, hpa | SS_RW, { ...SECOND, levels, size: secondSize });
+  const path = places.map((at, level) => at + ((iova >> BigInt(39 - 9 * level)) & 511n) * 8n);
+  for (const [level, entry] of path.entries()) {
+    const below = tables[level + 1];
+    world.put(entry, below === undefined ? page | leaf | (size > 12 ? PS : 0n) : below | table);
+  }
+  return { places, path, second, toTables, toPage };
+}

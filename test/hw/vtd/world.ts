@@ -9,6 +9,7 @@ import { VtdHardware } from '../../../src/hw/vtd/hardware.js';
 import { PhysicalMemory } from '../../../src/mem/physical.js';
 import { NearChunk } from '../../../src/mem/table-store.js';
 import type { TableArena } from '../../../src/mem/table-store.js';
+import type { Answer, Model } from './reference.js';
 
 /** Everything that a unit can have: 39, 48 and 57 bits, 2 MiB and 1 GiB pages, eight fault records at 0x220. */
 export const CAP =
@@ -30,6 +31,8 @@ export const HAW = 48;
 
 export class CountingMemory extends PhysicalMemory {
   loads = 0;
+  /** Bits that the unit has set, by HPA of their entry. */
+  readonly sets = new Map<bigint, bigint>();
   /** Nothing is near, so that no load of a walk passes by; or, for the way that is taken otherwise, `tables.near`. */
   override near = new NearChunk();
   readonly #block = new Int32Array(16);
@@ -37,6 +40,13 @@ export class CountingMemory extends PhysicalMemory {
   override load64(hi: number, lo: number): boolean {
     this.loads += 1;
     return super.load64(hi, lo);
+  }
+
+  override setBits64(hi: number, lo: number, expected: number, bits: number): boolean {
+    const isSet = super.setBits64(hi, lo, expected, bits);
+    const at = (BigInt(hi) << 32n) | BigInt(lo >>> 0);
+    if (isSet) this.sets.set(at, (this.sets.get(at) ?? 0n) | BigInt(bits));
+    return isSet;
   }
 
   override block(hi: number, lo: number, count: number): Int32Array | null {
@@ -105,7 +115,8 @@ export class World {
   readonly request = new Translation();
   readonly root = this.table();
 
-  constructor({ cap = CAP, ecap = ECAP, haw = HAW }: WorldOptions = {}) {
+  constructor(readonly options: WorldOptions = {}) {
+    const { cap = CAP, ecap = ECAP, haw = HAW } = options;
     this.events.listen((event) => {
       if (event.kind === 'stale-hit') this.stale.push(event);
     });
@@ -158,6 +169,37 @@ export class World {
     request.addressType = at;
     if (!this.unit.translate(request)) return null;
     return (BigInt(request.hpaHi >>> 0) << 32n) | BigInt(request.hpaLo >>> 0);
+  }
+
+  /** What is there for PASID 3, past all caches; no bit is set. */
+  peek(iova: bigint, access = 0): bigint | null {
+    const { request } = this;
+    const address = BigInt.asUintN(64, iova);
+    Object.assign(request, { sourceId: SOURCE, pasid: PASID, hi: hi32(address), lo: lo32(address), access });
+    if (!this.unit.peek(request)) return null;
+    return (BigInt(request.hpaHi >>> 0) << 32n) | BigInt(request.hpaLo >>> 0);
+  }
+
+  /** What the reference is given of this world. */
+  model(root = this.root): Model {
+    const { memory, options } = this;
+    const { cap = CAP, haw = HAW } = options;
+    const read = (hpa: bigint): bigint | null =>
+      memory.load64(Number(hpa >> 32n), lo32(hpa))
+        ? (BigInt(memory.loadedHi >>> 0) << 32n) | BigInt(memory.loadedLo >>> 0)
+        : null;
+    const mgaw = ((cap >> 16n) & 63n) + 1n;
+    return { read, root, haw: BigInt(haw), mgaw, has1GibFirst: (cap & bit(56)) !== 0n };
+  }
+
+  /** All that the last request was told, which {@link ask} has returned `hpa` for, and the bits that were set for it. */
+  answerTo(hpa: bigint | null): Answer {
+    const { request, memory } = this;
+    const sets = new Map(memory.sets);
+    memory.sets.clear();
+    if (hpa === null && sets.size > 0) throw new Error(`0x${request.reason.toString(16)}, yet bits were set`);
+    if (hpa === null) return { reason: request.reason };
+    return { hpa, sizeLg2: request.sizeLg2, permitted: request.permitted, sets };
   }
 
   /** The fault records that are taken, oldest first; takes them out. */
