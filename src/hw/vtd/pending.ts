@@ -38,13 +38,6 @@ export class Pending {
     this.#length += STRIDE;
   }
 
-  /** Takes bits back that turned out not to be wanted. Without the entry it changes what is behind the last: nothing. */
-  remove(hi: number, lo: number, bits: number): void {
-    const words = this.#words;
-    const at = this.#find(hi, lo);
-    words[at + BITS] = words[at + BITS]! & ~bits;
-  }
-
   /** Index of an entry, or of where the next one goes. */
   #find(hi: number, lo: number): number {
     const words = this.#words;
@@ -57,7 +50,6 @@ export class Pending {
   apply(memory: EntryMemory): boolean {
     const words = this.#words;
     for (let at = 0; at < this.#length; at += STRIDE) {
-      if (words[at + BITS] === 0) continue;
       if (!memory.setBits64(words[at]!, words[at + LO]!, words[at + EXPECTED]!, words[at + BITS]!))
         return false;
     }
