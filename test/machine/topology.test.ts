@@ -205,6 +205,29 @@ describe('a field of a register', () => {
   });
 });
 
+describe('what the driver writes is nothing that a unit holds against it', () => {
+  const none = { ats: false, pri: false };
+  test.each([
+    ['first stage only', { secondStage: false, nesting: false, dirtyTracking: false }],
+    ['second stage only', { firstStage: false, nesting: false }],
+    ['walks that are not coherent', { coherentWalks: false, dirtyTracking: false }],
+    ['no snoop control', { snoopControl: false }],
+    ['no PASIDs', { pasidBits: 0, ...none }],
+    ['no ATS', none],
+    ['eight bits of a domain id', { domainIdBits: 8 }],
+    ['39 bits', { addressWidth: 39, firstStage: false, nesting: false }],
+  ] as const)('%s', (_, features) => {
+    const iova = 0x4000_0000n;
+    const { machine, bind, ioas } = scene({ topology: { units: { vtd0: features } } });
+    const { id, va } = ioas(iova, 1);
+    bind('0000:00:01.0').attach(id);
+    machine.memory.write(va, Uint8Array.of(42));
+    const job = machine.device('0000:00:01.0').dma.submit({ kind: 'read', iova, length: 1 });
+    expect([job.state, job.unitReason, job.data]).toEqual(['done', 0, Uint8Array.of(42)]);
+    expect(machine.walk('0000:00:01.0', iova).result).toMatchObject({ kind: 'page' });
+  });
+});
+
 /** Bytes of an entry. */
 const sizes: Readonly<Record<string, number>> = { 'root table': 16, 'context table': 32, 'PASID table': 64 };
 

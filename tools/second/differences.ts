@@ -24,6 +24,8 @@ const LEGACY_NUMBERS: Readonly<Record<number, readonly number[]>> = {
   0x7a: [0x0c],
   0x7b: [0x03],
   0x84: [0x04],
+  0x85: [0x05],
+  0x86: [0x06],
 };
 /** What says that no memory is where a table should be. */
 const NO_TABLE = new Set([0x07, 0x08, 0x09, 0x38, 0x40, 0x50, 0x58, 0x70, 0x73, 0x78, 0x7b]);
@@ -35,7 +37,7 @@ const isRefused = ({ data, fault }: Outcome): boolean => data === null && fault 
 /** What only a cache can have caused: asked again with nothing cached, ioasis answers as QEMU does. */
 export const CACHED = {
   name: 'two tables under one domain id',
-  why: 'we tag by domain id and PASID (6.2.3), so one requester finds what another one cached; QEMU adds the requester',
+  why: 'we tag by domain id and PASID (6.2.1), so one requester finds what another one cached; QEMU adds the requester',
 } as const;
 
 /** The first row that explains a difference is its reason. */
@@ -103,7 +105,7 @@ export const differences: readonly Difference[] = [
   },
   {
     name: 'large pages with the interrupt window in them',
-    why: 'QEMU refuses all of such a page; we cut it, since only an address in the window is one (3.14)',
+    why: 'QEMU refuses all of such a page; we cut it, since only an address in the window is one (3.15)',
     explains: (ours, theirs) => ours.fault === null && [0x0e, 0x87].includes(reasonOf(theirs)),
   },
   {

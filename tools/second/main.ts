@@ -17,6 +17,8 @@ const SEEDS = [1, 2];
 const SCENES = 20;
 const DESCRIPTORS = 150;
 const HAW = 48;
+/** ECAP_REG: walks are coherent. QEMU sets accessed bits without it, which only a unit with it may (SFS.9). */
+const SMPWCS = 1n << 48n;
 const FRAME = 4096;
 /** QEMU's properties that make a unit of each kind. */
 const FEATURES: Readonly<Record<Mode, string>> = {
@@ -47,7 +49,8 @@ class Comparison {
     const [cap, ecap] = await Promise.all([qemu.read64(8), qemu.read64(0x10)]);
     const faultOffset = Number((cap >> 24n) & 0x3ffn) * 16;
     qemu.faultOffset = faultOffset;
-    const both = new Comparison(qemu, new OurSide({ cap, ecap, haw: HAW }, faultOffset));
+    const ours = new OurSide({ cap, ecap: ecap | SMPWCS, haw: HAW }, faultOffset);
+    const both = new Comparison(qemu, ours);
     await both.#fill();
     return both;
   }

@@ -55,6 +55,17 @@ const stops = (seen: string): boolean => seen.includes('stopped');
 
 export const queueDifferences: readonly QueueDifference[] = [
   {
+    name: 'device-TLB invalidation on a unit without device TLBs',
+    why: 'QEMU does it; it is no type of descriptor there (6.5.2.5, 6.5.2.6)',
+    explains: (found) => [3, 8].includes(typeOf(found)) && stops(found.ours) && !stops(found.theirs),
+  },
+  {
+    name: 'a wait that asks for nothing',
+    why: 'QEMU refuses it; nothing says that one of its flags has to be set (6.5.2.9)',
+    explains: (found) =>
+      typeOf(found) === 5 && (found.words[0]! & 0x70n) === 0n && !stops(found.ours) && stops(found.theirs),
+  },
+  {
     name: 'PASID-based invalidation of more pages than MAMV says',
     why: 'QEMU refuses it; MAMV does not count for descriptors of this type (11.4.2)',
     explains: (found) =>

@@ -17,6 +17,9 @@ export const READERS = [0x20, 0xe0] as const;
 export const WRITERS = [0x28, 0xe8] as const;
 export const REQUESTERS = [...READERS, ...WRITERS];
 
+/** Bits of the longest second stage. A record has no address bits above them (11.4.7.6); QEMU's does. */
+const RECORDED_BITS = 48;
+
 export interface Access {
   readonly source: number;
   readonly isWrite: boolean;
@@ -63,7 +66,7 @@ export async function takeFault(side: Side, offset: number): Promise<FaultRecord
   return {
     reason: Number((hi >> 32n) & 0xffn),
     source: Number(hi & 0xffffn),
-    address: lo & ~0xfffn,
+    address: BigInt.asUintN(RECORDED_BITS, lo & ~0xfffn),
     isRead: ((hi >> 62n) & 1n) === 1n,
     pasid: (hi & (1n << 31n)) === 0n ? -1 : Number((hi >> 40n) & 0xfffffn),
   };

@@ -594,12 +594,12 @@ interface PasidReserved {
 
 function pasidReserved(can: Abilities): PasidReserved {
   const { secondStage, firstStage, memoryTypes } = can;
-  const aw = PE_AW_MASK << PE_AW_SHIFT;
   const fspm = PE_FSPM_MASK << PE_FSPM_SHIFT;
   return {
+    // AW is said to be reserved without a second stage, but there Linux 7.2 writes that of the first. Chosen: no fault.
     lo:
       PASID_RESERVED_LO |
-      (secondStage ? 0 : ADDRESS_LO | aw) |
+      (secondStage ? 0 : ADDRESS_LO) |
       (secondStage && can.secondAccessedDirty ? 0 : PE_SSADE),
     secondHi: secondStage ? can.beyondHaw : -1,
     tags:

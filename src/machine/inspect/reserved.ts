@@ -53,7 +53,7 @@ export class ReservedBits {
     const beyond = ALL & ~((1n << BigInt(this.#haw)) - 1n);
     const { ECAP } = reg;
     const domainIds = Math.min(16, 4 + 2 * reg.registerField(this.#cap, reg.CAP.ND));
-    const second = this.#has(ECAP.SSTS) ? 0n : ~0xfffn | 0x21cn;
+    const second = this.#has(ECAP.SSTS) ? 0n : ~0xfffn | 0x200n;
     const first = this.#has(ECAP.FSTS) ? 0n : ~0xfffn | 0x1cn;
     const tags =
       (0xffffn & ~((1n << BigInt(domainIds)) - 1n)) |

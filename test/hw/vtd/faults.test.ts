@@ -304,7 +304,7 @@ const structureRows: Row[] = [
       ['EMTE on a unit without memory types', {}, 2, 1n << 26n],
       ['PAT on a unit without memory types', {}, 2, 1n << 63n],
       ['SSADE on a unit without', { ecap: without([45]) }, 0, SSADE],
-      ['a width on a unit without second stages', { ecap: without([46]) }, 0, 0n],
+      ['a root on a unit without second stages', { ecap: without([46]) }, 0, 0n],
       ['a first stage on a unit without', { ecap: without([47]) }, 4, HPA],
       ['a root beyond HAW that nobody asks for', {}, 4, BEYOND],
     ] as const
