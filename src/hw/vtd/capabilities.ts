@@ -90,9 +90,10 @@ export class Abilities {
     this.throttles = has(ECAP.DIT);
   }
 
-  /** Width in bits of the largest second stage (AGAW) that the unit walks. */
+  /** Width in bits of the longest table: of the second stage (AGAW), without one of the first. */
   get largestWidth(): number {
-    return 30 + 9 * (31 - Math.clz32((this.sagaw & 0b1110) | 1));
+    if (this.sagaw === 0) return this.has5LevelFirst ? 57 : 48;
+    return 30 + 9 * (31 - Math.clz32(this.sagaw));
   }
 
   /** Width in bits of a second stage whose AW field says `aw`; 0 when the unit has no such tables. */

@@ -77,7 +77,8 @@ function capFields(can: VtdFeatures): Partial<Record<CapField, number>> {
   const huge = can.largePages.includes('1G');
   return {
     ND: (can.domainIdBits - 4) / 2,
-    SAGAW: SAGAW[can.addressWidth],
+    // Versions from 6.0 on say that there is no second stage by having no width for it.
+    SAGAW: can.secondStage ? SAGAW[can.addressWidth] : 0,
     MGAW: can.addressWidth - 1,
     FRO: FAULT_OFFSET,
     SSLPS: bit(can.largePages.includes('2M')) | (bit(huge) << 1),
@@ -103,7 +104,7 @@ function ecapFields(can: VtdFeatures): Partial<Record<EcapField, number>> {
     NEST: bit(can.nesting),
     PRS: bit(can.pri),
     SRS: 1,
-    EAFS: bit(can.firstStage),
+    EAFS: bit(can.firstStage && can.coherentWalks),
     PSS: Math.max(0, can.pasidBits - 1),
     PASID: bit(can.pasidBits > 0),
     PDS: bit(can.pri),
