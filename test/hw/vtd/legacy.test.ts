@@ -10,9 +10,9 @@ const NOWHERE = 0x40_0000_0000n;
 const RIGHTS = [0n, 1n, 2n, 3n];
 
 /** A device of translation type 1: it may ask for translations. */
-function legacy(): { world: World; entries: bigint[]; context: bigint; root: bigint } {
+function legacy({ ND = 6n } = {}): { world: World; entries: bigint[]; context: bigint; root: bigint } {
   // ESRTPS: setting the root table empties every cache.
-  const world = new World({ cap: CAP | (1n << 63n) });
+  const world = new World({ cap: (CAP & ~7n) | ND | (1n << 63n) });
   const context = world.table();
   const root = world.table();
   world.put(world.root + 16n, context | 1n);
@@ -77,6 +77,16 @@ test.each([
   for (const access of [READ, WRITE]) {
     expect(world.ask(iova, { pasid: NO_PASID, access })).toBe(null);
     expect(world.request.reason).toBe(reason);
+  }
+});
+
+test('0x0b: a domain that the unit has no number for, bit by bit', () => {
+  // ND 2: domain ids of 8 bits.
+  const { world, context } = legacy({ ND: 2n });
+  for (let bit = 0n; bit < 16n; bit += 1n) {
+    world.put(context + 8n, 2n | (1n << (8n + bit)));
+    world.start(0);
+    expect([bit, look(world)]).toEqual([bit, bit < 8n ? HPA + 5n : 0x0b]);
   }
 });
 

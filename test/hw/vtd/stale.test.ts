@@ -153,6 +153,27 @@ describe('nested', () => {
     expect(told(world)).toEqual([[A + PAGE, OLD + PAGE, NEW + PAGE, 'IOTLB invalidate, DID 5']]);
   });
 
+  test("where a guest's table lies, when nothing but its page is old", () => {
+    const { world, guest, second } = nested();
+    const B = A + (1n << 39n);
+    // Where no walk has been, so that no step of the second stage is met again.
+    const FAR = 1n << 45n;
+    const moved = world.table();
+    for (const [root, leads] of [
+      [guest, OLD],
+      [moved, NEW],
+    ] as const) {
+      const entries = mapPage(world, root, B, leads | FS_LEAF);
+      for (const entry of entries) world.put(entry, world.get(entry) | FAR);
+      for (const entry of entries.slice(1))
+        mapPage(world, second, FAR | (entry & ADDRESS), (entry & ADDRESS) | SS_RW, SECOND);
+      mapPage(world, second, FAR | leads, leads | SS_RW, SECOND);
+    }
+    world.put(entryOf(world, second, guest, 12n), moved | SS_RW);
+    expect(world.ask(B)).toBe(OLD);
+    expect(told(world)).toEqual([[B, OLD, NEW, 'IOTLB invalidate, DID 5']]);
+  });
+
   test("a step of the guest's, whose stores nobody sees: when every walk is checked", () => {
     const { world, guest, second } = nested();
     world.unit.checking = true;
