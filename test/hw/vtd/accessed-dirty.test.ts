@@ -1,18 +1,25 @@
 /** Accessed and dirty bits: which entries get which, when, and that a walk that fails sets none (sections 3.6.2, 3.7.2). */
 import { describe, expect, test } from 'vitest';
 import { LocalMemory } from '../../../src/machine/local-memory.js';
-import { FIRST_FLAGS, SECOND, SSADE, SS_RW, context, mapPage, pasidEntry } from './structures.js';
+import {
+  A,
+  BARE,
+  D,
+  EA,
+  SS_A,
+  SS_D,
+  FIRST_FLAGS,
+  SECOND,
+  SSADE,
+  SS_RW,
+  context,
+  mapPage,
+  pasidEntry,
+} from './structures.js';
 import { READ, WRITE, World } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
-/** First stage: P, RW, US and nothing else. */
-const BARE = 7n;
-const A = 32n;
-const D = 64n;
-const EA = 1024n;
-const SS_A = 256n;
-const SS_D = 512n;
 
 function first(flags = FIRST_FLAGS, leaf = HPA | BARE): { world: World; entries: bigint[] } {
   const world = new World();

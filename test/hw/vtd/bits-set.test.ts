@@ -5,18 +5,25 @@
 import { expect, test } from 'vitest';
 import { dice } from '../../dice.js';
 import { answer, show } from './reference.js';
-import { SECOND, SSADE, SS_RW, context, guestSpace, mapPage, pasidEntry } from './structures.js';
+import {
+  A,
+  BARE,
+  D,
+  EA,
+  SS_A,
+  SS_D,
+  SECOND,
+  SSADE,
+  SS_RW,
+  context,
+  guestSpace,
+  mapPage,
+  pasidEntry,
+} from './structures.js';
 import { CAP, EXEC, PASID, PRIV, READ, SOURCE, WRITE, World } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
-/** First stage: P, RW, US and nothing else. */
-const BARE = 7n;
-const A = 32n;
-const D = 64n;
-const EA = 1024n;
-const SS_A = 256n;
-const SS_D = 512n;
 const EAFE = 128n;
 const WPE = 16n;
 const GUEST_PAGE = 0x4_8000_0000n;

@@ -71,7 +71,16 @@ export function pasidEntry(world: World, at: bigint, pgtt: bigint, entry: PasidE
 export const FS_TABLE = 1n | 2n | 4n | 32n;
 /** And D: a leaf. */
 export const FS_LEAF = FS_TABLE | 64n;
+/** First stage: P, RW, US and nothing else. */
+export const BARE = 7n;
+/** Accessed, dirty and extended accessed, in an entry of the first stage. */
+export const A = 32n;
+export const D = 64n;
+export const EA = 1024n;
 export const SS_RW = 3n;
+/** Accessed and dirty, in an entry of the second stage. */
+export const SS_A = 256n;
+export const SS_D = 512n;
 export const PS = 128n;
 
 /** Maps one page: a path of `levels` tables, the last entry of which is `leaf` at the level that `size` asks for. */

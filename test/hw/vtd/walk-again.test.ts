@@ -1,18 +1,25 @@
 /** Tables that change while a walk is made: it begins again, from memory alone, and not for ever (section 3.6.2). */
 import { describe, expect, test } from 'vitest';
 import { QueueWorld } from './queue-world.js';
-import { SECOND, SSADE, SS_RW, context, guestSpace, mapPage, pasidEntry } from './structures.js';
+import {
+  A,
+  BARE,
+  D,
+  SS_A,
+  SECOND,
+  SSADE,
+  SS_RW,
+  context,
+  guestSpace,
+  mapPage,
+  pasidEntry,
+} from './structures.js';
 import { World, WRITE } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
 const HPA = 0x9_8765_4000n;
 const OTHER = 0x8_7654_3000n;
 const PAGE = 0x1000n;
-/** First stage: P, RW, US and nothing else. */
-const BARE = 7n;
-const A = 32n;
-const D = 64n;
-const SS_A = 256n;
 const TABLES = [0n, 1n, 2n, 3n].map((level) => 0x5_0000_0000n + level * PAGE);
 const GUEST_PAGE = 0x5_0000_4000n;
 /** So often a walk is made. */

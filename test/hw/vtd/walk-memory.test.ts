@@ -2,7 +2,20 @@
 import { describe, expect, test } from 'vitest';
 import { NearChunk } from '../../../src/mem/table-store.js';
 import { FakeBacking } from '../../mem/fake-backing.js';
-import { SECOND, SSADE, SS_RW, context, guestSpace, mapPage, pasidEntry } from './structures.js';
+import {
+  A,
+  BARE,
+  D,
+  SS_A,
+  SS_D,
+  SECOND,
+  SSADE,
+  SS_RW,
+  context,
+  guestSpace,
+  mapPage,
+  pasidEntry,
+} from './structures.js';
 import { CAP, World, WRITE } from './world.js';
 
 const IOVA = 0x12_3456_7000n;
@@ -11,11 +24,6 @@ const PAGE = 0x1000n;
 const TWO_MIB = 1n << 21n;
 const GIB = 1n << 30n;
 /** First stage: P, RW, US; A, D. */
-const BARE = 7n;
-const A = 32n;
-const D = 64n;
-const SS_A = 256n;
-const SS_D = 512n;
 const TABLES = [1n, 2n, 3n, 4n].map((n) => n * GIB);
 /** Root entry, context entry, directory, PASID entry. */
 const STRUCTURE_LOADS = 1 + 4 + 1 + 8;
