@@ -63,6 +63,8 @@ export class InvalidationQueue {
   /** The device that did not answer, since the last wait; -1: none. */
   #silent = -1;
   #isBusy = false;
+  /** How often the queue was switched: a descriptor may reach whoever does so. */
+  #session = 0;
 
   constructor(parts: QueueParts, can: Abilities) {
     this.#parts = parts;
@@ -75,6 +77,7 @@ export class InvalidationQueue {
     this.isEnabled = isEnabled;
     this.#parts.registers.set(reg.IQH_REG, 0);
     this.#silent = -1;
+    this.#session = (this.#session + 1) | 0;
   }
 
   /** Does what is queued; called when the tail moves and when an error is cleared. */
@@ -85,7 +88,6 @@ export class InvalidationQueue {
     const { registers } = this.#parts;
     // One turn of the largest queue, so that nobody who moves the tail for ever holds up everybody.
     for (let left = 1 << 15; left > 0 && (registers.get(reg.FSTS_REG) & STOPPED) === 0; left -= 1) {
-      // A descriptor may reach whoever then switches the queue off.
       if (!this.isEnabled || registers.get(reg.IQT_REG) === registers.get(reg.IQH_REG)) break;
       this.#step();
     }
@@ -107,9 +109,10 @@ export class InvalidationQueue {
     if (!this.#fetch(registers.get(reg.IQA_REG + 4), (control & PAGE) + head, bytes)) {
       return this.#stop(reg.IQEI_FETCH);
     }
+    const session = this.#session;
     const result = this.#run();
+    if (session !== this.#session) return;
     if (result > DONE) return this.#stop(result);
-    if (!this.isEnabled) return;
     registers.set(reg.IQH_REG, (head + bytes) & (size - 1));
     if (result === HALT) this.#timeOut();
   }
@@ -231,8 +234,10 @@ export class InvalidationQueue {
       if (filled === -1) hi &= hi + 1;
       lo = filled & (filled + 1);
     }
+    const session = this.#session;
     const endpoint = this.#parts.endpoints.endpoint(source);
-    if (endpoint === null || !endpoint.invalidateDeviceTlb(pasid, hi, lo, sizeLg2)) this.#silent = source;
+    const isAnswered = endpoint !== null && endpoint.invalidateDeviceTlb(pasid, hi, lo, sizeLg2);
+    if (!isAnswered && session === this.#session) this.#silent = source;
     return DONE;
   }
 

@@ -73,6 +73,28 @@ describe('a device that moves the tail while it is told', () => {
     expect(world.device.told).toEqual([dropped(1)]);
     expect(world.head).toBe(0);
   });
+
+  test.each([true, false])('and begins the queue anew finds it empty (answers: %s)', (answers) => {
+    const world = started();
+    world.device.invalidateDeviceTlb = (...args) => {
+      FakeEndpoint.prototype.invalidateDeviceTlb.apply(world.device, args);
+      world.unit.write32(0x18, 0x8000_0000);
+      world.unit.write64(0x88, 0n);
+      world.unit.write32(0x18, 0x8400_0000);
+      return answers;
+    };
+    world.enqueue(...deviceTlb(1n));
+    world.enqueue(...deviceTlb(2n));
+    world.submit(...deviceTlb(3n));
+    expect(world.device.told).toEqual([dropped(1)]);
+    expect([world.head, world.status & IQE]).toEqual([0, 0]);
+    // Who did not answer before has nothing to do with what is waited for now.
+    const { descriptors } = world.unit.statistics;
+    const waits = descriptors[5]!;
+    world.tail = 0;
+    world.submit(WAIT | FENCE);
+    expect([world.status, descriptors[5]! - waits]).toEqual([0, 1]);
+  });
 });
 
 function fillWithFences(world: QueueWorld, queue: bigint, size: number): void {

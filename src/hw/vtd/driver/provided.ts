@@ -47,7 +47,8 @@ export class VtdProvided implements ProvidedDomain {
       flags: 0,
     };
     const { did } = this.places.of(unit)!;
-    return firstStageEntry(root, capabilities.agaw, { did, coherentWalk: true, forceSnoop: false });
+    const { agaw, coherentWalk } = capabilities;
+    return firstStageEntry(root, agaw, { did, coherentWalk, forceSnoop: false });
   }
 
   /** The owner is told whom to tell while the space is attached anywhere. */

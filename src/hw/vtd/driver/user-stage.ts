@@ -43,8 +43,14 @@ export class UserStage {
     };
   }
 
-  checkCompatible({ unit }: VtdDevice): void {
-    if (!unit.capabilities.nesting) refuse(rules.vtd_user_stage_nesting, { unit: unit.name });
+  /** As of a second stage with a table: the entry says the same of it. */
+  checkCompatible({ unit: { capabilities, name } }: VtdDevice): void {
+    const { addressWidth } = this.root;
+    if (!capabilities.nesting) refuse(rules.vtd_user_stage_nesting, { unit: name });
+    if (!capabilities.coherentWalk && this.coherentWalk)
+      refuse(rules.vtd_second_stage_coherency, { unit: name });
+    if ((capabilities.sagaw & (1 << addressWidth)) === 0)
+      refuse(rules.vtd_second_stage_levels, { unit: name, levels: addressWidth + 2 });
   }
 
   #translate(hi: number, lo: number, access: number, page: ProvidedPage): boolean {
