@@ -48,9 +48,9 @@ export class UserStage {
     const { addressWidth } = this.root;
     if (!capabilities.nesting) refuse(rules.vtd_user_stage_nesting, { unit: name });
     if (!capabilities.coherentWalk && this.coherentWalk)
-      refuse(rules.vtd_second_stage_coherency, { unit: name });
+      refuse(rules.vtd_user_stage_coherency, { unit: name });
     if ((capabilities.sagaw & (1 << addressWidth)) === 0)
-      refuse(rules.vtd_second_stage_levels, { unit: name, levels: addressWidth + 2 });
+      refuse(rules.vtd_user_stage_levels, { unit: name, levels: addressWidth + 2 });
   }
 
   #translate(hi: number, lo: number, access: number, page: ProvidedPage): boolean {

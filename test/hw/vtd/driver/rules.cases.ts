@@ -207,6 +207,16 @@ export const cases: Readonly<Record<string, RuleCase>> = {
     refused: () => acrossUserTable({ ecap: ECAP & ~ECAP_NEST }),
     accepted: () => acrossUserTable({}),
   },
+  vtd_user_stage_coherency: {
+    errno: 'EINVAL',
+    refused: () => acrossUserTable({ ecap: ECAP & ~ECAP_SMPWCS }),
+    accepted: () => acrossUserTable({ ecap: ECAP | ECAP_SMPWCS }),
+  },
+  vtd_user_stage_levels: {
+    errno: 'EINVAL',
+    refused: () => acrossUserTable({ cap: withFields(8n, 48n), ecap: ECAP & ~ECAP_FSTS }),
+    accepted: () => acrossUserTable({ cap: withFields(12n, 48n) }),
+  },
 
   vtd_nested_no_nesting: {
     errno: 'EOPNOTSUPP',
