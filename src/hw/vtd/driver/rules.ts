@@ -19,13 +19,13 @@ export const rules = catalogue({
   vtd_user_table_format: ['EOPNOTSUPP', 'format {format} is not IOMMU_HWPT_DATA_VTD_S1'],
   vtd_user_table_width: ['EINVAL', '{unit} has no second stage of a width that it says it has'],
   vtd_user_stage_nesting: ['EINVAL', '{unit} has no second stage below a first (ECAP.NEST)'],
-
-  // Nested tables
   vtd_user_stage_coherency: [
     'EINVAL',
     '{unit} walks without snooping (ECAP.SMPWCS), and the entry asks for it',
   ],
   vtd_user_stage_levels: ['EINVAL', '{unit} has no second stage of {levels} levels (CAP.SAGAW)'],
+
+  // Nested tables
   vtd_nested_no_nesting: ['EOPNOTSUPP', '{unit} cannot nest (ECAP.NEST)'],
   vtd_nested_flags: ['EOPNOTSUPP', 'a nested page table of VT-d takes no flags {flags}'],
   vtd_nested_data_type: ['EOPNOTSUPP', 'data type {type} is not IOMMU_HWPT_DATA_VTD_S1'],
