@@ -4,6 +4,7 @@ import type { PhysicalMemory } from '../mem/physical.js';
 import { RunList } from '../mem/runs.js';
 import { NO_PASID } from './dma.js';
 import { HeldRun } from './held-run.js';
+import { KnownRuns } from './known-runs.js';
 
 /**
  * How often what a port was led to may be gone in a row, at one place. A process whose memory devices share changes it
@@ -18,8 +19,8 @@ export class Cursor {
   hi = 0;
   lo = 0;
   left = 0;
-  /** What was translated and is not moved yet. */
-  readonly runs = new RunList();
+  /** What was translated and is not moved yet: an own list, or one that is known. */
+  runs = new RunList();
   readonly held: HeldRun;
   /** The translation of (hi, lo) was refused. */
   isRefused = false;
@@ -28,21 +29,16 @@ export class Cursor {
   /** Where translations were asked for again, and how often. */
   #again = -1;
   #attempts = 0;
-  /** What the words of {@link runs} were the whole answer to, when, and how many; -1: to nothing that may be used again. */
-  #answered = -1;
-  #answeredHi = 0;
-  #answeredLo = 0;
-  #answeredAccess = 0;
-  #answeredPasid = NO_PASID;
-  #epoch = 0;
-  #count = 0;
   /** When {@link runs} were asked for. */
   #asked = 0;
+  #own = this.runs;
+  readonly #known: KnownRuns;
   readonly #memory: PhysicalMemory;
 
   constructor(memory: PhysicalMemory) {
     this.#memory = memory;
     this.held = new HeldRun(memory);
+    this.#known = new KnownRuns(memory.epoch);
   }
 
   start(hi: number, lo: number, length: number, access: number, pasid: number): void {
@@ -56,15 +52,20 @@ export class Cursor {
     this.hi = hi;
     this.lo = lo;
     this.left = length;
-    this.runs.clear();
+    this.#clear();
     this.isRefused = false;
+  }
+
+  #clear(): void {
+    this.runs = this.#own;
+    this.#own.clear();
   }
 
   /** What it was led to at `done` is not there any more; false when that was so too often. */
   mayAskAgain(done: number): boolean {
     this.#attempts = this.#again === done ? this.#attempts + 1 : 1;
     this.#again = done;
-    this.#answered = -1;
+    this.#known.forget();
     return this.#attempts < ATTEMPTS;
   }
 
@@ -80,51 +81,37 @@ export class Cursor {
     this.lo = (this.lo + length) | 0;
   }
 
-  /** Has the runs of `length` bytes in hand if their words are still those of the same question; false: ask. */
+  /** Has the runs of `length` bytes in hand if they are known; false: ask. */
   recall(length: number): boolean {
-    if (
-      this.#answered !== length ||
-      this.#answeredLo !== this.lo ||
-      this.#answeredHi !== this.hi ||
-      this.#answeredAccess !== this.access ||
-      this.#answeredPasid !== this.pasid ||
-      this.#epoch !== this.#memory.epoch.count
-    ) {
-      this.#answered = -1;
+    const runs = this.#known.recall(this.hi, this.lo, length, this.access, this.pasid);
+    if (runs === null) {
       this.#asked = this.#memory.epoch.count;
       return false;
     }
-    const { runs } = this;
-    runs.count = this.#count;
-    runs.bytes = length;
+    this.runs = runs;
     this.pass(length);
     return true;
   }
 
   /** The first `length` bytes in hand were moved. */
   drop(length: number): void {
-    this.#answered = -1;
+    this.#known.forget();
     this.runs.drop(length);
   }
 
   /** All in hand was moved: an operation on so many bytes from (hi, lo) on, if they were translated at once. */
   finish(hi: number, lo: number, length: number): void {
-    const { runs } = this;
+    const { runs, access, pasid } = this;
     // What was moved may itself have ended the epoch, as a store to a table does.
-    if (runs.areHits && length === runs.bytes && this.#asked === this.#memory.epoch.count) {
-      if (runs.count === 1) this.held.keep(hi, lo, this.access, this.pasid, runs);
-      else this.#keep(hi, lo, length);
+    if (
+      runs === this.#own &&
+      runs.areHits &&
+      length === runs.bytes &&
+      this.#asked === this.#memory.epoch.count
+    ) {
+      if (runs.count === 1) this.held.keep(hi, lo, access, pasid, runs);
+      else this.#own = this.#known.keep(hi, lo, access, pasid, runs);
     }
-    runs.clear();
-  }
-
-  #keep(hi: number, lo: number, length: number): void {
-    this.#answered = length;
-    this.#answeredHi = hi;
-    this.#answeredLo = lo;
-    this.#answeredAccess = this.access;
-    this.#answeredPasid = this.pasid;
-    this.#epoch = this.#memory.epoch.count;
-    this.#count = this.runs.count;
+    this.#clear();
   }
 }

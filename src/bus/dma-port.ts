@@ -73,9 +73,9 @@ export class DmaPort {
 
   #read(hi: number, lo: number, into: Uint8Array): boolean {
     const source = this.#begin(this.#source, hi, lo, into.length, DMA_READ);
-    const { runs } = source;
     while (this.done < into.length) {
       if (!this.#gather(source, source.left)) return this.#refused(source);
+      const { runs } = source;
       const moved = readRuns(this.memory, runs, into, this.done);
       this.done += moved;
       if (moved === runs.bytes) source.finish(hi, lo, this.done);
@@ -107,9 +107,9 @@ export class DmaPort {
 
   #write(hi: number, lo: number, from: Uint8Array): boolean {
     const target = this.#begin(this.#target, hi, lo, from.length, DMA_WRITE);
-    const { runs } = target;
     while (this.done < from.length) {
       if (!this.#gather(target, target.left)) return this.#refused(target);
+      const { runs } = target;
       const moved = writeRuns(this.memory, runs, from, this.done);
       this.done += moved;
       if (moved === runs.bytes) target.finish(hi, lo, this.done);
@@ -166,9 +166,9 @@ export class DmaPort {
   /** AtomicOp FetchAdd; the address is a multiple of `width`. What was there is in {@link old}. */
   fetchAdd(hi: number, lo: number, width: AtomicWidth, operand: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    const { words } = target.runs;
     do {
       if (!this.#gather(target, width)) return this.#refused(target);
+      const { words } = target.runs;
       if (fetchAdd(this.memory, words[0]!, words[1]!, width, operand)) return this.#endAtomic(hi, lo, width);
     } while (this.#askAgain(target, hi, lo, width));
     return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
@@ -177,9 +177,9 @@ export class DmaPort {
   /** AtomicOp CAS, in the same way. */
   compareExchange(hi: number, lo: number, width: AtomicWidth, expected: bigint, value: bigint): boolean {
     const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    const { words } = target.runs;
     do {
       if (!this.#gather(target, width)) return this.#refused(target);
+      const { words } = target.runs;
       const isDone = compareExchange(this.memory, words[0]!, words[1]!, width, expected, value);
       if (isDone) return this.#endAtomic(hi, lo, width);
     } while (this.#askAgain(target, hi, lo, width));

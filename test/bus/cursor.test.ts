@@ -117,7 +117,7 @@ describe('an answer', () => {
     }
   });
 
-  test('is good for no other, and once another was asked no more', () => {
+  test('is good for no other', () => {
     const others = bits.flatMap((bit): Question[] => [
       { hi: HI ^ bit },
       { lo: LO ^ bit },
@@ -125,10 +125,31 @@ describe('an answer', () => {
       { pasid: PASID ^ bit },
       { length: LENGTH ^ bit },
     ]);
-    for (const other of others) {
-      operate();
-      expect([other, isKnown(other), isKnown()]).toEqual([other, false, false]);
+    operate();
+    for (const other of others) expect([other, isKnown(other), isKnown()]).toEqual([other, false, true]);
+  });
+
+  test('is not touched by another that is on its way, nor by one that is begun and left', () => {
+    operate();
+    for (let turn = 0; turn < 3; turn += 1) {
+      operate({ lo: LO + LENGTH * (turn + 1) });
+      expect(isKnown()).toBe(true);
+      cursor.start(HI, 0, LENGTH, ACCESS, PASID);
+      expect(cursor.runs.count).toBe(0);
+      cursor.runs.add(7, 7, 7);
+      expect(isKnown()).toBe(true);
+      expect([...cursor.runs.words.subarray(0, 3), cursor.runs.count]).toEqual([1, 0, 0x1000, 3]);
     }
+  });
+
+  test('that was in hand is not kept as that of the bytes before it', () => {
+    operate();
+    cursor.start(HI, LO - 0x1000, LENGTH + 0x1000, ACCESS, PASID);
+    cursor.pass(0x1000);
+    expect(cursor.recall(LENGTH)).toBe(true);
+    cursor.finish(HI, LO - 0x1000, LENGTH);
+    expect(isKnown({ lo: LO - 0x1000 })).toBe(false);
+    expect(isKnown()).toBe(true);
   });
 
   test('ends with the epoch', () => {

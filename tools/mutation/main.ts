@@ -24,7 +24,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   caches: ['iotlb', 'paging-cache', 'spaces', 'translate'].map((name) => `src/hw/vtd/${name}.js`),
   'invalidation by the driver': ['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
   'kept for the next request': [
-    ...['run-hits', 'remembered-runs', 'last-spaces'].map((name) => `src/hw/vtd/${name}.js`),
+    ...['run-hits', 'last-spaces'].map((name) => `src/hw/vtd/${name}.js`),
     ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
   ],
 };

@@ -10,7 +10,6 @@ import { RUN, MOST_RUNS, type RunList } from '../../mem/runs.js';
 import type { TableStore } from '../../mem/table-store.js';
 import { ENTRIES, ENTRY, frontOf, type Iotlb } from './iotlb.js';
 import { lastIndexOf, type LastSpace, type LastSpaces } from './last-spaces.js';
-import { RememberedRuns } from './remembered-runs.js';
 import * as bits from './structures.js';
 
 // An imported constant is a load wherever it is used, a local one is not (seen: 0.5 ns each).
@@ -36,7 +35,6 @@ export class RunHits {
   readonly #last: readonly LastSpace[];
   readonly #tables: TableStore;
   readonly #epoch: Epoch;
-  readonly #remembered: RememberedRuns;
   readonly #adjacent = new Int32Array(ENTRIES << ADJACENT_LG2);
 
   constructor(iotlb: Iotlb, last: LastSpaces, tables: TableStore, epoch: Epoch) {
@@ -44,7 +42,6 @@ export class RunHits {
     this.#last = last.all;
     this.#tables = tables;
     this.#epoch = epoch;
-    this.#remembered = new RememberedRuns(epoch);
   }
 
   /** Adds what hits, from the address of `request` on, to `runs`; how many bytes of `length` that is. */
@@ -101,10 +98,7 @@ export class RunHits {
       const block = room < left ? room : left;
       const hpaHi = entries[at | E_HPA_HI]!;
       const hpaLo = entries[at | E_HPA_LO]! | within;
-      if (left === length && count === 0) {
-        if (block === length) return one(runs, hpaHi, hpaLo, length);
-        if (this.#remembered.recall(request, length, runs)) return length;
-      }
+      if (block === length && count === 0) return one(runs, hpaHi, hpaLo, length);
       if (hpaLo === ((runLo + run) | 0) && hpaHi === runHi && run > 0) {
         run = (run + block) | 0;
         pages = mask === ONE_PAGE && pages > 0 ? (pages + more) | 0 : 0;
@@ -131,17 +125,7 @@ export class RunHits {
       if (pages > 1) this.#keep(first, pages, rights);
       to = put(words, to, runHi, runLo, run);
     }
-    return this.#end(request, length, left, runs, to);
-  }
-
-  /** All but `left` bytes were hits; the runs go up to index `to`, which `runs` does not know yet. */
-  #end(request: Translation, length: number, left: number, runs: RunList, to: number): number {
-    const isAnswer = left === 0 && runs.count === 0;
-    runs.count = to / STRIDE;
-    runs.bytes += length - left;
-    runs.areHits = isAnswer;
-    if (isAnswer) this.#remembered.keep(request, length, runs);
-    return length - left;
+    return end(length, left, runs, to);
   }
 
   #keep(row: number, pages: number, rights: number): void {
@@ -150,6 +134,14 @@ export class RunHits {
     adjacent[row | A_EPOCH] = this.#epoch.count;
     adjacent[row | A_RIGHTS] = rights & RIGHTS;
   }
+}
+
+/** All but `left` bytes were hits; the runs go up to index `to`, which `runs` does not know yet. */
+function end(length: number, left: number, runs: RunList, to: number): number {
+  runs.areHits = left === 0 && runs.count === 0;
+  runs.count = to / STRIDE;
+  runs.bytes += length - left;
+  return length - left;
 }
 
 /** The only run. */

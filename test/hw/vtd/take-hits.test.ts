@@ -404,7 +404,6 @@ describe('what was found beside a page', () => {
   test.each<[string, number, (page: number) => number]>([
     ['one run', 4, (page) => page],
     ['two runs', 8, (page) => page + (page >> 2)],
-    ['runs enough to be remembered', 9, (page) => page * 2],
   ])('is not looked for again in the epoch: %s', (_, count, frameOf) => {
     addPages(count, (page) => ({ hpa: HPA + frameOf(page) * PAGE }));
     const found = bench.take(START, count * PAGE);
