@@ -17,6 +17,21 @@ const shim = join(repoRoot, 'shim/build/libioasis.so');
 /** The one CPU of pinned measurements; null leaves the choice to the system. */
 export type Cpu = number | null;
 
+/**
+ * Does what `work` does with this thread and the programs that it starts on one CPU: what is in its caches, and how fast
+ * they are, is the same for both sides then. The threads of the compiler and the collector stay where they are.
+ */
+export async function onOneCpu(work: () => Promise<void>): Promise<void> {
+  const allowed = /^Cpus_allowed_list:\t(.*)$/m.exec(readFileSync('/proc/thread-self/status', 'latin1'))![1]!;
+  pinThread(/\d+/.exec(allowed)![0]);
+  await work();
+  pinThread(allowed);
+}
+
+function pinThread(cpus: string): void {
+  execFileSync('taskset', ['-p', '-c', cpus, String(process.pid)], { stdio: 'ignore' });
+}
+
 const programs = [
   'copy-client',
   'copy-server',
