@@ -99,7 +99,8 @@ export class RunHits {
       const hpaHi = entries[at | E_HPA_HI]!;
       const hpaLo = entries[at | E_HPA_LO]! | within;
       if (block === length && count === 0) return one(runs, hpaHi, hpaLo, length);
-      if (hpaLo === ((runLo + run) | 0) && hpaHi === runHi && run > 0) {
+      // A run ends with its high word; a page where that one begins lies 4 GiB before what follows.
+      if (hpaLo === ((runLo + run) | 0) && hpaLo !== 0 && hpaHi === runHi && run > 0) {
         run = (run + block) | 0;
         pages = mask === ONE_PAGE && pages > 0 ? (pages + more) | 0 : 0;
         rights &= allowed;

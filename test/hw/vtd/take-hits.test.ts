@@ -369,6 +369,30 @@ describe('a large page', () => {
   });
 });
 
+describe('a page that ends where a high word of memory does', () => {
+  const HIGH = 0x100_0000_0000;
+
+  test.each([12, 16, 21, 30])('of 2^%i bytes has no fellow where that high word begins', (size) => {
+    const bytes = 2 ** size;
+    const start = 0x40_0000_0000;
+    const end = HIGH + 2 ** 32;
+    bench.add(start, end - bytes, { size });
+    bench.add(start + bytes, HIGH, { size });
+    const expected = [
+      [end - PAGE, PAGE],
+      [HIGH, PAGE],
+    ];
+    for (let turn = 0; turn < 3; turn += 1) {
+      const from = start + bytes - PAGE;
+      expect([bench.find(from) < 0, bench.find(from + PAGE) < 0]).toEqual([false, false]);
+      expect(bench.take(from, 2 * PAGE)).toEqual(expected);
+      const runs = new RunList();
+      runs.add(high(end - PAGE), low(end - PAGE), PAGE);
+      expect(bench.take(from + PAGE, PAGE, {}, runs)).toEqual(expected);
+    }
+  });
+});
+
 describe('what was found beside a page', () => {
   test('is no right that a page behind it has not', () => {
     // Pages beside the first entry of all, so many that their number has every right for a bit.
@@ -430,7 +454,9 @@ class Model {
     const frame = next(5) === 0 ? next(40) : page;
     const rights = next(4) === 0 ? next(8) : 7;
     const seen = next(30) === 0 ? 0 : MOVES;
-    this.pages[page] = next(20) === 0 ? null : { hpa: this.base + frame * PAGE, rights, seen };
+    // Some have the low word of another, and not the high one.
+    const hpa = this.base + frame * PAGE - (next(6) === 0 ? 2 ** 32 : 0);
+    this.pages[page] = next(20) === 0 ? null : { hpa, rights, seen };
   }
 
   expected(at: number, length: number, access: number, before: Run | null): Run[] {
