@@ -1,7 +1,8 @@
 /**
  * How a device masters memory: an address and a length in, bytes moved or a fault out. The port asks a translator for
  * every block, joins what is adjacent in physical memory, and touches memory once for each such run, so that a device
- * cannot reach a byte that the translator did not name. It neither knows what translates nor how.
+ * cannot reach a byte that the translator did not name. It neither knows what translates nor how. One operation at a time:
+ * whoever is asked on its behalf, or has the memory, and begins another meanwhile is told so by an exception.
  * Nothing here allocates for an operation that succeeds.
  */
 import { carry, joinWords } from '../base/words.js';
@@ -44,6 +45,8 @@ export class DmaPort {
   recoverable = false;
   /** What an atomic operation found. */
   old = 0n;
+  /** An operation is asking or moving: what it has in hand is not for another. */
+  #isBusy = false;
   readonly #request = new Translation();
   readonly #source: Cursor;
   readonly #target: Cursor;
@@ -59,7 +62,21 @@ export class DmaPort {
 
   /** Reads into all of `into`; false says that it stopped after {@link done} bytes. */
   read(hi: number, lo: number, into: Uint8Array): boolean {
-    return this.#readHeld(hi, lo, into) || this.#read(hi, lo, into);
+    this.#mustBeAlone();
+    return this.#readHeld(hi, lo, into) || this.#readAlone(hi, lo, into);
+  }
+
+  #readAlone(hi: number, lo: number, into: Uint8Array): boolean {
+    this.#isBusy = true;
+    try {
+      return this.#read(hi, lo, into);
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  #mustBeAlone(): void {
+    if (this.#isBusy) throw new Error('a device began an operation while it was asked about another');
   }
 
   #readHeld(hi: number, lo: number, into: Uint8Array): boolean {
@@ -87,9 +104,19 @@ export class DmaPort {
 
   /** Writes all of `from`. */
   write(hi: number, lo: number, from: Uint8Array): boolean {
-    const isDone = this.#writeHeld(hi, lo, from) || this.#write(hi, lo, from);
+    this.#mustBeAlone();
+    const isDone = this.#writeHeld(hi, lo, from) || this.#writeAlone(hi, lo, from);
     if (this.observer !== null) this.#tell(hi, lo);
     return isDone;
+  }
+
+  #writeAlone(hi: number, lo: number, from: Uint8Array): boolean {
+    this.#isBusy = true;
+    try {
+      return this.#write(hi, lo, from);
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   #tell(hi: number, lo: number): void {
@@ -121,9 +148,19 @@ export class DmaPort {
 
   /** Copies upwards, run by run. Where source and target overlap, that shows. */
   copy(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
-    const isDone = this.#copyHeld(hi, lo, toHi, toLo, length) || this.#copy(hi, lo, toHi, toLo, length);
+    this.#mustBeAlone();
+    const isDone = this.#copyHeld(hi, lo, toHi, toLo, length) || this.#copyAlone(hi, lo, toHi, toLo, length);
     if (this.observer !== null) this.#tell(toHi, toLo);
     return isDone;
+  }
+
+  #copyAlone(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
+    this.#isBusy = true;
+    try {
+      return this.#copy(hi, lo, toHi, toLo, length);
+    } finally {
+      this.#isBusy = false;
+    }
   }
 
   #copyHeld(hi: number, lo: number, toHi: number, toLo: number, length: number): boolean {
@@ -165,38 +202,42 @@ export class DmaPort {
 
   /** AtomicOp FetchAdd; the address is a multiple of `width`. What was there is in {@link old}. */
   fetchAdd(hi: number, lo: number, width: AtomicWidth, operand: bigint): boolean {
-    const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    do {
-      if (!this.#gather(target, width)) return this.#refused(target);
-      const { words } = target.runs;
-      if (fetchAdd(this.memory, words[0]!, words[1]!, width, operand)) return this.#endAtomic(hi, lo, width);
-    } while (this.#askAgain(target, hi, lo, width));
-    return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
+    return this.#atomicAlone(hi, lo, width, null, operand);
   }
 
   /** AtomicOp CAS, in the same way. */
   compareExchange(hi: number, lo: number, width: AtomicWidth, expected: bigint, value: bigint): boolean {
-    const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
-    do {
-      if (!this.#gather(target, width)) return this.#refused(target);
-      const { words } = target.runs;
-      const isDone = compareExchange(this.memory, words[0]!, words[1]!, width, expected, value);
-      if (isDone) return this.#endAtomic(hi, lo, width);
-    } while (this.#askAgain(target, hi, lo, width));
-    return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
+    return this.#atomicAlone(hi, lo, width, expected, value);
   }
 
-  #askAgain(target: Cursor, hi: number, lo: number, width: AtomicWidth): boolean {
-    if (!target.mayAskAgain(0)) return false;
-    target.restart(hi, lo, 0, width);
+  #atomicAlone(hi: number, lo: number, width: AtomicWidth, expected: bigint | null, value: bigint): boolean {
+    this.#mustBeAlone();
+    this.#isBusy = true;
+    try {
+      if (!this.#atomic(hi, lo, width, expected, value)) return false;
+    } finally {
+      this.#isBusy = false;
+    }
+    if (this.observer !== null) this.#tell(hi, lo);
     return true;
   }
 
-  #endAtomic(hi: number, lo: number, width: AtomicWidth): true {
-    const { loadedHi, loadedLo } = this.memory;
-    this.old = width === 8 ? joinWords(loadedHi, loadedLo) : BigInt(loadedLo >>> 0);
+  #atomic(hi: number, lo: number, width: AtomicWidth, expected: bigint | null, value: bigint): boolean {
+    const target = this.#begin(this.#target, hi, lo, width, DMA_READ | DMA_WRITE);
+    const { memory } = this;
+    for (;;) {
+      if (!this.#gather(target, width)) return this.#refused(target);
+      const { words } = target.runs;
+      const isDone =
+        expected === null
+          ? fetchAdd(memory, words[0]!, words[1]!, width, value)
+          : compareExchange(memory, words[0]!, words[1]!, width, expected, value);
+      if (isDone) break;
+      if (!target.mayAskAgain(0)) return this.#gone(hi, lo, DMA_READ | DMA_WRITE);
+      target.restart(hi, lo, 0, width);
+    }
+    this.old = width === 8 ? joinWords(memory.loadedHi, memory.loadedLo) : BigInt(memory.loadedLo >>> 0);
     this.done = width;
-    if (this.observer !== null) this.#tell(hi, lo);
     return true;
   }
 

@@ -304,3 +304,45 @@ describe('runs', () => {
     expect(asked).toEqual([0xffff_fff8, 0]);
   });
 });
+
+describe('one operation at a time', () => {
+  const bytes = new Uint8Array(PAGE);
+  const operations: Readonly<Record<string, (port: DmaPort) => boolean>> = {
+    read: (port) => port.read(0, 0, bytes),
+    write: (port) => port.write(0, 0, bytes),
+    copy: (port) => port.copy(0, 0, 0, 0, PAGE),
+    fetchAdd: (port) => port.fetchAdd(0, 0, 8, 1n),
+    compareExchange: (port) => port.compareExchange(0, 0, 4, 0n, 1n),
+  };
+  const pairs = Object.keys(operations).flatMap((outer) =>
+    Object.keys(operations).map((inner): [string, string] => [outer, inner]),
+  );
+
+  test.each(pairs)('in the middle of a %s there is no %s, and afterwards each is done', (outer, inner) => {
+    const { translator, port, base } = makeWorld(true);
+    translator.map(NO_PASID, 0n, base);
+    const translate = translator.translate.bind(translator);
+    translator.translate = () => operations[inner]!(port);
+    expect(() => operations[outer]!(port)).toThrow(
+      'a device began an operation while it was asked about another',
+    );
+    translator.translate = translate;
+    for (const name of [outer, inner]) expect(operations[name]!(port)).toBe(true);
+  });
+
+  test('who is told of a write may begin the next', () => {
+    const { translator, port, base } = makeWorld(true);
+    translator.map(NO_PASID, 0n, base);
+    for (const outer of ['write', 'copy', 'fetchAdd', 'compareExchange']) {
+      const told: boolean[] = [];
+      port.observer = {
+        wrote() {
+          port.observer = null;
+          for (const inner of Object.values(operations)) told.push(inner(port));
+        },
+      };
+      expect(operations[outer]!(port)).toBe(true);
+      expect([outer, told]).toEqual([outer, [true, true, true, true, true]]);
+    }
+  });
+});
