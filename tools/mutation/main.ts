@@ -25,7 +25,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   'invalidation by the driver': ['nested', 'flush', 'commands'].map((name) => `src/hw/vtd/driver/${name}.js`),
   'kept for the next request': [
     ...['run-hits', 'last-spaces'].map((name) => `src/hw/vtd/${name}.js`),
-    ...['cursor', 'held-run'].map((name) => `src/bus/${name}.js`),
+    ...['cursor', 'held-run', 'known-runs'].map((name) => `src/bus/${name}.js`),
   ],
 };
 /** Folders of the tests that judge. */
@@ -194,6 +194,7 @@ async function main(): Promise<void> {
   const wanted = (values.again ? survivorsOf(all) : all)
     .filter(({ file }) => PARTS[values.file]?.includes(file) ?? file.includes(values.file))
     .filter(({ id }) => isWhole || !same.has(id));
+  if (wanted.length === 0) misused('nothing to judge: no such file, or nobody survived');
   const random = new Random(seed, 0);
   const shuffled = wanted.map((mutant) => ({ mutant, at: random.next() })).toSorted((a, b) => a.at - b.at);
   const chosen = shuffled.slice(0, sample).map(({ mutant }) => mutant);

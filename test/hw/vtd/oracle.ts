@@ -237,7 +237,8 @@ export class Oracle {
     this.counts.accesses += 1;
     if (space.length === 0 || next(STAYS) === 0) {
       space.page = next(PAGES);
-      space.offset = next(PAGE);
+      // One in four may run into the next page, which lies elsewhere.
+      space.offset = next(4) === 0 ? PAGE - 1 - next(LONGEST) : next(PAGE);
       space.length = 1 + next(LONGEST);
     }
     // All of the buffer, or what follows some byte of it.
