@@ -97,10 +97,14 @@ test('no list is in two places', () => {
   }
 });
 
-test.each([1, 2, 3, 8, 15, 16, 64, 128, 256, 512, 4096])(
+test.each([1, 2, 3, 8, 15, 16, 64, 128, 256, 512, 4096, 2 ** 20, 2 ** 21])(
   'so many buffers are known at once as there are places, %i pages from each other',
   (pages) => {
-    const addresses = Array.from({ length: PLACES }, (_, index) => ({ lo: Math.imul(index, pages * PAGE) }));
+    // About an address whose frame number has another sign than the one before.
+    const addresses = Array.from({ length: PLACES }, (_, index) => {
+      const address = 2 ** 43 + (index - 60) * pages * PAGE;
+      return { hi: Math.floor(address / 2 ** 32), lo: (address % 2 ** 32) | 0 };
+    });
     for (const [index, at] of addresses.entries()) keep(runsOf(3, index), at);
     expect(addresses.map((at) => recall(at)?.words[0])).toEqual([...addresses.keys()]);
   },

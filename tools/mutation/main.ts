@@ -2,8 +2,8 @@
  * `npm run mutation`: how many small mistakes in walk and invalidation the tests notice. Each mutant is one of them:
  * another operator, a condition turned round, a constant that is off by one or a bit, a statement left out. Prints the
  * score and who survived. `-- --sample N` takes N of them at random, `--seed S` others, `--file NAME` those
- * of one part, or of files with that in their names, `--again` those that survived the last time. Those that nobody can
- * notice (equivalent.ts) are judged too when all are, and do not count.
+ * of one part, or of files with that in their names, `--again` those that survived the last time, `--names` none.
+ * Those that nobody can notice (equivalent.ts) are judged too when all are, and do not count.
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -183,6 +183,7 @@ async function main(): Promise<void> {
     seed: { type: 'string', default: '1' },
     file: { type: 'string', default: '' },
     again: { type: 'boolean', default: false },
+    names: { type: 'boolean', default: false },
   });
   const seed = readCount('--seed', values.seed);
   const sample = values.sample === undefined ? Infinity : readCount('--sample', values.sample);
@@ -190,6 +191,10 @@ async function main(): Promise<void> {
   const tests = testFiles();
   const all = instrumentAll();
   const same = equivalent(all);
+  if (values.names) {
+    process.stdout.write(`${all.length} mutants, ${same.size} of them equivalent\n`);
+    return;
+  }
   const isWhole = sample === Infinity && !values.again;
   const wanted = (values.again ? survivorsOf(all) : all)
     .filter(({ file }) => PARTS[values.file]?.includes(file) ?? file.includes(values.file))
