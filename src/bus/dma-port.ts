@@ -63,16 +63,7 @@ export class DmaPort {
   /** Reads into all of `into`; false says that it stopped after {@link done} bytes. */
   read(hi: number, lo: number, into: Uint8Array): boolean {
     this.#mustBeAlone();
-    return this.#readHeld(hi, lo, into) || this.#readAlone(hi, lo, into);
-  }
-
-  #readAlone(hi: number, lo: number, into: Uint8Array): boolean {
-    this.#isBusy = true;
-    try {
-      return this.#read(hi, lo, into);
-    } finally {
-      this.#isBusy = false;
-    }
+    return this.#readHeld(hi, lo, into) || this.#transfer(this.#source, hi, lo, into, DMA_READ);
   }
 
   #mustBeAlone(): void {
@@ -88,35 +79,35 @@ export class DmaPort {
     return held.alive;
   }
 
-  #read(hi: number, lo: number, into: Uint8Array): boolean {
-    const source = this.#begin(this.#source, hi, lo, into.length, DMA_READ);
-    while (this.done < into.length) {
-      if (!this.#gather(source, source.left)) return this.#refused(source);
-      const { runs } = source;
-      const moved = readRuns(this.memory, runs, into, this.done);
-      this.done += moved;
-      if (moved === runs.bytes) source.finish(hi, lo, this.done);
-      else if (source.mayAskAgain(this.done)) source.restart(hi, lo, this.done, into.length - this.done);
-      else return this.#gone(hi, lo, DMA_READ);
+  /** Reads into all of `bytes`, or writes all of them, whichever `access` says. */
+  #transfer(cursor: Cursor, hi: number, lo: number, bytes: Uint8Array, access: number): boolean {
+    this.#isBusy = true;
+    try {
+      this.#begin(cursor, hi, lo, bytes.length, access);
+      while (this.done < bytes.length) {
+        if (!this.#gather(cursor, cursor.left)) return this.#refused(cursor);
+        const { runs } = cursor;
+        const moved =
+          access === DMA_READ
+            ? readRuns(this.memory, runs, bytes, this.done)
+            : writeRuns(this.memory, runs, bytes, this.done);
+        this.done += moved;
+        if (moved === runs.bytes) cursor.finish(hi, lo, this.done);
+        else if (cursor.mayAskAgain(this.done)) cursor.restart(hi, lo, this.done, bytes.length - this.done);
+        else return this.#gone(hi, lo, access);
+      }
+      return true;
+    } finally {
+      this.#isBusy = false;
     }
-    return true;
   }
 
   /** Writes all of `from`. */
   write(hi: number, lo: number, from: Uint8Array): boolean {
     this.#mustBeAlone();
-    const isDone = this.#writeHeld(hi, lo, from) || this.#writeAlone(hi, lo, from);
+    const isDone = this.#writeHeld(hi, lo, from) || this.#transfer(this.#target, hi, lo, from, DMA_WRITE);
     if (this.observer !== null) this.#tell(hi, lo);
     return isDone;
-  }
-
-  #writeAlone(hi: number, lo: number, from: Uint8Array): boolean {
-    this.#isBusy = true;
-    try {
-      return this.#write(hi, lo, from);
-    } finally {
-      this.#isBusy = false;
-    }
   }
 
   #tell(hi: number, lo: number): void {
@@ -130,20 +121,6 @@ export class DmaPort {
     copyBytes(from, 0, held.bytes, held.at, length);
     this.done = length;
     return held.alive;
-  }
-
-  #write(hi: number, lo: number, from: Uint8Array): boolean {
-    const target = this.#begin(this.#target, hi, lo, from.length, DMA_WRITE);
-    while (this.done < from.length) {
-      if (!this.#gather(target, target.left)) return this.#refused(target);
-      const { runs } = target;
-      const moved = writeRuns(this.memory, runs, from, this.done);
-      this.done += moved;
-      if (moved === runs.bytes) target.finish(hi, lo, this.done);
-      else if (target.mayAskAgain(this.done)) target.restart(hi, lo, this.done, from.length - this.done);
-      else return this.#gone(hi, lo, DMA_WRITE);
-    }
-    return true;
   }
 
   /** Copies upwards, run by run. Where source and target overlap, that shows. */
